@@ -1,0 +1,70 @@
+"""`sweep-agent`: one table of commands; a command's module is imported only when it is called.
+
+A command NAME lives in its folder as `add_NAME_arguments(parser)` and `run_NAME(args) -> int`.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agent.errors import SweepAgentError
+
+
+class Command(NamedTuple):
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS = (
+    Command("check", "agent.check_command", "find every fault of sweep YAMLs before W&B sees them"),
+    Command("serve", "agent.server.commands", "run the W&B-compatible sweep server"),
+    Command("env", "agent.server.commands", "print the exports that point wandb at a server"),
+    Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
+    Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
+    Command("pretrain", "agent.demo.commands", "make the demo's base model again"),
+)
+
+
+def build_parser(name: str | None = None) -> argparse.ArgumentParser:
+    """The parser; only the command `name`, if given, brings its arguments (and its imports)."""
+    parser = argparse.ArgumentParser(
+        prog="sweep-agent",
+        description="Find the cheapest LoRA variant that keeps its quality, by W&B sweeps.",
+        epilog="Each command explains itself: sweep-agent COMMAND --help",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        child = commands.add_parser(
+            command.name, help=command.help, description=command.help, allow_abbrev=False
+        )
+        if command.name == name:
+            function = f"add_{name.replace('-', '_')}_arguments"
+            getattr(importlib.import_module(command.module), function)(child)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit status 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    named = next((command for command in COMMANDS if words[:1] == [command.name]), None)
+    args = build_parser(named.name if named else None).parse_args(words)
+    assert named is not None  # parse_args has refused anything else
+    run = getattr(importlib.import_module(named.module), f"run_{named.name.replace('-', '_')}")
+    try:
+        return int(run(args))
+    except SweepAgentError as error:
+        print(f"sweep-agent {named.name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has gone: nothing left to say
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
