@@ -1,4 +1,4 @@
-"""Sweep YAMLs: reading them strictly, expanding their grids, and checking them before W&B sees them.
+"""Sweep YAMLs: reading them strictly, expanding their grids, checking them before W&B does.
 
 YAML forgives what a study cannot: a key given twice silently wins last, and `on` is a boolean.
 """
@@ -26,7 +26,7 @@ def _mapping_without_duplicates(
 ) -> dict[object, object]:
     seen: set[object] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         try:
             repeated = key in seen
             seen.add(key)
