@@ -1,0 +1,172 @@
+"""What a variant gains in cost, and what the whole study spent and saved."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.report.columns import COLUMNS, RUN_COST, TRAINING_COST, Column
+from agent.report.families import BASELINE, gpu_of
+from agent.report.table import Row
+
+UNSTATED = "GPU not stated"
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Gain:
+    """`ratio` is Full LoRA's cost over the variant's: 2 means half the cost. None with a reason."""
+
+    column: Column
+    ratio: float | None
+    note: str = ""
+
+
+def gains(
+    treated: Sequence[Row], baseline: Sequence[Row], columns: Iterable[Column] = COLUMNS
+) -> tuple[Gain, ...]:
+    """Efficiency of one variant against Full LoRA, for every column that names a gain.
+
+    Times and memory are compared only on a GPU type that both sides ran on; where several are
+    shared, on the one with most runs. Size and FLOPs don't depend on it.
+    """
+    gpu, told = _shared_gpu(treated, baseline)
+    found = []
+    for column in columns:
+        if not column.gain:
+            continue
+        if column.is_hardware_bound and gpu is None:
+            found.append(Gain(column, None, told))
+            continue
+        wanted = gpu if column.is_hardware_bound else None
+        mine, theirs = (mean_of(rows, column.key, wanted) for rows in (treated, baseline))
+        ratio = theirs / mine if mine and theirs is not None and mine > 0 else None
+        note = told if column.is_hardware_bound and ratio is not None else ""
+        found.append(Gain(column, ratio, note))
+    return tuple(found)
+
+
+def _shared_gpu(treated: Sequence[Row], baseline: Sequence[Row]) -> tuple[str | None, str]:
+    names = [[gpu_of(row) or UNSTATED for row in rows] for rows in (treated, baseline)]
+    shared = set(names[0]) & set(names[1])
+    if not shared:
+        mine, theirs = (", ".join(sorted(set(n))) or "nothing" for n in names)
+        return None, f"no shared GPU type: {mine} against {BASELINE} on {theirs}"
+    gpu = max(sorted(shared), key=lambda name: names[0].count(name) + names[1].count(name))
+    return gpu, gpu
+
+
+def mean_of(rows: Iterable[Row], key: str, gpu: str | None = None) -> float | None:
+    """Mean of a metric over the rows that have it (on one GPU type, if given)."""
+    chosen = [row for row in rows if gpu is None or (gpu_of(row) or UNSTATED) == gpu]
+    values = [value for row in chosen if (value := row.number(key)) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def reference_gpu(rows: Iterable[Row]) -> str | None:
+    """The GPU type most runs were measured on: the one a report's plain figures belong to."""
+    names = [name for row in rows if (name := gpu_of(row))]
+    return max(sorted(set(names)), key=names.count) if names else None
+
+
+@dataclass(frozen=True)
+class Spending:
+    """GPU seconds of a study. `own_s` is the only figure that is a sum of what was spent."""
+
+    own_s: float | None
+    runs_without_cost: int
+    sharing_saved_s: float | None
+    shared_runs: int
+    pruning_saved_s: float | None  # an estimate: the points not trained, at the pace of the others
+    pruned_runs: int
+
+
+def spending(rows: Iterable[Row]) -> Spending:
+    """What was spent, what sharing a training saved and what pruning saved.
+
+    A training that several runs share counts once: it is cut short only if none of its runs went
+    further, so the saving is taken from the run of each training that came furthest.
+    """
+    trained = [
+        row for row in rows if row.state != "baseline" and row.text("job_type") != "inference"
+    ]
+    own = [value for row in trained if (value := row.number(RUN_COST)) is not None]
+    shared = [row for row in trained if row.text("train/reused_from")]
+    saved = [_reused_s(row) for row in shared]
+    known = [value for value in saved if value is not None]
+    pruned = [row for row in trained if row.is_pruned]
+    return Spending(
+        own_s=sum(own) if own else None,
+        runs_without_cost=len(trained) - len(own),
+        sharing_saved_s=sum(known) if known else None,
+        shared_runs=len(shared),
+        pruning_saved_s=_pruning_saved_s(trained),
+        pruned_runs=len(pruned),
+    )
+
+
+def _reused_s(row: Row) -> float | None:
+    whole, own = row.number(TRAINING_COST), row.number(RUN_COST)
+    return None if whole is None or own is None else max(whole - own, 0.0)
+
+
+def _pruning_saved_s(rows: Sequence[Row]) -> float | None:
+    trainings: dict[str, list[Row]] = {}
+    for row in rows:
+        key = row.text("training/key") or f"run {row.project}/{row.run_id}"
+        trainings.setdefault(key, []).append(row)
+    saved = [_cut_short_s(runs) for runs in trainings.values()]
+    known = [value for value in saved if value is not None]
+    return sum(known) if known else None
+
+
+def _cut_short_s(runs: Sequence[Row]) -> float | None:
+    """Seconds a training would still have taken, when all of its runs were pruned."""
+    if not all(row.is_pruned for row in runs):
+        return None
+    furthest = max(runs, key=lambda row: row.epochs_run or 0.0)
+    spent = furthest.number(TRAINING_COST)
+    spent = furthest.number(RUN_COST) if spent is None else spent
+    reached, budget = furthest.epochs_run, furthest.number("epochs")
+    if spent is None or budget is None or not reached:
+        return None
+    return spent / reached * max(budget - reached, 0.0)
+
+
+def hours(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds / SECONDS_PER_HOUR
+
+
+def spending_sentences(found: Spending) -> tuple[str, ...]:
+    """The spending in words; what is unknown is said to be unknown."""
+    if found.own_s is None:
+        return ("GPU time was not recorded by these runs.",)
+    said = [f"{_duration(found.own_s)} of GPU time spent, each training counted once."]
+    if found.runs_without_cost:
+        said.append(f"{found.runs_without_cost} runs recorded no GPU time and are not in that sum.")
+    if found.sharing_saved_s is not None:
+        said.append(
+            f"Sharing trainings saved {_duration(found.sharing_saved_s)} "
+            f"({found.shared_runs} runs reused one)."
+        )
+    if found.pruning_saved_s is not None:
+        said.append(
+            f"Pruning saved about {_duration(found.pruning_saved_s)} ({found.pruned_runs} runs "
+            "pruned; the rest of their trainings at the pace so far)."
+        )
+    return tuple(said)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < SECONDS_PER_HOUR else f"{seconds / 3600:.2f} h"
+
+
+def costs_by_gpu(rows: Iterable[Row]) -> Mapping[str, float]:
+    """GPU seconds spent per type of GPU."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if (value := row.number(RUN_COST)) is not None:
+            name = gpu_of(row) or UNSTATED
+            found[name] = found.get(name, 0.0) + value
+    return found

@@ -1,0 +1,181 @@
+"""Which learning rate and evaluation point each cell is judged by, without fooling oneself.
+
+The choice is by mean validation score over seeds. Only complete runs are candidates: a pruned run
+never saw the points it would have to be compared at. What could make the choice wrong is named
+beside it: candidates within noise, a winner at the edge of the grid, seeds that differ.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agent.report.columns import CURVE, SCORE
+from agent.report.families import Family, cell_label, seed_of, tuned_values
+from agent.report.noise import Difference, difference
+from agent.report.table import Row, Scalar
+
+Tuned = tuple[tuple[str, Scalar | None], ...]
+Points = Literal["final", "all"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of the tuned keys at one evaluation point. `mean` is over seeds; a seed that
+    ran twice counts once."""
+
+    tuned: Tuned
+    epoch: float | None
+    mean: float
+    by_seed: tuple[tuple[int, float], ...]
+    rows: tuple[Row, ...]
+    is_final: bool
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None with one seed."""
+        scores = [score for _, score in self.by_seed]
+        return statistics.stdev(scores) if len(scores) > 1 else None
+
+    @property
+    def label(self) -> str:
+        words = ", ".join(f"{key} = {_short(value)}" for key, value in self.tuned)
+        return words if self.epoch is None else f"{words}, epoch {self.epoch:g}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice for one cell of one family. `chosen` is None when no run is complete."""
+
+    family: str
+    cell: tuple[str, str, str]
+    chosen: Candidate | None
+    candidates: tuple[Candidate, ...]  # the best point of each setting, best first
+    ties: tuple[tuple[Candidate, Difference], ...]
+    edges: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return cell_label(self.cell)
+
+
+def select(family: Family, points: Points = "final", metric: str = SCORE) -> tuple[Selection, ...]:
+    """The choice for every cell of a family, in the order of the table of variants."""
+    return tuple(
+        _select_cell(family.label, cell, rows, points, metric)
+        for cell, rows in family.cells().items()
+    )
+
+
+def _select_cell(
+    family: str, cell: tuple[str, str, str], rows: Sequence[Row], points: Points, metric: str
+) -> Selection:
+    per_setting = [best(found) for found in candidates_of(rows, points, metric).values() if found]
+    ranked = tuple(sorted(per_setting, key=_rank))
+    if not ranked:
+        states = sorted({"pruned" if row.is_pruned else row.state for row in rows})
+        note = f"no complete run with a score (states: {', '.join(states)})"
+        return Selection(family, cell, None, (), (), (), (note,))
+    chosen = ranked[0]
+    compared = [(other, difference(chosen, other)) for other in ranked[1:]]
+    ties = tuple((other, found) for other, found in compared if found.is_within_noise)
+    notes = _seed_notes(ranked)
+    if ranked[1:] and compared[0][1].method == "unknown":
+        notes += ("the noise is unknown: no per-example scores, seeds or number of examples",)
+    return Selection(family, cell, chosen, ranked, ties, edges(chosen, rows), notes)
+
+
+def candidates_of(
+    rows: Iterable[Row], points: Points = "final", metric: str = SCORE
+) -> dict[Tuned, list[Candidate]]:
+    """Every setting of the tuned keys with the evaluation points that all its seeds reached."""
+    settings: dict[Tuned, list[Row]] = {}
+    for row in rows:
+        if row.is_complete and row.number(metric) is not None:
+            settings.setdefault(tuned_values(row), []).append(row)
+    found: dict[Tuned, list[Candidate]] = {}
+    for tuned, members in settings.items():
+        last = {row.epochs_run for row in members}
+        final = [(row, row.number(metric) or 0.0) for row in members]
+        epoch = last.pop() if len(last) == 1 else None
+        found[tuned] = [_candidate(tuned, epoch, final, is_final=True)]
+        if points == "all" and metric == SCORE:
+            found[tuned] += _earlier_points(tuned, members)
+    return found
+
+
+def _earlier_points(tuned: Tuned, rows: Sequence[Row]) -> list[Candidate]:
+    found = []
+    for epoch, _ in rows[0].curve(CURVE)[:-1]:
+        scored = [(row, row.score_at(epoch)) for row in rows]
+        known = [(row, score) for row, score in scored if score is not None]
+        is_earlier = all(row.epochs_run is not None and epoch < row.epochs_run for row in rows)
+        if len(known) == len(rows) and is_earlier:
+            found.append(_candidate(tuned, epoch, known, is_final=False))
+    return found
+
+
+def _candidate(
+    tuned: Tuned, epoch: float | None, scored: Sequence[tuple[Row, float]], *, is_final: bool
+) -> Candidate:
+    seeds: dict[int, list[float]] = {}
+    for row, score in scored:
+        seeds.setdefault(seed_of(row), []).append(score)
+    by_seed = tuple((seed, statistics.fmean(scores)) for seed, scores in sorted(seeds.items()))
+    mean = statistics.fmean(score for _, score in by_seed)
+    return Candidate(tuned, epoch, mean, by_seed, tuple(row for row, _ in scored), is_final)
+
+
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    return min(candidates, key=_rank)
+
+
+def _rank(candidate: Candidate) -> tuple[object, ...]:
+    """Best mean first; of equal means the one with more seeds, then the cheaper (earlier) point,
+    then the smaller value: the same table always gives the same choice."""
+    epoch = math.inf if candidate.epoch is None else candidate.epoch
+    values = tuple(
+        (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+        for _, value in candidate.tuned
+    )
+    return (-candidate.mean, -len(candidate.by_seed), epoch, values)
+
+
+def edges(chosen: Candidate, rows: Iterable[Row]) -> tuple[str, ...]:
+    """Where the winner stands at the end of what was tried, so that the best may lie beyond.
+
+    What was tried includes pruned, failed and running grid points.
+    """
+    tried: dict[str, set[float]] = {}
+    for row in rows:
+        for key, value in tuned_values(row):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                tried.setdefault(key, set()).add(float(value))
+    found = []
+    for key, value in chosen.tuned:
+        values = tried.get(key, set())
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if len(values) == 1:
+            found.append(f"{key} = {value:g} is the only value tried")
+        elif float(value) == min(values):
+            found.append(f"{key} = {value:g} is the lowest of {len(values)} values: try lower ones")
+        elif float(value) == max(values):
+            found.append(
+                f"{key} = {value:g} is the highest of {len(values)} values: try higher ones"
+            )
+    return tuple(found)
+
+
+def _seed_notes(ranked: Sequence[Candidate]) -> tuple[str, ...]:
+    counts = {len(candidate.by_seed) for candidate in ranked}
+    if len(counts) < 2:
+        return ()
+    told = ", ".join(f"{len(c.by_seed)} at {c.label}" for c in ranked)
+    return (f"the numbers of seeds differ: {told}",)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

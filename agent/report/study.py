@@ -1,0 +1,212 @@
+"""Everything a report says, computed once from the table of runs; writers only lay it out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.report import columns as columns_module
+from agent.report.columns import COLUMNS, SCORE, TEST_SCORE, Column
+from agent.report.comparison import (
+    MatchedRun,
+    Retention,
+    matched_choice,
+    matched_runs,
+    retention,
+)
+from agent.report.costs import Gain, Spending, gains, mean_of, reference_gpu, spending
+from agent.report.families import (
+    BASELINE,
+    BASELINE_CELL,
+    Family,
+    base_for,
+    cell_label,
+    families_of,
+    require_joinable,
+)
+from agent.report.selection import Selection, select
+from agent.report.table import Row
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """One variant inside one family, judged at its own best learning rate."""
+
+    cell: tuple[str, str, str]
+    rows: tuple[Row, ...]
+    selection: Selection  # at the last evaluation point: what is reported
+    best_point: Selection  # over all evaluation points: what would be deployed
+    score: float | None
+    spread: float | None
+    best: Retention
+    matched: Retention
+    gains: tuple[Gain, ...]
+    values: Mapping[str, float]  # means of every column over the chosen runs
+
+    @property
+    def label(self) -> str:
+        return cell_label(self.cell)
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.cell == BASELINE_CELL
+
+
+@dataclass(frozen=True)
+class FamilyReport:
+    """`metric` is the headline: the test score where every choice has one, else validation."""
+
+    family: Family
+    metric: str
+    cells: tuple[CellReport, ...]
+    base: Row | None
+    base_retention: Retention
+    matched: tuple[MatchedRun, ...]
+
+    @property
+    def label(self) -> str:
+        return self.family.label
+
+
+@dataclass(frozen=True)
+class Study:
+    title: str
+    rows: tuple[Row, ...]
+    families: tuple[FamilyReport, ...]
+    columns: tuple[Column, ...]
+    absent: tuple[Column, ...]
+    spending: Spending
+    gpu: str | None
+    notes: tuple[str, ...]
+
+    def cell_labels(self) -> tuple[str, ...]:
+        """Every cell's label once: the order that fixes colours and markers."""
+        labels = [cell.label for family in self.families for cell in family.cells]
+        return tuple(dict.fromkeys(labels))
+
+
+def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:
+    """Compare, select and sum up. ReportError when projects must not be joined."""
+    require_joinable(rows)
+    bases = [row for row in rows if row.state == "baseline" or row.text("job_type") == "baseline"]
+    runs = tuple(row for row in rows if row not in bases)
+    families = tuple(_examine_family(family, bases) for family in families_of(runs))
+    values = [row.values for row in rows]
+    return Study(
+        title=title,
+        rows=runs,
+        families=families,
+        columns=columns_module.present_in(values),
+        absent=columns_module.absent_from(values),
+        spending=spending(runs),
+        gpu=reference_gpu(runs),
+        notes=_notes(runs, families),
+    )
+
+
+def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
+    final = select(family, "final")
+    anywhere = select(family, "all")
+    metric = headline(final)
+    split = "test" if metric == TEST_SCORE else "validation"
+    reference = next((s for s in final if s.cell == BASELINE_CELL and s.chosen), None)
+    baseline = reference.chosen.rows if reference and reference.chosen else ()
+    by_cell = family.cells()
+    cells = tuple(
+        _examine_cell(family, by_cell[at_end.cell], at_end, over_all, baseline, metric, split)
+        for at_end, over_all in zip(final, anywhere, strict=True)
+    )
+    base = base_for(family, bases)
+    return FamilyReport(
+        family,
+        metric,
+        cells,
+        base,
+        _base_retention(base, baseline, metric),
+        matched_runs(family, metric),
+    )
+
+
+def _examine_cell(
+    family: Family,
+    rows: tuple[Row, ...],
+    selection: Selection,
+    best_point: Selection,
+    baseline: tuple[Row, ...],
+    metric: str,
+    split: str,
+) -> CellReport:
+    chosen = selection.chosen.rows if selection.chosen else ()
+    if not chosen:
+        best = matched = Retention(note="no complete run")
+    elif not baseline:
+        best = Retention(note=f"no complete {BASELINE} run")
+        matched = matched_choice(chosen, family, metric, split)
+    else:
+        best = retention(chosen, baseline, metric, split)
+        matched = matched_choice(chosen, family, metric, split)
+    keys = dict.fromkeys([*(c.key for c in COLUMNS), *(k for r in chosen for k in r.values)])
+    means = {key: mean for key in keys if (mean := mean_of(chosen, key)) is not None}
+    spread = selection.chosen.spread if selection.chosen else None
+    if metric == TEST_SCORE:
+        spread = _spread([value for row in chosen if (value := row.number(metric)) is not None])
+    return CellReport(
+        selection.cell,
+        rows,
+        selection,
+        best_point,
+        means.get(metric),
+        spread,
+        best,
+        matched,
+        gains(chosen, baseline),
+        means,
+    )
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = sum(values) / len(values)
+    return float((sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5)
+
+
+def headline(selections: Sequence[Selection]) -> str:
+    """The test score once every chosen run has one; until then the validation score."""
+    chosen = [row for s in selections if s.chosen for row in s.chosen.rows]
+    tested = bool(chosen) and all(row.number(TEST_SCORE) is not None for row in chosen)
+    return TEST_SCORE if tested else SCORE
+
+
+def _base_retention(base: Row | None, baseline: Sequence[Row], metric: str) -> Retention:
+    if base is None:
+        return Retention(note="no untouched base given")
+    mine, theirs = base.number(metric), mean_of(baseline, metric)
+    if mine is None or theirs is None or theirs <= 0:
+        return Retention(note=f"no {metric} on one of the two sides")
+    return Retention(mine / theirs)
+
+
+def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, ...]:
+    notes = []
+    if any(family.metric == SCORE for family in families):
+        notes.append(
+            "Learning rates were chosen on the validation data that they are reported on; "
+            "score the chosen runs once on the untouched test split for the headline."
+        )
+    if len(families) > 1:
+        notes.append(
+            f"{len(families)} groups of runs differ in more than variant, tuned keys and seed; "
+            "each is compared only within itself."
+        )
+    gpus = sorted({name for row in rows if (name := row.text(columns_module.GPU))})
+    if len(gpus) > 1:
+        notes.append(
+            f"Runs on {len(gpus)} GPU types ({', '.join(gpus)}): times and memory are "
+            "compared only within one type."
+        )
+    lost = [row for row in rows if not row.text("model_variant")]
+    if lost:
+        notes.append(f"{len(lost)} runs name no model_variant and take no part in comparisons.")
+    states = sorted({row.state for row in rows if not row.is_complete and not row.is_pruned})
+    if states:
+        notes.append(f"Runs that are {', '.join(states)} are listed but not compared.")
+    return tuple(notes)

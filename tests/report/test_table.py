@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from agent.errors import ReportError
+from agent.report import table
+
+from .known_table import known_rows, pruned, run
+
+CSV = """run_id,state,learning_rate,model_variant,final/validation_f1_score,train/peak_vram_gb
+a,finished,0.0001,QLoRA,0.5,
+b,pruned,1e-3,Full LoRA,,
+"""
+
+
+def test_a_blank_cell_is_missing_not_zero() -> None:
+    first, second = table.read_csv(CSV)
+    assert first.number("final/validation_f1_score") == 0.5
+    assert first.number("train/peak_vram_gb") is None
+    assert "train/peak_vram_gb" not in first.values
+    assert (second.is_pruned, second.is_complete) == (True, False)
+
+
+def test_the_written_table_reads_back_the_same() -> None:
+    rows = known_rows()
+    text = table.write_csv(rows)
+    back = table.with_curves(table.read_csv(text), table.write_curves(rows))
+    assert [r.values for r in back] == [r.values for r in rows]
+    assert [r.curves for r in back] == [r.curves for r in rows]
+
+
+def test_a_table_without_state_and_run_id_says_both() -> None:
+    with pytest.raises(ReportError, match="no column run_id and no column state"):
+        table.read_csv("learning_rate\n1\n")
+
+
+def test_all_faults_of_a_table_are_told_together() -> None:
+    text = "run_id,state,final/avg_f1\na,finished,high\na,finished,0.1\n,finished,0.1\n"
+    with pytest.raises(ReportError) as caught:
+        table.read_csv(text, where="t.csv")
+    for part in ("t.csv", "final/avg_f1 = 'high'", "'a' stands twice", "line 4 has no run_id"):
+        assert part in str(caught.value)
+
+
+def test_a_pruned_run_says_where_it_stopped() -> None:
+    assert pruned("full", 1e-3, ((1.0, 0.1),)).stopped_at == "rung 1, epoch 1"
+    assert run("full", 1e-3, 0.5).stopped_at == ""
+
+
+def test_a_run_stopped_by_hand_is_not_called_pruned() -> None:
+    row = run("full", 1e-3, None, state="killed", stopped__rung=1, stopped__reason="stop")
+    assert not row.is_pruned
+    assert not row.is_complete
+
+
+def test_without_a_history_the_summary_gives_the_known_points() -> None:
+    row = run("full", 1e-3, 0.5, best__epoch=2.0, best__validation_f1_score=0.6)
+    assert row.curve() == ((2.0, 0.6), (3.0, 0.5))
+    assert row.score_at(2.0) == 0.6
+    assert row.score_at(1.0) is None
+
+
+def test_nan_is_no_number() -> None:
+    assert run("full", 1e-3, float("nan")).number("final/validation_f1_score") is None
+
+
+def test_predictions_give_scores_and_prompt_hashes() -> None:
+    lines = [
+        json.dumps({"example_id": "7", "dataset": "nq", "score": 1, "prompt_hash": "p"}),
+        "",
+        json.dumps({"example_id": "8", "score": 0.5}),
+    ]
+    assert table.parse_predictions(lines) == ({"nq/7": 1.0, "8": 0.5}, {"nq/7": "p"})
+
+
+def test_a_bad_prediction_names_its_line() -> None:
+    with pytest.raises(ReportError, match="line 1: needs example_id and a score"):
+        table.parse_predictions(['{"example_id": "1"}'])
+
+
+def test_the_base_row_takes_flat_and_nested_keys() -> None:
+    text = json.dumps({"validation/f1_score": 0.02, "inference": {"model_size_gb": 2.0}})
+    row = table.base_row(text)
+    assert row.number("final/validation_f1_score") == 0.02
+    assert row.number("inference/model_size_gb") == 2.0
+
+
+def test_a_base_without_a_score_is_refused() -> None:
+    with pytest.raises(ReportError, match="no number under final/validation_f1_score"):
+        table.base_row("{}")
