@@ -1,0 +1,52 @@
+"""Where the API key comes from on a compute node: never argv, script text or Slurm's own state.
+
+Slurm stores the environment of whoever calls sbatch; `--export=NONE` keeps it out, so a job finds
+its key in a file that only its owner can read: a key file, or ~/.netrc as `wandb login` writes it.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.errors import ClusterError
+
+ENVIRONMENT_NAME = "WANDB_API_KEY"
+
+
+def read_key(path: Path) -> str:
+    """The key in `path`. ClusterError when others can read the file or it holds no key."""
+    try:
+        status = path.stat()
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise ClusterError(f"key file {path}: {reason}; write the W&B API key into it") from None
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise ClusterError(
+            f"key file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}); "
+            f"run: chmod 600 {path}"
+        )
+    words = text.split()
+    if len(words) != 1:
+        raise ClusterError(f"key file {path} must hold one key and nothing else")
+    return words[0]
+
+
+def with_key(environment: Mapping[str, str], key_file: Path | None) -> dict[str, str]:
+    """The environment of a child that talks to W&B; without a key file it relies on ~/.netrc."""
+    if key_file is None:
+        return dict(environment)
+    return {**environment, ENVIRONMENT_NAME: read_key(key_file)}
+
+
+def write_key(path: Path, key: str) -> None:
+    """Write a key file that only its owner can read, from the first moment on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(key + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

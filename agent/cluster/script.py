@@ -1,0 +1,124 @@
+"""The text of the array job: a pure function of its options.
+
+`slurm/agents.sbatch` is what it returns for the defaults; write it again with
+`python -m agent.cluster.script > slurm/agents.sbatch`.
+
+Scars that shaped it:
+- `exec`: bash loses signals that arrive back to back during `wait`, so nothing is trapped here;
+  the Python supervisor becomes the batch process and gets Slurm's signals itself.
+- `--export=NONE`: the submitter's environment, an exported API key included, would otherwise lie
+  in the controller's state files.
+- `--signal=B:`: without B only srun steps are told, and there are none.
+- a login shell (`-l`), which is what brings `module` along when the environment is not exported.
+- `--open-mode=append`: a requeued task must not erase the log of its first life.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from agent.cluster.options import FIELDS, ArrayOptions
+
+_HEAD = """\
+#!/bin/bash -l
+# One `wandb agent --forward-signals` per task of an array job:
+#
+#   sbatch --array=0-7 slurm/agents.sbatch ENTITY/PROJECT/SWEEP [MORE SWEEPS]
+#
+# Tasks work through the sweeps in the order given. Preempted or at its time limit, a task saves,
+# is requeued and goes on where it was. Everything to edit stands above the line of dashes.
+"""
+
+_FIXED = """\
+#SBATCH --export=NONE
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@{lead_s}
+"""
+
+# Shell variable of the script for each option that is no sbatch directive.
+_VARIABLES = {
+    "PROJECT_DIR": "project_dir",
+    "CODE_DIR": "code_dir",
+    "PYTHON": "python",
+    "MODULES": "modules",
+    "CONTAINER": "container",
+    "KEY_FILE": "key_file",
+    "BASE_URL": "base_url",
+    "SERVER_DATA": "server_data",
+    "STATE_DIR": "state_dir",
+    "GPUS_PER_AGENT": "gpus_per_agent",
+    "AGENTS_PER_GPU": "agents_per_gpu",
+    "MAX_RESTARTS": "max_restarts",
+}
+
+_BODY = """\
+# ------------------------------------------------------------------------------------------------
+set -euo pipefail
+if [ "$#" -eq 0 ]; then set -- "${SWEEPS[@]}"; fi
+if [ "$#" -eq 0 ]; then
+  echo "usage: sbatch --array=0-7 slurm/agents.sbatch ENTITY/PROJECT/SWEEP [MORE SWEEPS]" >&2
+  exit 2
+fi
+PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
+cd "${CODE_DIR:-$PROJECT_DIR}"
+if [ -n "$MODULES" ]; then
+  read -r -a modules <<<"$MODULES"
+  set +u # the cluster's own functions are not written for it
+  module load "${modules[@]}"
+  set -u
+fi
+if [ -z "$PYTHON" ]; then
+  PYTHON=python
+  if [ -x "$PROJECT_DIR/.venv/bin/python" ]; then PYTHON="$PROJECT_DIR/.venv/bin/python"; fi
+fi
+case "$STATE_DIR" in /*) ;; *) STATE_DIR="$PROJECT_DIR/$STATE_DIR" ;; esac
+options=(--state "$STATE_DIR" --environment "$STATE_DIR/environment"
+  --gpus-per-agent "$GPUS_PER_AGENT" --agents-per-gpu "$AGENTS_PER_GPU"
+  --lead-s "$LEAD_S" --max-restarts "$MAX_RESTARTS")
+if [ -n "$KEY_FILE" ]; then options+=(--key-file "$KEY_FILE"); fi
+if [ -n "$BASE_URL" ]; then options+=(--base-url "$BASE_URL"); fi
+if [ -n "$SERVER_DATA" ]; then options+=(--server-data "$SERVER_DATA"); fi
+read -r -a container <<<"$CONTAINER"
+export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+exec "${container[@]}" "$PYTHON" -m agent.cluster.supervisor "${options[@]}" "$@"
+"""
+
+
+def array_script(options: ArrayOptions, sweeps: Sequence[str] = ()) -> str:
+    """The whole script. `sweeps` are worked through when sbatch is given none."""
+    return "\n".join(
+        [
+            _HEAD + "\n" + _directives(options) + _FIXED.format(lead_s=options.lead_s),
+            _variables(options, sweeps) + _BODY,
+        ]
+    )
+
+
+def _directives(options: ArrayOptions) -> str:
+    """One #SBATCH line per option; one that is not set is shown as a comment to fill in."""
+    lines = []
+    for name, field in FIELDS.items():
+        directive, value = field.metadata["directive"], getattr(options, name)
+        if not directive:
+            continue
+        start = "#SBATCH" if value else "##SBATCH"
+        word = value or name.upper()
+        lines.append(f"{start} --{directive}={word}".ljust(44) + f"# {field.metadata['help']}")
+    return "\n".join(lines) + "\n"
+
+
+def _variables(options: ArrayOptions, sweeps: Sequence[str]) -> str:
+    lines = []
+    for variable, name in _VARIABLES.items():
+        value = getattr(options, name)
+        assignment = f"{variable}={shlex.quote(value) if value else ''}"
+        lines.append(assignment.ljust(30) + f" # {FIELDS[name].metadata['help']}")
+    lines.append(f"LEAD_S={options.lead_s}".ljust(30) + " # the same as in --signal above")
+    words = " ".join(shlex.quote(sweep) for sweep in sweeps)
+    lines.append(f"SWEEPS=({words})".ljust(30) + " # when none are given to sbatch")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(array_script(ArrayOptions()), end="")

@@ -1,0 +1,87 @@
+"""How a compute node finds the W&B server: W&B's cloud, an address, or a server's data directory.
+
+A server that runs as a job writes its address anew whenever it is moved to another node, so the
+data directory is read again before every start of an agent.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agent.cluster.claims import RunState
+from agent.cluster.credentials import ENVIRONMENT_NAME, read_key, with_key
+from agent.errors import ClusterError
+
+QUESTION_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True)
+class ServerAccess:
+    """At most one of `base_url` and `server_data`; neither means W&B's cloud."""
+
+    base_url: str | None = None
+    server_data: Path | None = None
+    key_file: Path | None = None
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` with what the wandb client needs. ClusterError when it cannot be read."""
+        environment = with_key(base, self.key_file)
+        if self.base_url:
+            environment["WANDB_BASE_URL"] = self.base_url
+        if self.server_data:
+            address, key = read_server_data(self.server_data)
+            environment["WANDB_BASE_URL"] = address
+            if self.key_file is None:
+                environment[ENVIRONMENT_NAME] = key
+        return environment
+
+    @property
+    def hands_out_crashed(self) -> bool:
+        """The embedded server gives crashed grid points to the next agent; W&B does not."""
+        if self.server_data:
+            return True
+        host = urlsplit(self.base_url or "https://api.wandb.ai").hostname or ""
+        return not host.endswith("wandb.ai")
+
+
+def read_server_data(directory: Path) -> tuple[str, str]:
+    """Address and key of the embedded server whose data lie in `directory`."""
+    try:
+        address = (directory / "address").read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ClusterError(
+            f"{directory}/address: {error.strerror}; is `sweep-agent serve --data {directory}` "
+            "running?"
+        ) from None
+    return address, read_key(directory / "key")
+
+
+def run_states(
+    sweep: str, run_ids: list[str], environment: Mapping[str, str]
+) -> dict[str, RunState]:
+    """What the server says of these runs; empty when it cannot be asked.
+
+    Asked by a short-lived process, so that no wandb client lives in the supervisor.
+    """
+    if not run_ids:
+        return {}
+    entity, project = sweep.split("/")[:2]
+    words = [sys.executable, "-m", "agent.cluster.run_states", f"{entity}/{project}", *run_ids]
+    try:
+        done = subprocess.run(
+            words,
+            env={**environment, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            capture_output=True,
+            text=True,
+            timeout=QUESTION_TIMEOUT_S,
+            check=True,
+        )
+        rows = json.loads(done.stdout.strip().splitlines()[-1])
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        return {}
+    return {run_id: RunState(row["state"], row["silent_s"]) for run_id, row in rows.items()}

@@ -1,0 +1,148 @@
+"""Slurm's commands, and what they print, as values.
+
+Every call has a time limit: the clients hang when the controller is away.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent.errors import ClusterError
+
+TIMEOUT_S = 20.0
+
+# JobState of `scontrol show job` after which the job will not run again by itself.
+FINAL_STATES = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array job as `squeue` shows it."""
+
+    job: str  # 12_3, or 12_[0-7%4] for tasks that wait together
+    name: str
+    state: str
+    node: str
+    reason: str
+    seconds_run: int
+    seconds_left: int | None
+    expected_end: str  # as Slurm prints it, local time; N/A while pending
+
+
+def call(words: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> str:
+    """Standard output. ClusterError with the command's own words when it fails or is missing."""
+    if shutil.which(words[0]) is None:
+        raise ClusterError(
+            f"{words[0]} is not installed here; run this on a login node of the Slurm cluster"
+        )
+    try:
+        done = subprocess.run(
+            list(words), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ClusterError(
+            f"{words[0]} did not answer within {timeout_s:g} s; the Slurm controller may be down, "
+            "try again in a minute"
+        ) from None
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise ClusterError(f"{words[0]} refused: {reason}")
+    return done.stdout
+
+
+def job_fields(job: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
+    """The fields of `scontrol show job`; empty when Slurm cannot be asked or knows no such job."""
+    try:
+        return parse_fields(
+            call(["scontrol", "--oneliner", "show", "job", job], timeout_s=timeout_s)
+        )
+    except ClusterError:
+        return {}
+
+
+def partition_preempt_mode(partition: str, *, timeout_s: float = TIMEOUT_S) -> str:
+    """REQUEUE, CANCEL, OFF, …; empty when it cannot be told."""
+    try:
+        text = call(["scontrol", "--oneliner", "show", "partition", partition], timeout_s=timeout_s)
+    except ClusterError:
+        return ""
+    return parse_fields(text).get("PreemptMode", "")
+
+
+def parse_fields(text: str) -> dict[str, str]:
+    """`scontrol --oneliner` prints KEY=VALUE words; a value may hold spaces. First record only."""
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    starts = list(re.finditer(r"(?:^| )([A-Za-z][\w/:]*)=", line))
+    ends = [match.start() for match in starts[1:]] + [len(line)]
+    return {
+        match.group(1): line[match.end() : end].strip()
+        for match, end in zip(starts, ends, strict=True)
+    }
+
+
+def timestamp(text: str) -> float | None:
+    """Seconds since the epoch of Slurm's local `2026-01-31T12:00:00`; None for Unknown, None, …"""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def duration_s(text: str) -> int | None:
+    """Seconds of Slurm's `[days-]hours:minutes:seconds`; None for UNLIMITED, INVALID, N/A."""
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+QUEUE_FORMAT = "%i|%j|%T|%N|%r|%M|%L|%e"
+
+
+def parse_queue(text: str) -> Iterator[Task]:
+    """The lines of `squeue -h -o QUEUE_FORMAT`."""
+    for line in text.splitlines():
+        words = line.strip().split("|")
+        if len(words) != 8:
+            continue  # a job name with a bar in it: not one of ours
+        job, name, state, node, reason, run, left, end = words
+        yield Task(job, name, state, node, reason, duration_s(run) or 0, duration_s(left), end)
+
+
+def queue(jobs: Sequence[str]) -> list[Task]:
+    """The tasks of these jobs that Slurm still holds in its queue."""
+    if not jobs:
+        return []
+    try:
+        text = call(["squeue", "-h", "-r", "-o", QUEUE_FORMAT, "--jobs", ",".join(jobs)])
+    except ClusterError as error:
+        if "Invalid job id" in str(error):  # all of them have left the queue
+            return []
+        raise
+    return list(parse_queue(text))
+
+
+def task_name(environment: Mapping[str, str]) -> str:
+    """`12_3` for an array task, `12` for a plain job, `local` outside Slurm.
+
+    The last task's SLURM_JOB_ID equals the array's, so that only the pair of array and task names
+    a task.
+    """
+    array, task = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"{array}_{task}"
+    return environment.get("SLURM_JOB_ID", "local")

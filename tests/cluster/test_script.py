@@ -1,0 +1,127 @@
+"""The array job's text: golden files, and the shipped script as the text for the defaults.
+
+After a wanted change: python -m agent.cluster.script > slurm/agents.sbatch, and
+python tests/cluster/test_script.py writes the golden files anew.
+"""
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
+from agent.cluster.script import array_script
+from agent.errors import ConfigError
+
+GOLDEN = Path(__file__).parent / "golden"
+SHIPPED = Path(__file__).parents[2] / "slurm" / "agents.sbatch"
+
+CASES = {
+    "cloud": (ArrayOptions(), ("team/study/ab12cd34",)),
+    "embedded_server": (
+        ArrayOptions(
+            array="0-7%4",
+            partition="gpu",
+            account="lab",
+            gres="gpu:a100:2",
+            constraint="a100&ib",
+            modules="python/3.11 cuda/12.4",
+            container="apptainer exec --nv image.sif",
+            server_data="/shared/server data",
+            project_dir="/home/me/study",
+            code_dir="/home/me/study/outputs/cluster/snapshots/0123abcd",
+            gpus_per_agent="2",
+        ),
+        ("lab/study/one", "lab/study/two"),
+    ),
+    "own_server": (
+        ArrayOptions(key_file="/home/me/.wandb key", base_url="http://login1:8080"),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_script_is_the_golden_text(name: str) -> None:
+    options, sweeps = CASES[name]
+    assert array_script(options, sweeps) == (GOLDEN / f"{name}.sbatch").read_text()
+
+
+def test_the_shipped_script_is_the_text_for_the_defaults() -> None:
+    assert SHIPPED.read_text() == array_script(ArrayOptions())
+
+
+@pytest.mark.parametrize("path", [SHIPPED, *sorted(GOLDEN.glob("*.sbatch"))], ids=lambda p: p.name)
+def test_the_scripts_pass_shellcheck(path: Path) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed (apt install shellcheck)")
+    done = subprocess.run(["shellcheck", path], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 0
+
+
+def test_the_script_keeps_the_submitters_environment_out_and_traps_nothing() -> None:
+    text = array_script(ArrayOptions())
+    assert "#SBATCH --export=NONE\n" in text
+    assert "trap " not in text
+    assert text.rstrip().splitlines()[-1].startswith("exec ")
+
+
+def test_every_option_reaches_the_script() -> None:
+    """A value that no other option has must be found in the text."""
+    values = {
+        "array": "5-6",
+        "time": "1-02:03:04",
+        "cpus_per_task": "11",
+        "mem": "12G",
+        "lead_s": "345",
+        "gpus_per_agent": "6",
+        "agents_per_gpu": "9",
+        "max_restarts": "77",
+    }
+    for name in FIELDS:
+        value = values.get(name, f"value-of-{name.replace('_', '-')}")
+        text = array_script(dataclasses.replace(ArrayOptions(), **{name: value}))
+        assert value in text, name
+
+
+def test_an_unknown_option_is_answered_with_the_nearest_and_all_valid_ones() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean 'partition'\? valid: job_name, array, "):
+        parse_options({"partitoin": "gpu"})
+
+
+def test_all_faults_of_the_options_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)2 problems.*array = 'x'.*time = 'soon'"):
+        parse_options({"array": "x", "time": "soon"})
+
+
+@pytest.mark.parametrize("value", ["gpu\n#SBATCH --wrap=evil", "gpu; rm -rf x", "$(id)"])
+def test_a_value_cannot_smuggle_commands_into_the_script(value: str) -> None:
+    with pytest.raises(ConfigError, match="partition = "):
+        parse_options({"partition": value})
+
+
+def test_free_text_is_quoted_for_the_shell() -> None:
+    text = array_script(ArrayOptions(key_file="/home/o'neil/$(touch x)"))
+    assert """KEY_FILE='/home/o'"'"'neil/$(touch x)'""" in text
+
+
+def test_flags_win_over_the_profile_and_none_means_not_given(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text('partition = "gpu"\ntime = "01:00:00"\ncpus-per-task = 4\n')
+    options = parse_options(read_profile(profile), {"time": "02:00:00", "partition": None})
+    assert (options.partition, options.time, options.cpus_per_task) == ("gpu", "02:00:00", "4")
+
+
+def test_a_profile_that_is_no_toml_is_told_with_its_name(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text("partition gpu")
+    with pytest.raises(ConfigError, match=r"mine\.toml"):
+        read_profile(profile)
+
+
+if __name__ == "__main__":
+    for name, (options, sweeps) in CASES.items():
+        (GOLDEN / f"{name}.sbatch").write_text(array_script(options, sweeps))
