@@ -1,0 +1,292 @@
+"""The trial of a run: report an evaluation point, hear whether to go on.
+
+    with open_trial(config, run_id=run.id, …) as trial:
+        for point in points:
+            if trial.report(point.number, point.example_scores).prune:
+                break
+
+Reporting never waits for other runs. A verdict may come later than its rung, when enough others
+have been there: `reconsider` asks again between two points.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.pruners import NopPruner
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from agent.config import RunConfig
+from agent.errors import StudyError
+from agent.search import paired
+from agent.search.decisions import Verdict
+from agent.search.example_scores import ExampleScores
+from agent.search.pruners import build_pruner
+from agent.search.storages import open_storage, shown, storage_errors
+from agent.search.studies import (
+    adopt_trial,
+    open_study,
+    point_text,
+    release_stale,
+    supersede,
+)
+
+__all__ = ["Trial", "Verdict", "open_trial"]
+
+BEAT_S = 60.0  # between two signs of life
+BEATS_MISSED = 5  # so many missed, and the worker counts as gone
+
+
+class Trial:
+    """A run's place in its stratum's study. Made by `open_trial`."""
+
+    def __init__(
+        self,
+        study: Study,
+        storage: BaseStorage,
+        frozen: FrozenTrial,
+        *,
+        rungs: int,
+        place: str,
+        former: Verdict | None = None,
+    ) -> None:
+        self._study = study
+        self._storage = storage
+        self._id = frozen._trial_id
+        self._rungs = rungs
+        self._place = place  # for messages
+        self._former = former  # how the same grid point was pruned under another run
+        self._suspended = False
+        self._finished = frozen.state.is_finished()
+        self.verdict = _stored_verdict(frozen) or Verdict(False, 0, "nothing was reported yet")
+
+    @property
+    def number(self) -> int:
+        """Optuna's number of the trial in its study."""
+        return self._frozen().number
+
+    @property
+    def study_name(self) -> str:
+        return self._study.study_name
+
+    @property
+    def reported_rungs(self) -> tuple[int, ...]:
+        """The evaluation points this trial holds, those of an earlier attempt included."""
+        return tuple(sorted(paired.scores_of(self._frozen())))
+
+    def report(self, rung: int, example_scores: Mapping[str, float]) -> Verdict:
+        """Record one evaluation point (1-based) and judge the run wherever there is a quorum.
+
+        `example_scores` maps example ids to scores, higher is better; their mean is the trial's
+        value at `rung`. A rung that was reported before keeps its first scores. Raises StudyError
+        when a score is not a number or the storage fails.
+        """
+        if not 1 <= rung <= self._rungs:
+            raise StudyError(f"rung {rung} was reported; this run has rungs 1 to {self._rungs}")
+        scores = ExampleScores.of(example_scores)
+        if self._finished:
+            return self.verdict
+        with storage_errors(self._place):
+            frozen = self._frozen()
+            try:
+                self._record(frozen, rung, scores)
+            except UpdateFinishedTrialError:
+                raise StudyError(
+                    f"trial {frozen.number} was ended by another process ({frozen.state.name}); "
+                    "is the same run going on twice?"
+                ) from None
+            return self._judge()
+
+    def reconsider(self) -> Verdict:
+        """Judge again without a new report: others may have reached a rung in the meantime."""
+        if not self._finished:
+            with storage_errors(self._place):
+                self._judge()
+        return self.verdict
+
+    def suspend(self) -> None:
+        """The run is interrupted and will be resumed: leave the trial to be taken up again."""
+        self._suspended = True
+
+    # ------------------------------------------------------------------ inside
+    def _frozen(self) -> FrozenTrial:
+        return self._storage.get_trial(self._id)
+
+    def _record(self, frozen: FrozenTrial, rung: int, scores: ExampleScores) -> None:
+        if frozen.state == TrialState.WAITING:  # taken for dead while this process was stalled
+            self._storage.set_trial_state_values(self._id, TrialState.RUNNING)
+        name = f"{paired.SCORES}{rung}"
+        if name not in frozen.system_attrs:
+            self._storage.set_trial_system_attr(self._id, name, scores.encode())
+        if rung not in frozen.intermediate_values:
+            kept = frozen.system_attrs.get(name)
+            mean = ExampleScores.decode(kept).mean if kept else scores.mean
+            self._storage.set_trial_intermediate_value(self._id, rung, mean)
+
+    def _judge(self) -> Verdict:
+        if self.verdict.prune:  # said once, it holds, also when the caller went on
+            return self.verdict
+        frozen = self._frozen()
+        rung = max(frozen.intermediate_values, default=0)
+        verdict = self._former_verdict(rung) or self._ask(frozen, rung)
+        if verdict.prune and not self._may_leave():
+            reason = f"{verdict.reason}; kept, because no other run of the stratum is in the race"
+            verdict = Verdict(False, verdict.rung, reason, verdict.details)
+        if verdict.prune:
+            text = json.dumps(asdict(verdict))
+            self._storage.set_trial_system_attr(self._id, paired.VERDICT, text)
+        self.verdict = verdict
+        return verdict
+
+    def _former_verdict(self, rung: int) -> Verdict | None:
+        return self._former if self._former is not None and rung >= self._former.rung else None
+
+    def _ask(self, frozen: FrozenTrial, rung: int) -> Verdict:
+        pruner = self._study.pruner
+        if isinstance(pruner, paired.PairedPruner):
+            return pruner.judge(self._study, frozen)
+        if isinstance(pruner, NopPruner):
+            return Verdict(False, rung, "no pruning (pruner: none)")
+        if rung >= self._rungs:
+            return Verdict(False, rung, "the full budget is spent")
+        prune = bool(rung and pruner.prune(self._study, frozen))  # numpy's bool is no bool
+        said = "prunes" if prune else "keeps"
+        value = frozen.intermediate_values.get(rung, float("nan"))
+        reason = f"rung {rung}: {type(pruner).__name__} {said} the run at {value:.4f}"
+        return Verdict(prune, rung, reason, {"value": value})
+
+    def _may_leave(self) -> bool:
+        """Whether somebody stays in the race when this run stops.
+
+        Two last runs may ask at the same moment. Each first writes that it is leaving and then
+        looks, so the one that writes last sees the other go and stays.
+        """
+        self._storage.set_trial_system_attr(self._id, paired.LEAVING, True)
+        own = paired.point_of(self._frozen())
+        peers = paired.peers_of(self._study.get_trials(deepcopy=False), time.time())
+        if any(peer.in_race for peer in peers if peer.point != own):
+            return True
+        self._storage.set_trial_system_attr(self._id, paired.LEAVING, False)
+        return False
+
+    def renew(self, alive_until: float) -> bool:
+        """Sign of life; False when the trial has ended."""
+        try:
+            frozen = self._frozen()
+            if frozen.state.is_finished():
+                return False
+            if frozen.state == TrialState.WAITING:
+                self._storage.set_trial_state_values(self._id, TrialState.RUNNING)
+            self._storage.set_trial_system_attr(self._id, paired.ALIVE_UNTIL, alive_until)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def close(self, *, failed: bool) -> None:
+        """End the trial: complete at the full budget, pruned, failed, or left to be resumed."""
+        if self._finished:
+            return
+        self._finished = True
+        with storage_errors(self._place), suppress(UpdateFinishedTrialError):
+            frozen = self._frozen()
+            last = max(frozen.intermediate_values, default=0)
+            if self._suspended:
+                self._storage.set_trial_state_values(self._id, TrialState.WAITING)
+            elif not failed and self.verdict.prune:
+                self._storage.set_trial_user_attr(self._id, "pruned", self.verdict.reason)
+                value = [frozen.intermediate_values[last]]
+                self._storage.set_trial_state_values(self._id, TrialState.PRUNED, value)
+            elif not failed and last >= self._rungs:
+                value = [frozen.intermediate_values[last]]
+                self._storage.set_trial_state_values(self._id, TrialState.COMPLETE, value)
+            else:
+                cause = "failed" if failed else "stopped"
+                text = f"{cause} after rung {last} of {self._rungs}"
+                self._storage.set_trial_user_attr(self._id, "ended", text)
+                self._storage.set_trial_state_values(self._id, TrialState.FAIL)
+
+
+@contextmanager
+def open_trial(
+    config: RunConfig,
+    *,
+    run_id: str,
+    scope: str,
+    rungs: int,
+    peers: int | None,
+    default_journal: Path,
+    beat_s: float = BEAT_S,
+) -> Iterator[Trial]:
+    """The trial of run `run_id` in the study of its stratum, for as long as the run goes on.
+
+    `scope` keeps apart what must not be compared although the configs agree (project, digests of
+    data and evaluation). `rungs` is the number of evaluation points of the full budget, `peers`
+    the number of grid points of the stratum (None when unknown). The journal at `default_journal`
+    is used unless `config.pruning_storage` names another place.
+
+    Left normally, the trial is complete (all rungs reported), pruned (the last verdict said so) or
+    failed (stopped early); left by an exception, failed; after `suspend`, resumable. A run that
+    is opened again goes on with its trial; a pruned one stays pruned. Raises ConfigError for a
+    wrong pruner option, StudyError when the storage cannot be used.
+    """
+    pruner = build_pruner(config, rungs=rungs, peers=peers)
+    storage = open_storage(config.pruning_storage, default_journal)
+    place = shown(config.pruning_storage or str(default_journal))
+    with storage_errors(place):
+        now = time.time()
+        study = open_study(storage, scope, config, pruner)
+        frozen = adopt_trial(study, storage, config, run_id, now + BEATS_MISSED * beat_s)
+        release_stale(storage, now)
+        supersede(study, storage, run_id, paired.point_of(frozen), now)
+        former = _former_verdict(study, run_id, point_text(config))
+        trial = Trial(study, storage, frozen, rungs=rungs, place=place, former=former)
+    with _signs_of_life(trial, storage, beat_s):
+        try:
+            yield trial
+        except BaseException:
+            with suppress(StudyError):  # what went wrong in the run is what has to be told
+                trial.close(failed=True)
+            raise
+    trial.close(failed=False)
+
+
+@contextmanager
+def _signs_of_life(trial: Trial, storage: BaseStorage, beat_s: float) -> Iterator[None]:
+    """Renew the trial from a thread, so that a long epoch is not taken for a dead worker."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(beat_s):
+            with suppress(StudyError), storage_errors("beat"):
+                now = time.time()
+                if not trial.renew(now + BEATS_MISSED * beat_s):
+                    return
+                release_stale(storage, now)
+
+    thread = threading.Thread(target=beat, name="trial-beat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=5.0)
+
+
+def _stored_verdict(trial: FrozenTrial) -> Verdict | None:
+    text = trial.system_attrs.get(paired.VERDICT)
+    return Verdict(**json.loads(text)) if text else None
+
+
+def _former_verdict(study: Study, run_id: str, point: str) -> Verdict | None:
+    """The verdict that stopped the same grid point under another run."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)):
+        if trial.system_attrs.get(paired.RUN) != run_id and paired.point_of(trial) == point:
+            return _stored_verdict(trial)
+    return None

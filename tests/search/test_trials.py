@@ -1,0 +1,432 @@
+"""Trials: one study per stratum, pruned in lock-step, resumed as they were, freed when killed."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.trial import TrialState
+
+from agent.config import RunConfig
+from agent.config_rules import PRUNERS
+from agent.errors import ConfigError, StudyError
+from agent.search import paired
+from agent.search.pruners import build_pruner, options_of
+from agent.search.studies import release_stale
+from agent.search.trials import open_trial
+
+RUNGS = 3
+
+
+def config(rate: float = 1e-3, **values: Any) -> RunConfig:
+    return RunConfig.parse(
+        {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate, **values}
+    )
+
+
+def examples(mean: float, count: int = 40) -> Mapping[str, float]:
+    hard = np.random.default_rng(3).normal(0, 0.2, count)
+    own = np.random.default_rng(int(mean * 1e6)).normal(0, 0.02, count)
+    return {f"e{i:02}": float(mean + hard[i] + own[i]) for i in range(count)}
+
+
+def opened(journal: Path, run: str, rate: float, peers: int | None = 3, **values: Any) -> Any:
+    return open_trial(
+        config(rate, **values),
+        run_id=run,
+        scope="me/project",
+        rungs=RUNGS,
+        peers=peers,
+        default_journal=journal,
+    )
+
+
+def trials_in(journal: Path) -> list[optuna.trial.FrozenTrial]:
+    """What Optuna itself reads, without any of our code."""
+    lock = JournalFileOpenLock(str(journal))
+    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
+    studies = optuna.get_all_study_names(storage)
+    return [
+        t for name in studies for t in optuna.load_study(study_name=name, storage=storage).trials
+    ]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "pruning.journal"
+
+
+def test_a_run_that_reports_every_rung_is_complete_with_its_values(journal: Path) -> None:
+    with opened(journal, "r1", 1e-3) as trial:
+        for rung, mean in enumerate((0.3, 0.4, 0.5), 1):
+            assert not trial.report(rung, examples(mean)).prune
+    (found,) = trials_in(journal)
+    assert found.state == TrialState.COMPLETE
+    assert found.params == {"learning_rate": 1e-3}
+    assert list(found.intermediate_values) == [1, 2, 3]
+    assert found.value == pytest.approx(np.mean(list(examples(0.5).values())), abs=1e-6)
+
+
+def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as first, opened(journal, "b", 1e-2) as second:
+        assert not first.report(1, examples(0.8)).prune
+        verdict = second.report(1, examples(0.3))
+        assert verdict.prune
+        assert verdict.details["compared_with"] == "learning_rate=0.001"
+        first.report(2, examples(0.8))
+        first.report(3, examples(0.8))
+    with opened(journal, "c", 1e-4) as late:
+        assert late.report(1, examples(0.5)).prune  # at once, against what is on record
+    states = {t.system_attrs[paired.RUN]: t.state for t in trials_in(journal)}
+    assert states == {
+        "a": TrialState.COMPLETE,
+        "b": TrialState.PRUNED,
+        "c": TrialState.PRUNED,
+    }
+
+
+def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal: Path) -> None:
+    means = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    with ExitStack() as stack:
+        trials = [
+            stack.enter_context(opened(journal, f"r{i}", 1e-4 * (i + 1), peers=8)) for i in range(8)
+        ]
+        at_once = [t.report(1, examples(m)).prune for t, m in zip(trials, means, strict=True)]
+        asked_again = [t.reconsider().prune for t in trials]
+    assert at_once == [False] * 8  # the quorum was only there with the last one, the best
+    assert asked_again == [True] * 7 + [False]
+
+
+def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
+    means = {1e-4: 0.4, 1e-3: 0.41, 1e-2: 0.8, 2e-2: 0.799}
+    outcomes = set()
+    for number, order in enumerate(itertools.permutations(means)):
+        journal = tmp_path / f"{number}.journal"
+        with ExitStack() as stack:
+            trials = {
+                rate: stack.enter_context(opened(journal, f"r{rate}", rate, peers=4))
+                for rate in order
+            }
+            for rate in order:
+                trials[rate].report(1, examples(means[rate]))
+            verdicts = {rate: trials[rate].reconsider() for rate in sorted(means)}
+        outcomes.add(tuple((v.prune, v.rung, v.reason) for v in verdicts.values()))
+    (outcome,) = outcomes
+    assert [prune for prune, _, _ in outcome] == [True, True, False, False]
+
+
+def test_runs_of_another_stratum_are_never_compared(journal: Path) -> None:
+    with (
+        opened(journal, "a", 1e-3) as best,
+        opened(journal, "b", 1e-3, seed=1) as other_seed,
+        opened(
+            journal, "c", 1e-2, model_variant="QLoRA", quantization_strategy="int4"
+        ) as other_cell,
+    ):
+        best.report(1, examples(0.9))
+        assert other_seed.report(1, examples(0.1)).reason == "best of 1 at rung 1"
+        assert other_cell.report(1, examples(0.1)).reason == "best of 1 at rung 1"
+        assert len({t.study_name for t in (best, other_seed, other_cell)}) == 3
+
+
+def test_another_scope_is_another_study(journal: Path) -> None:
+    names = set()
+    for scope in ("me/project data-1", "me/project data-2", "x" * 600):
+        with open_trial(
+            config(), run_id="r", scope=scope, rungs=1, peers=1, default_journal=journal
+        ) as trial:
+            names.add(trial.study_name)
+    assert len(names) == 3
+    assert max(map(len, names)) <= 250
+
+
+def test_reporting_a_rung_twice_keeps_the_first_scores(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        trial.report(1, examples(0.5))
+        before = trials_in(journal)[0]
+        trial.report(1, examples(0.9))
+        after = trials_in(journal)[0]
+        trial.suspend()
+    assert after.intermediate_values == before.intermediate_values
+    assert after.system_attrs == before.system_attrs
+
+
+def test_a_suspended_run_goes_on_with_the_same_trial(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        trial.report(1, examples(0.5))
+        trial.suspend()
+    assert trials_in(journal)[0].state == TrialState.WAITING
+    with opened(journal, "a", 1e-3) as trial:
+        assert trial.number == 0
+        assert trial.reported_rungs == (1,)
+        for rung in (1, 2, 3):
+            trial.report(rung, examples(0.5))
+    (found,) = trials_in(journal)
+    assert found.state == TrialState.COMPLETE
+
+
+def test_a_suspended_run_that_is_interrupted_by_an_exception_is_still_resumable(
+    journal: Path,
+) -> None:
+    def interrupted_run() -> None:
+        with opened(journal, "a", 1e-3) as trial:
+            trial.suspend()
+            raise SystemExit(0)
+
+    with pytest.raises(SystemExit, match="0"):
+        interrupted_run()
+    assert trials_in(journal)[0].state == TrialState.WAITING
+
+
+def test_an_exception_fails_the_trial_and_a_second_try_carries_its_scores_on(
+    journal: Path,
+) -> None:
+    def failing_run() -> None:
+        with opened(journal, "a", 1e-3) as trial:
+            trial.report(1, examples(0.5))
+            raise ZeroDivisionError("oh")
+
+    with pytest.raises(ZeroDivisionError, match="oh"):
+        failing_run()
+    assert [t.state for t in trials_in(journal)] == [TrialState.FAIL]
+    with opened(journal, "a", 1e-3) as trial:
+        assert trial.reported_rungs == (1,)
+        trial.report(2, examples(0.5))
+        trial.report(3, examples(0.5))
+    assert [t.state for t in trials_in(journal)] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_run_stopped_before_its_budget_is_not_taken_for_a_complete_one(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        trial.report(1, examples(0.9))
+    (found,) = trials_in(journal)
+    assert found.state == TrialState.FAIL
+    assert found.user_attrs["ended"] == "stopped after rung 1 of 3"
+
+
+def test_a_pruned_run_stays_pruned_and_so_does_its_grid_point(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as best:
+        for rung in (1, 2, 3):
+            best.report(rung, examples(0.8))
+        with opened(journal, "b", 1e-2) as bad:
+            first = bad.report(1, examples(0.3))
+        with opened(journal, "b", 1e-2) as again:
+            assert again.verdict == first
+            assert again.report(2, examples(0.9)) == first
+        with opened(journal, "other run", 1e-2) as rerun:
+            assert rerun.report(1, examples(0.3)) == first
+    assert [t.state for t in trials_in(journal)] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.PRUNED,
+    ]
+    assert trials_in(journal)[1].user_attrs["pruned"] == first.reason
+
+
+def test_two_last_runs_that_leave_at_the_same_moment_do_not_both_leave(journal: Path) -> None:
+    with (
+        opened(journal, "a", 1e-3, peers=None) as one,
+        opened(journal, "b", 1e-2, peers=None) as two,
+    ):
+        one.report(1, examples(0.8))
+        two.report(1, examples(0.8))
+        assert one._may_leave()
+        assert not two._may_leave()
+
+
+def test_a_killed_run_is_not_waited_for_and_not_left_running(journal: Path) -> None:
+    with opened(journal, "good", 1e-3) as good:
+        killed = _start_worker(journal, "killed", 1e-2)
+        good.report(1, examples(0.8))
+        with opened(journal, "bad", 2e-2) as bad:
+            assert "waits for its quorum" in bad.report(1, examples(0.3)).reason
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            deadline = time.monotonic() + 20
+            while not bad.reconsider().prune and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert bad.verdict.prune
+        good.suspend()
+    storage = good._storage
+    release_stale(storage, time.time() + 1)
+    by_run = {t.system_attrs[paired.RUN]: t for t in trials_in(journal)}
+    assert by_run["killed"].state == TrialState.WAITING
+    with opened(journal, "killed", 1e-2) as resumed:
+        assert resumed.number == by_run["killed"].number
+        resumed.suspend()
+    release_stale(storage, time.time() + 8 * 24 * 3600)
+    assert {t.state for t in trials_in(journal)} == {TrialState.FAIL, TrialState.PRUNED}
+
+
+def test_running_a_dead_runs_grid_point_again_fails_what_it_left(journal: Path) -> None:
+    with opened(journal, "first", 1e-3) as trial:
+        trial.report(1, examples(0.4))
+        trial.suspend()
+    with opened(journal, "second", 1e-3) as trial:
+        for rung in (1, 2, 3):
+            trial.report(rung, examples(0.4))
+    assert [t.state for t in trials_in(journal)] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+def test_a_worker_that_was_stalled_takes_its_trial_back(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        trial.report(1, examples(0.4))
+        release_stale(trial._storage, time.time() + 3600)
+        assert trials_in(journal)[0].state == TrialState.WAITING
+        trial.report(2, examples(0.4))
+        assert trials_in(journal)[0].state == TrialState.RUNNING
+        assert trial.renew(time.time() + 60)
+        trial.suspend()
+
+
+def test_a_trial_ended_by_another_process_says_so(journal: Path) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        storage.set_trial_state_values(0, TrialState.FAIL)
+        assert not trial.renew(time.time())
+        with pytest.raises(StudyError, match=r"ended by another process \(FAIL\)"):
+            trial.report(1, examples(0.5))
+
+
+def test_a_rung_outside_the_budget_and_scores_that_are_no_numbers_are_refused(
+    journal: Path,
+) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        with pytest.raises(StudyError, match="rung 4 was reported; this run has rungs 1 to 3"):
+            trial.report(4, examples(0.5))
+        with pytest.raises(StudyError, match="not a number"):
+            trial.report(1, {"e": float("nan")})
+        assert not trial.report(1, {"e": 0.5}).prune
+
+
+# ---------------------------------------------------------------------- pruners by name
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_pruner_runs_to_the_end_of_the_budget(journal: Path, name: str) -> None:
+    options = {"patient": {"patience": 1}, "threshold": {"lower": 0.1}}.get(name, {})
+    with opened(journal, "a", 1e-3, pruner=name, pruner_options=options) as trial:
+        for rung, mean in enumerate((0.3, 0.4, 0.5), 1):
+            trial.report(rung, examples(mean))
+    assert trials_in(journal)[0].state == TrialState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("median", {"n_startup_trials": 1}),
+        ("percentile", {"n_startup_trials": 1, "percentile": 50}),
+        ("successive_halving", {}),
+        ("threshold", {"lower": 0.35}),
+        ("wilcoxon", {}),
+        ("patient", {"patience": 0, "wrapped": "wilcoxon"}),
+    ],
+)
+def test_optunas_own_pruners_prune_against_a_complete_run(
+    journal: Path, name: str, options: dict[str, Any]
+) -> None:
+    chosen: dict[str, Any] = {"pruner": name, "pruner_options": options}
+    with opened(journal, "a", 1e-3, **chosen) as trial:
+        for rung in (1, 2, 3):
+            trial.report(rung, examples(0.8))
+    with opened(journal, "b", 1e-2, **chosen) as trial:
+        trial.report(1, examples(0.3))
+        assert trial.report(2, examples(0.25)).prune
+        assert trial.report(3, examples(0.9)) == trial.verdict  # said once, it holds
+    assert [t.state for t in trials_in(journal)] == [TrialState.COMPLETE, TrialState.PRUNED]
+
+
+def test_none_prunes_nothing(journal: Path) -> None:
+    with (
+        opened(journal, "a", 1e-3, pruner="none") as a,
+        opened(journal, "b", 1e-2, pruner="none") as b,
+    ):
+        a.report(1, examples(0.9))
+        assert not b.report(1, examples(0.1)).prune
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_an_unknown_option_is_answered_with_the_valid_ones(name: str) -> None:
+    wrong = config(pruner=name, pruner_options={"colour": 1, "shape": 2})
+    with pytest.raises(ConfigError, match="'colour' is no option") as caught:
+        build_pruner(wrong, rungs=9, peers=3)
+    assert len(caught.value.problems) == 2
+    for option in options_of(name) or ("valid: none",):
+        assert option in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("paired", {"level": 2}, "level = 2.0 must lie between 0 and 1"),
+        ("paired", {"damping": "x"}, "could not convert"),
+        ("patient", {}, "patience"),
+        ("patient", {"patience": 1, "wrapped": "nonsense"}, "unknown pruner 'nonsense'"),
+        ("threshold", {}, "lower or upper"),
+        ("percentile", {"percentile": 200}, "between 0 and 100"),
+    ],
+)
+def test_an_option_the_pruner_refuses_is_a_config_error(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_pruner(config(pruner=name, pruner_options=options), rungs=9, peers=3)
+
+
+def test_every_kind_of_tuned_key_can_be_a_trials_parameter(journal: Path) -> None:
+    tuned = ["learning_rate", "lora_rank", "schedule", "gradient_checkpointing", "adapter_method"]
+    with opened(journal, "a", 1e-3, tuned=tuned) as trial:
+        trial.suspend()
+    (found,) = trials_in(journal)
+    assert found.params == {
+        "learning_rate": 1e-3,
+        "lora_rank": 16,
+        "schedule": "cosine",
+        "gradient_checkpointing": False,
+    }
+    assert "adapter_method=lora" in found.system_attrs[paired.POINT]
+
+
+def test_search_never_imports_torch() -> None:
+    code = (
+        "import sys, agent.search.trials, agent.search.pruners, agent.search.commands\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------- a real other process
+WORKER = """
+import sys, time
+from pathlib import Path
+from tests.search.test_trials import config
+from agent.search.trials import open_trial
+journal, run, rate = sys.argv[1:]
+with open_trial(config(float(rate)), run_id=run, scope="me/project", rungs=3, peers=3,
+                default_journal=Path(journal), beat_s=0.1):
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+def _start_worker(journal: Path, run: str, rate: float) -> "subprocess.Popen[str]":
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(journal), run, str(rate)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    process.stdout.close()
+    return process
