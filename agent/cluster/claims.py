@@ -6,11 +6,11 @@ notice.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from agent import files
 from agent.cluster.processes import GridPointProcess
 
 # What the agent tells the program about its grid point. Never the key: this goes into a file.
@@ -95,12 +95,7 @@ class ClaimFile:
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump([asdict(claim) for claim in self._claims.values()], file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        files.write_json(self.path, [asdict(claim) for claim in self._claims.values()])
 
 
 def _read(path: Path) -> list[Claim]:

@@ -4,11 +4,11 @@ Slurm stores the environment of whoever calls sbatch; `--export=NONE` keeps it o
 its key in a file that only its owner can read: a key file, or ~/.netrc as `wandb login` writes it.
 """
 
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent import files
 from agent.errors import ClusterError
 
 ENVIRONMENT_NAME = "WANDB_API_KEY"
@@ -43,10 +43,4 @@ def with_key(environment: Mapping[str, str], key_file: Path | None) -> dict[str,
 def write_key(path: Path, key: str) -> None:
     """Write a key file that only its owner can read, from the first moment on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    files.write_atomically(path, key + "\n", mode=0o600)

@@ -86,7 +86,7 @@ def parse_fields(text: str) -> dict[str, str]:
     """`scontrol --oneliner` prints KEY=VALUE words; a value may hold spaces. First record only."""
     line = text.strip().splitlines()[0] if text.strip() else ""
     starts = list(re.finditer(r"(?:^| )([A-Za-z][\w/:]*)=", line))
-    ends = [match.start() for match in starts[1:]] + [len(line)]
+    ends = [*(match.start() for match in starts[1:]), len(line)][: len(starts)]
     return {
         match.group(1): line[match.end() : end].strip()
         for match, end in zip(starts, ends, strict=True)
