@@ -131,7 +131,7 @@ class RunConfig(BaseModel):
     seed: Int = _field("training", "adapter initialisation, dropout and data order", 0, ge=0)
     adapter_method: str = _field("training", "how the adapter is made", "lora")
     lora_rank: Int = _field("training", "rank of the adapter", 16, ge=1)
-    lora_alpha: Float = _field("training", "scale of the adapter", 32.0, gt=0)
+    lora_alpha: Int = _field("training", "scale of the adapter, over its rank", 32, ge=1)
     lora_dropout: Float = _field("training", "dropout before the adapter", 0.0, ge=0, lt=1)
     optimizer: Literal["adamw", "adamw_fused", "adamw_8bit"] = _field(
         "training", "AdamW: plain, fused kernel, or 8-bit state (CUDA)", "adamw"
@@ -147,7 +147,7 @@ class RunConfig(BaseModel):
     gradient_checkpointing: bool = _field(
         "training", "recompute activations; the same in every cell", False
     )
-    compute_dtype: Literal["bfloat16", "float16", "float32"] = _field(
+    compute_dtype: Literal["bfloat16", "float32"] = _field(
         "training", "the '16-bit' base and all matrix products", "bfloat16"
     )
     # -- evaluation

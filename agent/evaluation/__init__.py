@@ -1,0 +1,1 @@
+"""Evaluation: deployments built from stored adapters, generation, scores, inference benchmark."""

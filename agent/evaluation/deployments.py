@@ -1,0 +1,241 @@
+"""Deployments: how an adapter of the store is served.
+
+A deployment is built beside the frozen base and never inside the training model, because merging
+and unmerging in place changes weights. Modules that stay as they are (embeddings, norms, and
+linear layers that keep their precision) are shared by reference; merged or quantised ones are made
+one at a time, so no second full-precision model is ever needed.
+
+Adding a deployment is one entry in `BUILDERS` and a row in `agent.variants.VARIANTS`.
+"""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import PreTrainedModel
+
+from agent.training.base import Base, keep_four_bit_layout
+from agent.training.records import Example
+from agent.variants import Variant
+
+# Base, adapter folder, variant, and training examples for methods that calibrate.
+Builder = Callable[[Base, Path, Variant, Sequence[Example]], nn.Module]
+Quantiser = Callable[[Any], nn.Module]  # a plain linear layer in, its replacement out
+
+
+def deploy(
+    base: Base, adapter: Path | None, variant: Variant, calibration: Sequence[Example] = ()
+) -> nn.Module:
+    """The served form of `adapter` (a PEFT folder) on `base`, in eval mode on the base's device.
+
+    Without an adapter: the untouched base in the same form. `base` is left unchanged, whether or
+    not a training is wrapped around it.
+    """
+    if adapter:
+        model = BUILDERS[variant.deployment](base, adapter, variant, calibration)
+    else:
+        model = skeleton(base)
+    if adapter is None and variant.deployment == "merged_then_quantised":
+        _quantise_linears(model, QUANTISERS[variant.quantization_method])
+    model.requires_grad_(False)
+    keep_four_bit_layout(model)
+    return model.eval()
+
+
+# ---------------------------------------------------------------------- the three forms
+def _quantised_base_with_adapter(
+    base: Base, adapter: Path, _variant: Variant, _calibration: Sequence[Example]
+) -> nn.Module:
+    """Adapter beside the base: merging into 4-bit weights would lose accuracy."""
+    return _with_adapter(base, adapter)
+
+
+def _merged(
+    base: Base, adapter: Path, _variant: Variant, _calibration: Sequence[Example]
+) -> nn.Module:
+    return _merge_modules(_with_adapter(base, adapter), lambda linear: linear)
+
+
+def _merged_then_quantised(
+    base: Base, adapter: Path, variant: Variant, _calibration: Sequence[Example]
+) -> nn.Module:
+    quantise = QUANTISERS[variant.quantization_method]
+    model = _merge_modules(_with_adapter(base, adapter), quantise)
+    _quantise_linears(model, quantise)  # linear layers the adapter did not touch
+    return model
+
+
+BUILDERS: dict[str, Builder] = {
+    "merged": _merged,
+    "quantised_base_with_adapter": _quantised_base_with_adapter,
+    "merged_then_quantised": _merged_then_quantised,
+}
+
+
+_QUANTISATION_MARKS = (
+    "is_loaded_in_8bit",
+    "is_loaded_in_4bit",
+    "is_quantized",
+    "quantization_method",
+    "hf_quantizer",
+)
+
+
+def skeleton(base: Base) -> PreTrainedModel:
+    """A second model object around the base's own modules: no weight is copied."""
+    with torch.device("meta"):
+        twin: PreTrainedModel = type(base.model)(copy.deepcopy(base.model.config))
+    for name, module in base.modules.items():
+        if name and not any(True for _ in _children_of(base, name)):
+            twin.set_submodule(name, module)
+        else:
+            target = twin.get_submodule(name)
+            target._parameters.update(module._parameters)
+            target._buffers.update(module._buffers)
+    for name in _QUANTISATION_MARKS:  # PEFT chooses its layer class by them
+        if hasattr(base.model, name):
+            setattr(twin, name, getattr(base.model, name))
+    twin.generation_config = copy.deepcopy(base.model.generation_config)
+    return twin
+
+
+def _children_of(base: Base, name: str) -> Iterator[str]:
+    return (other for other in base.modules if other.startswith(f"{name}."))
+
+
+def _with_adapter(base: Base, adapter: Path) -> PeftModel:
+    return PeftModel.from_pretrained(skeleton(base), str(adapter), is_trainable=False)
+
+
+def _merge_modules(model: PeftModel, finish: Quantiser) -> nn.Module:
+    """Merge each adapted layer into a copy of its base layer, `finish` it, and put it in place."""
+    plain = model.get_base_model()
+    for name, layer in list(plain.named_modules()):
+        if isinstance(layer, BaseTunerLayer):
+            own: Any = layer
+            own.base_layer = copy.deepcopy(layer.get_base_layer())
+            layer.merge()  # in fp32; the "safe" merge rounds the update to the base dtype first
+            plain.set_submodule(name, finish(layer.get_base_layer()))
+    return plain
+
+
+def _quantise_linears(model: nn.Module, quantise: Quantiser) -> None:
+    """Quantise what transformers would: every plain linear layer but the output head."""
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    for name, layer in list(model.named_modules()):
+        if type(layer) is nn.Linear and layer is not head:
+            model.set_submodule(name, quantise(layer))
+
+
+# ---------------------------------------------------------------------- quantisers
+def _to_nf4(linear: nn.Linear) -> nn.Module:
+    """NF4 with double quantisation, computing in the layer's own dtype."""
+    weight = linear.weight.detach()
+    layer = Linear4bit(
+        linear.in_features,
+        linear.out_features,
+        bias=linear.bias is not None,
+        compute_dtype=weight.dtype,
+        compress_statistics=True,
+        quant_type="nf4",
+        device="meta",
+    )
+    weights: Any = Params4bit(
+        weight.cpu().contiguous(),
+        requires_grad=False,
+        compress_statistics=True,
+        quant_type="nf4",
+        module=layer,
+    )
+    layer.weight = weights.to(weight.device)
+    layer.bias = linear.bias
+    return layer
+
+
+def _to_llm_int8(linear: nn.Linear) -> nn.Module:
+    """LLM.int8 with outlier threshold 6, as transformers loads it."""
+    weight = linear.weight.detach()
+    layer = Linear8bitLt(
+        linear.in_features,
+        linear.out_features,
+        bias=linear.bias is not None,
+        has_fp16_weights=False,
+        threshold=6.0,
+        device="meta",
+    )
+    weights: Any = Int8Params(
+        weight.cpu().contiguous(), requires_grad=False, has_fp16_weights=False
+    )
+    layer.weight = weights.to(weight.device)
+    layer.bias = linear.bias
+    return layer
+
+
+QUANTISERS: dict[str, Quantiser] = {"nf4": _to_nf4, "llm_int8": _to_llm_int8}
+
+
+# ---------------------------------------------------------------------- what it weighs
+def model_size_gb(model: nn.Module) -> float:
+    """Weights as served, in GB (10^9 bytes): parameters, buffers and quantisation state, each
+    tensor once (tied weights are one tensor)."""
+    seen: dict[int, int] = {}
+    for tensor in _tensors_of(model):
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(seen.values()) / 1e9
+
+
+def _tensors_of(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        yield from _quantisation_state(getattr(weight, "quant_state", None))
+        for owner in (weight, getattr(module, "state", None)):
+            for name in ("CB", "SCB"):
+                if isinstance(value := getattr(owner, name, None), torch.Tensor):
+                    yield value
+
+
+def _quantisation_state(state: Any) -> Iterator[torch.Tensor]:
+    """Tensors of a bitsandbytes QuantState; double quantisation nests one in another."""
+    if state is None:
+        return
+    for name in ("absmax", "code", "offset"):
+        if isinstance(value := getattr(state, name, None), torch.Tensor):
+            yield value
+    yield from _quantisation_state(getattr(state, "state2", None))
+
+
+def describe(variant: Variant, base_model: str, base_digest: str) -> str:
+    """`deployment.json` of an artifact: how to serve the adapter beside it."""
+    steps = {
+        "merged": ["load the base at 16 bit", "merge the adapter"],
+        "quantised_base_with_adapter": [
+            f"load the base quantised ({variant.quantization_method})",
+            "attach the adapter without merging",
+        ],
+        "merged_then_quantised": [
+            "load the base at 16 bit",
+            "merge the adapter",
+            f"quantise every linear layer but the output head ({variant.quantization_method})",
+        ],
+    }
+    return json.dumps(
+        {
+            "model_variant": variant.model_variant,
+            "quantization_strategy": variant.quantization_strategy,
+            "quantization_method": variant.quantization_method,
+            "deployment": variant.deployment,
+            "steps": steps.get(variant.deployment, []),
+            "base_model": base_model,
+            "base_digest": base_digest,
+        },
+        indent=1,
+    )

@@ -1,0 +1,221 @@
+"""Validation: the scores of one evaluation point, as one deployment, once for all runs.
+
+Predictions and scores lie in the store under the evaluation point and the deployment and
+evaluation keys; a run that finds them there loads no model.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.config import RunConfig, digest
+from agent.evaluation import deployments, generation
+from agent.evaluation.scores import SCORERS, macro_f1
+from agent.training import cost, prompts, store
+from agent.training.base import Base
+from agent.training.records import Example
+from agent.training.training import EvaluationPoint, Training
+
+# Part of every evaluation key: raise it when a score's definition changes.
+SCORES_FORMAT = 1
+PREDICTIONS = "predictions.jsonl"
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One scored example."""
+
+    example_id: str
+    task: str
+    dataset: str
+    prompt_hash: str
+    output: str
+    gold: tuple[str, ...]
+    score: float  # the headline F1
+    exact: float
+    substring: float | None
+    tokens_out: int
+    finish: str  # "stop" or "length"
+
+
+# Metrics over all predictions beside the headline ones; None where one does not apply.
+Metric = Callable[[Sequence[Prediction]], float | None]
+
+
+def _query_analysis_macro_f1(predictions: Sequence[Prediction]) -> float | None:
+    """Plain accuracy flatters the majority class, which is 9 in 10."""
+    chosen = [p for p in predictions if p.task == "query_analysis"]
+    if not chosen:
+        return None
+    return macro_f1((p.output for p in chosen), (p.gold[0] for p in chosen))
+
+
+def _substring_accuracy(predictions: Sequence[Prediction]) -> float | None:
+    values = [p.substring for p in predictions if p.substring is not None]
+    return _mean(values) if values else None
+
+
+METRICS: dict[str, Metric] = {
+    "query_analysis_macro_f1": _query_analysis_macro_f1,
+    "substring_accuracy": _substring_accuracy,
+    "cut_share": lambda predictions: _mean([float(p.finish == "length") for p in predictions]),
+    "tokens_out": lambda predictions: _mean([p.tokens_out for p in predictions]),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one evaluation point as one deployment."""
+
+    predictions: tuple[Prediction, ...]
+    model_size_gb: float
+    seconds: float  # of generation, where it was run
+    is_reused: bool
+
+    def by_example(self) -> dict[str, float]:
+        return {p.example_id: p.score for p in self.predictions}
+
+    @property
+    def f1_score(self) -> float:
+        return _mean([p.score for p in self.predictions])
+
+    @property
+    def accuracy(self) -> float:
+        return _mean([p.exact for p in self.predictions])
+
+    def f1_by_dataset(self) -> dict[str, float]:
+        groups: dict[str, list[float]] = {}
+        for p in self.predictions:
+            groups.setdefault(p.dataset, []).append(p.score)
+        return {name: _mean(values) for name, values in sorted(groups.items())}
+
+    @property
+    def avg_f1(self) -> float:
+        """The mean over data sets, each counting the same."""
+        return _mean(list(self.f1_by_dataset().values()))
+
+    def metrics(self) -> dict[str, float]:
+        """Every metric by name, without the group in front."""
+        named: dict[str, float | None] = {
+            "f1_score": self.f1_score,
+            "accuracy": self.accuracy,
+            "avg_f1": self.avg_f1,
+            **{f"f1_{name}": value for name, value in self.f1_by_dataset().items()},
+            **{name: metric(self.predictions) for name, metric in METRICS.items()},
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def evaluation_digest(config: RunConfig, validation_digest: str) -> str:
+    """What was asked and how it was scored: equal for runs whose scores may be compared."""
+    return config.evaluation_key(
+        {
+            "validation": validation_digest,
+            "prompt_format": prompts.PROMPT_FORMAT,
+            "scores_format": SCORES_FORMAT,
+        }
+    )
+
+
+def score_point(
+    training: Training,
+    point: EvaluationPoint,
+    *,
+    check_interruption: Callable[[], None] = lambda: None,
+) -> Scores:
+    """The scores of `point` as the config's deployment, from the store or made and stored now.
+
+    The training's memory has been read before, so the peak starts afresh here and after.
+    """
+    config = training.config
+    evaluation = evaluation_digest(config, training.data.validation_digest)
+    place = point.directory / "scores" / digest([config.deployment_key(), evaluation])
+    if store.is_whole(place):
+        return read_scores(place)
+    store.set_aside_if_damaged(place)
+    cost.reset_peak_memory(training.device)
+    scores = score_adapter(
+        config,
+        training.base,
+        point.adapter,
+        training.data.validation,
+        calibration=training.data.train,
+        check_interruption=check_interruption,
+    )
+    store.publish_directory(place, lambda directory: write_scores(directory, scores))
+    cost.reset_peak_memory(training.device)
+    return scores
+
+
+def score_adapter(
+    config: RunConfig,
+    base: Base,
+    adapter: Path | None,
+    examples: Sequence[Example],
+    *,
+    calibration: Sequence[Example] = (),
+    check_interruption: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Deploy `adapter` (None: the untouched base), answer every example and score the answers."""
+    started = time.perf_counter()
+    model = deployments.deploy(base, adapter, config.variant, calibration)
+    size_gb = deployments.model_size_gb(model)
+    encoded = [prompts.prompt_ids(base.tokenizer, e.messages) for e in examples]
+    answers = generation.generate(
+        model,
+        base.tokenizer,
+        encoded,
+        batch_size=config.eval_batch_size,
+        max_new_tokens=config.max_new_tokens,
+        check_interruption=check_interruption,
+    )
+    predictions = tuple(
+        score_answer(example, prompt, answer)
+        for example, prompt, answer in zip(examples, encoded, answers, strict=True)
+    )
+    return Scores(predictions, size_gb, time.perf_counter() - started, is_reused=False)
+
+
+def score_answer(example: Example, prompt: Sequence[int], answer: generation.Answer) -> Prediction:
+    score = SCORERS[example.task](answer.text, example.answers)
+    return Prediction(
+        example_id=example.id,
+        task=example.task,
+        dataset=example.dataset,
+        prompt_hash=hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest()[:16],
+        output=answer.text,
+        gold=example.answers,
+        score=score.f1,
+        exact=score.exact,
+        substring=score.substring,
+        tokens_out=answer.tokens_out,
+        finish=answer.finish,
+    )
+
+
+def write_scores(directory: Path, scores: Scores) -> None:
+    lines = (json.dumps(asdict(p), ensure_ascii=False) for p in scores.predictions)
+    (directory / PREDICTIONS).write_text("".join(f"{line}\n" for line in lines))
+    summary: Mapping[str, Any] = {
+        "model_size_gb": scores.model_size_gb,
+        "seconds": scores.seconds,
+        "metrics": scores.metrics(),
+    }
+    (directory / SCORES).write_text(json.dumps(summary, indent=1))
+
+
+def read_scores(directory: Path) -> Scores:
+    lines = (directory / PREDICTIONS).read_text().splitlines()
+    rows = (json.loads(line) for line in lines)
+    predictions = tuple(Prediction(**{**row, "gold": tuple(row["gold"])}) for row in rows)
+    summary = json.loads((directory / SCORES).read_text())
+    return Scores(predictions, summary["model_size_gb"], summary["seconds"], is_reused=True)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,1 @@
+"""Trainings: data, base models, adapters, the loop, the store that shares them, and their cost."""

@@ -1,0 +1,76 @@
+"""Adapters: how each `adapter_method` is made, and how one is kept on disk.
+
+Adding a method is one entry in `BUILDERS` and one line in `agent.variants.ADAPTER_METHODS`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.config import PeftConfig
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from agent import variants
+from agent.config import RunConfig
+
+WEIGHTS = "adapter_model.safetensors"
+SETTINGS = "adapter_config.json"
+Builder = Callable[[RunConfig], PeftConfig]
+
+
+def _lora(config: RunConfig) -> PeftConfig:
+    """LoRA on every linear layer but the output head (arXiv 2106.09685, 2305.14314)."""
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+BUILDERS: dict[str, Builder] = {"lora": _lora}
+
+
+def register(name: str, builder: Builder, description: str) -> None:
+    """Add an adapter method; `name` then is a valid `adapter_method` everywhere."""
+    BUILDERS[name] = builder
+    variants.ADAPTER_METHODS[name] = description
+
+
+def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
+    """Wrap `model` with a fresh adapter, drawn from `config.seed` alone.
+
+    PEFT draws the initial weights from torch's global generator, so it is seeded here.
+    """
+    torch.manual_seed(config.seed)
+    wrapped = get_peft_model(model, BUILDERS[config.adapter_method](config))
+    assert isinstance(wrapped, PeftModel)
+    return wrapped
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The trainable tensors by parameter name: exactly what the optimizer changes."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save(model: PeftModel, directory: Path) -> None:
+    """Write the adapter as a plain PEFT folder (safetensors)."""
+    model.save_pretrained(str(directory), safe_serialization=True)
+    (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+
+
+def restore(model: PeftModel, directory: Path) -> None:
+    """Put saved values into `model` in place, so that the optimizer keeps its hold on them."""
+    saved = load_file(str(directory / WEIGHTS))
+    own = weights(model)
+    named = {name.replace(".default.", ".").replace(".default", ""): name for name in own}
+    if set(named) != set(saved):
+        raise KeyError(sorted(set(named) ^ set(saved)))
+    with torch.no_grad():
+        for name, value in saved.items():
+            own[named[name]].copy_(value)

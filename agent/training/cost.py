@@ -1,0 +1,113 @@
+"""What a training costs: model FLOPs, seconds and peak memory.
+
+FLOPs are counted on an unquantised twin on the meta device, since the counter sees nothing of
+bitsandbytes' kernels: quantisation changes bytes and time, not the arithmetic of the model. The
+count of one sequence is a*T + b*T*T exactly (linear layers and attention over full length), so
+two lengths give it for all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from agent.config import RunConfig
+from agent.training import adapters, base
+
+_LENGTHS = (8, 16)  # any two lengths determine the polynomial
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """FLOPs of forward and backward of one sequence of T tokens: `linear`*T + `quadratic`*T*T."""
+
+    linear: float
+    quadratic: float
+
+    def of(self, rows: int, length: int) -> float:
+        return rows * (self.linear * length + self.quadratic * length * length)
+
+
+def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
+    """Count one training step on the twin: frozen weights get no weight gradients, and gradient
+    checkpointing recomputes the forward pass; both are in the count because both really happen."""
+    twin = adapters.attach(base.meta_twin(config, path, attention="eager"), config)
+    if config.gradient_checkpointing:
+        enable_checkpointing(twin)
+    twin.train()
+    first, second = (_count(twin, length) for length in _LENGTHS)
+    quadratic = (second / _LENGTHS[1] - first / _LENGTHS[0]) / (_LENGTHS[1] - _LENGTHS[0])
+    return StepFlops(first / _LENGTHS[0] - quadratic * _LENGTHS[0], quadratic)
+
+
+def enable_checkpointing(model: Any) -> None:
+    """The same policy for every base: recompute activations, keep inputs differentiable."""
+    model.enable_input_require_grads()
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable()
+
+
+def _count(model: torch.nn.Module, length: int) -> float:
+    ids = torch.zeros(1, length, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+        logits.float().sum().backward()
+    return float(counter.get_total_flops())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cumulative cost of a training up to a point. Padding counts: the device computes it too."""
+
+    train_seconds: float = 0.0
+    samples: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    peak_vram_gb: float | None = None  # None where there is no such memory (CPU)
+    peak_reserved_gb: float | None = None
+
+    def plus(self, *, samples: int, tokens: int, flops: float) -> "Cost":
+        return replace(
+            self,
+            samples=self.samples + samples,
+            tokens=self.tokens + tokens,
+            flops=self.flops + flops,
+        )
+
+    def with_segment(self, seconds: float, device: torch.device) -> "Cost":
+        """Close a stretch of training: its time, and the highest memory seen in it."""
+        allocated, reserved = peak_memory_gb(device)
+        return replace(
+            self,
+            train_seconds=self.train_seconds + seconds,
+            peak_vram_gb=_highest((self.peak_vram_gb, allocated)),
+            peak_reserved_gb=_highest((self.peak_reserved_gb, reserved)),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def peak_memory_gb(device: torch.device) -> tuple[float | None, float | None]:
+    """Peak allocated and reserved device memory in GB (10^9 bytes) since the last reset."""
+    if device.type != "cuda":
+        return None, None
+    allocated = torch.cuda.max_memory_allocated(device)
+    return allocated / 1e9, torch.cuda.max_memory_reserved(device) / 1e9
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _highest(values: Iterable[float | None]) -> float | None:
+    return max((v for v in values if v is not None), default=None)

@@ -1,0 +1,185 @@
+"""The lease: who may write a training.
+
+Each term of office is a numbered file, created exclusively; the highest number holds the lease.
+The holder raises a counter beside it. Whoever sees the counter stand still for `patience_s` of
+its *own* clock may create the next number, so no clocks are compared across machines; a holder
+that died on the same machine is noticed at once by its process id. Taking over moves the old
+term's staging directory away, so that an orphan's last rename fails: a fence, not a promise.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import files
+from agent.errors import LeaseLost
+
+BEAT_S = 3.0
+PATIENCE_S = 30.0
+
+
+class Lease:
+    """A term of office that this process holds. Use `acquire`."""
+
+    def __init__(self, directory: Path, term: int, *, beat_s: float = BEAT_S) -> None:
+        self._directory = directory
+        self.term = term
+        self.token = f"{term}-{secrets.token_hex(8)}"
+        self.staging = directory.parent / f"writing-{term:04d}"
+        self._beat_s = beat_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def start(self) -> None:
+        self.staging.mkdir(exist_ok=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """LeaseLost when another worker has taken over."""
+        if latest_term(self._directory) != self.term:
+            raise LeaseLost(
+                f"{self._directory.parent.name}: another worker has taken this training over"
+            )
+
+    def release(self) -> None:
+        """Give the lease back, so that the next worker need not wait."""
+        self._stopped.set()
+        self._thread.join()
+        if latest_term(self._directory) == self.term:
+            _clear(self.staging)
+            files.write_atomically(self._directory / f"{self.term:04d}.released", "")
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._stopped.wait(self._beat_s if count else 0):
+            count += 1
+            try:
+                files.write_atomically(self._directory / f"{self.term:04d}.beat", str(count))
+            except OSError:
+                continue  # a full or briefly absent file system: the next beat may succeed
+
+
+class Observer:
+    """Watches a training's lease and says when it may be taken."""
+
+    def __init__(
+        self,
+        training: Path,
+        *,
+        patience_s: float = PATIENCE_S,
+        beat_s: float = BEAT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = training / "lease"
+        self._patience_s = patience_s
+        self._beat_s = beat_s
+        self._clock = clock
+        self._seen: tuple[int, str] | None = None
+        self._since = 0.0
+
+    def try_acquire(self) -> Lease | None:
+        """The lease if it is free, released or its holder is dead; else None."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        term = latest_term(self._directory)
+        if term and not self._is_vacant(term):
+            return None
+        lease = Lease(self._directory, term + 1, beat_s=self._beat_s)
+        identity = json.dumps({"token": lease.token, **_process_identity()})
+        if not files.create_exclusively(self._directory / f"{term + 1:04d}.json", identity):
+            return None  # somebody was faster
+        _fence_off(self._directory.parent / f"writing-{term:04d}")
+        lease.start()
+        return lease
+
+    def _is_vacant(self, term: int) -> bool:
+        if (self._directory / f"{term:04d}.released").exists():
+            return True
+        if _is_dead_here(_read_json(self._directory / f"{term:04d}.json")):
+            return True
+        seen = (term, _read_text(self._directory / f"{term:04d}.beat"))
+        now = self._clock()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+            return False
+        return now - self._since >= self._patience_s
+
+
+def latest_term(directory: Path) -> int:
+    """The highest term ever taken; 0 when none was."""
+    terms = (p.stem for p in directory.glob("[0-9]*.json"))
+    return max((int(stem) for stem in terms if stem.isdigit()), default=0)
+
+
+def is_held(training: Path) -> bool:
+    """True unless the training's lease is free, released or its holder died on this machine."""
+    directory = training / "lease"
+    term = latest_term(directory)
+    if not term or (directory / f"{term:04d}.released").exists():
+        return False
+    return not _is_dead_here(_read_json(directory / f"{term:04d}.json"))
+
+
+def _process_identity() -> dict[str, str | int]:
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "space": _process_space(), "pid": pid, "born": _born(pid)}
+
+
+def _process_space() -> str:
+    """Where a process id means something: one boot of one machine, one container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _born(pid: int) -> str:
+    """The start time of a process, in ticks since boot; empty when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_dead_here(holder: dict[str, object]) -> bool:
+    """True only when the holder ran on this very machine and is certainly gone."""
+    space = _process_space()
+    if not space or (holder.get("host"), holder.get("space")) != (socket.gethostname(), space):
+        return False
+    return _born(int(str(holder.get("pid", 0)))) != holder.get("born")
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _fence_off(staging: Path) -> None:
+    """Take the old holder's staging directory away: whatever it still writes lands nowhere."""
+    fenced = staging.with_name(f"fenced-{staging.name}-{secrets.token_hex(4)}")
+    try:
+        staging.rename(fenced)
+    except FileNotFoundError:
+        return
+    _clear(fenced)
+
+
+def _clear(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
