@@ -17,20 +17,24 @@ ENVIRONMENT_NAME = "WANDB_API_KEY"
 def read_key(path: Path) -> str:
     """The key in `path`. ClusterError when others can read the file or it holds no key."""
     try:
-        status = path.stat()
+        check_private(path)
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text"
         raise ClusterError(f"key file {path}: {reason}; write the W&B API key into it") from None
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise ClusterError(
-            f"key file {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o}); "
-            f"run: chmod 600 {path}"
-        )
     words = text.split()
     if len(words) != 1:
         raise ClusterError(f"key file {path} must hold one key and nothing else")
     return words[0]
+
+
+def check_private(path: Path) -> None:
+    """ClusterError when others can read a file with a key. OSError when there is none."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ClusterError(
+            f"key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
+        )
 
 
 def with_key(environment: Mapping[str, str], key_file: Path | None) -> dict[str, str]:

@@ -73,6 +73,8 @@ class ArrayOptions:
     key_file: str = _option("0600 file with the API key; empty: ~/.netrc", "")
     base_url: str = _option("a W&B server of your own; empty: W&B's cloud", "")
     server_data: str = _option("data directory of `sweep-agent serve`; empty: none", "")
+    points: str = _option("a list of grid points to run instead of sweeps; empty: none", "")
+    offline: str = _option("1: compute nodes reach no server; with points only", "", pattern="1?")
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
     # -- agents
     gpus_per_agent: str = _option("GPUs of one agent", "1", pattern=r"[1-9]\d*")

@@ -45,6 +45,8 @@ _VARIABLES = {
     "KEY_FILE": "key_file",
     "BASE_URL": "base_url",
     "SERVER_DATA": "server_data",
+    "POINTS": "points",
+    "OFFLINE": "offline",
     "STATE_DIR": "state_dir",
     "GPUS_PER_AGENT": "gpus_per_agent",
     "AGENTS_PER_GPU": "agents_per_gpu",
@@ -55,7 +57,7 @@ _BODY = """\
 # ------------------------------------------------------------------------------------------------
 set -euo pipefail
 if [ "$#" -eq 0 ]; then set -- "${SWEEPS[@]}"; fi
-if [ "$#" -eq 0 ]; then
+if [ "$#" -eq 0 ] && [ -z "$POINTS" ]; then
   echo "usage: sbatch --array=0-7 slurm/agents.sbatch ENTITY/PROJECT/SWEEP [MORE SWEEPS]" >&2
   exit 2
 fi
@@ -78,10 +80,12 @@ options=(--state "$STATE_DIR" --environment "$STATE_DIR/environment"
 if [ -n "$KEY_FILE" ]; then options+=(--key-file "$KEY_FILE"); fi
 if [ -n "$BASE_URL" ]; then options+=(--base-url "$BASE_URL"); fi
 if [ -n "$SERVER_DATA" ]; then options+=(--server-data "$SERVER_DATA"); fi
+if [ -n "$POINTS" ]; then options+=(--points "$POINTS"); fi
+if [ -n "$OFFLINE" ]; then options+=(--offline); fi
 read -r -a container <<<"$CONTAINER"
 export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-exec "${container[@]}" "$PYTHON" -m agent.cluster.supervisor "${options[@]}" "$@"
+exec "${container[@]}" "$PYTHON" -m agent.cluster.task "${options[@]}" "$@"
 """
 
 

@@ -1,7 +1,7 @@
 """How a compute node finds the W&B server: W&B's cloud, an address, or a server's data directory.
 
-A server that runs as a job writes its address anew whenever it is moved to another node, so the
-data directory is read again before every start of an agent.
+A server that runs as a job writes its address anew whenever it is moved to another node, so its
+note is read again before every start of an agent.
 """
 
 import json
@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.cluster.claims import RunState
-from agent.cluster.credentials import ENVIRONMENT_NAME, read_key, with_key
+from agent.cluster.credentials import ENVIRONMENT_NAME, check_private, with_key
 from agent.errors import ClusterError
 
+NOTE_NAME = "server.json"
 QUESTION_TIMEOUT_S = 90.0
 
 
@@ -34,10 +35,10 @@ class ServerAccess:
         if self.base_url:
             environment["WANDB_BASE_URL"] = self.base_url
         if self.server_data:
-            address, key = read_server_data(self.server_data)
-            environment["WANDB_BASE_URL"] = address
+            note = read_note(self.server_data)
+            environment |= {"WANDB_BASE_URL": note.url, "WANDB_ENTITY": note.entity}
             if self.key_file is None:
-                environment[ENVIRONMENT_NAME] = key
+                environment[ENVIRONMENT_NAME] = note.key
         return environment
 
     @property
@@ -49,16 +50,31 @@ class ServerAccess:
         return not host.endswith("wandb.ai")
 
 
-def read_server_data(directory: Path) -> tuple[str, str]:
-    """Address and key of the embedded server whose data lie in `directory`."""
+@dataclass(frozen=True)
+class Note:
+    """What the embedded server writes into its data directory."""
+
+    url: str
+    entity: str
+    key: str = field(repr=False)
+
+
+def read_note(directory: Path) -> Note:
+    """Where the server whose data lie in `directory` listens. ClusterError when it cannot be told.
+
+    The file is a contract between the two: this folder does not import the server.
+    """
+    path = directory / NOTE_NAME
     try:
-        address = (directory / "address").read_text(encoding="utf-8").strip()
-    except OSError as error:
+        check_private(path)
+        given = json.loads(path.read_text(encoding="utf-8"))
+        return Note(given["url"], given["entity"], given["key"])
+    except FileNotFoundError:
         raise ClusterError(
-            f"{directory}/address: {error.strerror}; is `sweep-agent serve --data {directory}` "
-            "running?"
+            f"there is no {path}: is `sweep-agent serve --data {directory}` running?"
         ) from None
-    return address, read_key(directory / "key")
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ClusterError(f"{path} cannot be read; start the server on it again") from None
 
 
 def run_states(

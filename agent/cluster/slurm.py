@@ -42,7 +42,12 @@ class Task:
     expected_end: str  # as Slurm prints it, local time; N/A while pending
 
 
-def call(words: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> str:
+def call(
+    words: Sequence[str],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    environment: Mapping[str, str] | None = None,
+) -> str:
     """Standard output. ClusterError with the command's own words when it fails or is missing."""
     if shutil.which(words[0]) is None:
         raise ClusterError(
@@ -50,7 +55,12 @@ def call(words: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> str:
         )
     try:
         done = subprocess.run(
-            list(words), capture_output=True, text=True, timeout=timeout_s, check=False
+            list(words),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ClusterError(
@@ -108,6 +118,15 @@ def duration_s(text: str) -> int | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def is_alive(job: str) -> bool:
+    """False only when Slurm says that the job has ended or is unknown; True when in doubt."""
+    try:
+        text = call(["scontrol", "--oneliner", "show", "job", job])
+    except ClusterError as error:
+        return "Invalid job id" not in str(error)
+    return parse_fields(text).get("JobState", "RUNNING") not in FINAL_STATES
 
 
 QUEUE_FORMAT = "%i|%j|%T|%N|%r|%M|%L|%e"

@@ -1,38 +1,22 @@
-"""`python -m agent.cluster.supervisor ENTITY/PROJECT/SWEEP…`: one task of the array job.
+"""The supervisor of one task: runs its workers and translates what Slurm sends.
 
-Starts `wandb agent` on one sweep after the other (one agent per GPU, or as told), and translates
-what Slurm sends: on a notice it freezes the agents, so that they take nothing new, tells train.py
-to save (USR2) or to stop (TERM), waits for it, and asks for a requeue where the cluster would not.
-Then it stays alive until it is killed, because leaving early can lose the requeue.
+On a notice it freezes the agents, so that they take nothing new, tells train.py to save (USR2) or
+to stop (TERM), waits for it, and asks for a requeue where the cluster would not. Then it stays
+alive until it is killed, because leaving early can lose the requeue.
 """
 
-import argparse
 import contextlib
 import os
 import select
 import signal
-import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 
 from agent.cluster import processes, slurm
-from agent.cluster.claims import ClaimFile
-from agent.cluster.credentials import read_key
 from agent.cluster.notices import Notice, Plan, plan_after_saving, read_notice
-from agent.cluster.server_access import ServerAccess, run_states
-from agent.cluster.work import (
-    AgentWork,
-    PointWork,
-    Work,
-    agent_environment,
-    read_assignments,
-    slots,
-)
 from agent.cluster.worker import Worker
-from agent.errors import ClusterError, SweepAgentError
+from agent.errors import ClusterError
 
 TICK_S = 0.5
 ANSWER_S = 5.0  # Slurm's answer has to come within the notice's time
@@ -147,110 +131,3 @@ class Supervisor:
         while plan.wait_for_kill:
             self._inbox.wait(60.0)  # the kill ends this
         return 0 if notice is Notice.STOP else 1
-
-
-# ---------------------------------------------------------------------- building
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="supervisor", description=__doc__, allow_abbrev=False)
-    parser.add_argument("sweeps", nargs="+", metavar="ENTITY/PROJECT/SWEEP")
-    parser.add_argument("--state", type=Path, default=Path("outputs/cluster"))
-    parser.add_argument("--key-file", type=Path, help="0600 file with the API key; else ~/.netrc")
-    parser.add_argument("--base-url", help="W&B server; else W&B's cloud")
-    parser.add_argument("--server-data", type=Path, help="data directory of the embedded server")
-    parser.add_argument("--environment", type=Path, help="KEY=VALUE lines for the agents")
-    parser.add_argument("--gpus-per-agent", type=int, default=1)
-    parser.add_argument("--agents-per-gpu", type=int, default=1)
-    parser.add_argument("--lead-s", type=float, default=180.0, help="of --signal=B:USR1@LEAD")
-    parser.add_argument("--max-restarts", type=int, default=50)
-    return parser
-
-
-def build_workers(
-    args: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]
-) -> list[Worker]:
-    """One worker per slot. ClusterError when the server or its key cannot be found."""
-    access = ServerAccess(args.base_url, args.server_data, args.key_file)
-    if access.key_file:
-        read_key(access.key_file)  # a key file that is missing or open to others is told at once
-    state = args.state.resolve()
-    files_dir = state / "wandb"
-    files_dir.mkdir(parents=True, exist_ok=True)
-    base = dict(environment)
-    if args.environment and args.environment.exists():
-        base |= read_assignments(args.environment.read_text(encoding="utf-8").splitlines())
-    extra = task_facts(environment)
-    task = slurm.task_name(environment)
-
-    def worker(index: int, devices: str | None) -> Worker:
-        def current() -> dict[str, str]:
-            known = access.environment(base)
-            return agent_environment(known, files_dir=files_dir, devices=devices, extra=extra)
-
-        def agent_work(sweep: str) -> Work:
-            return AgentWork(sweep, current())
-
-        return Worker(
-            f"worker {index}",
-            args.sweeps,
-            ClaimFile(state / "tasks" / f"{task}-{index}.json"),
-            agent_work=agent_work,
-            point_work=lambda claim: PointWork(claim, current()),
-            read_states=lambda sweep, run_ids: run_states(sweep, run_ids, current()),
-            server_hands_out_crashed=access.hands_out_crashed,
-            say=say,
-        )
-
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
-    return [worker(index, devices) for index, devices in enumerate(each)]
-
-
-def task_facts(environment: Mapping[str, str]) -> dict[str, str]:
-    """What every run records about where it ran; read by train.py's tracking."""
-    facts = {
-        "SWEEP_AGENT_TASK": slurm.task_name(environment),
-        "SWEEP_AGENT_NODE": _node(environment),
-    }
-    with contextlib.suppress(OSError):
-        log = Path("/proc/self/fd/1").readlink()
-        if log.is_file():
-            facts["SWEEP_AGENT_LOG"] = str(log)
-    return facts
-
-
-def _node(environment: Mapping[str, str]) -> str:
-    return environment.get("SLURMD_NODENAME") or socket.gethostname()
-
-
-def _say(text: str) -> None:
-    print(f"[supervisor {time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    inbox = Inbox()
-    inbox.listen()  # before anything that takes time: a notice may come at once
-    args = build_parser().parse_args(words)
-    processes.adopt_orphans()
-    environment = dict(os.environ)
-    restarts = environment.get("SLURM_RESTART_COUNT", "0")
-    _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
-    if int(restarts) > args.max_restarts:
-        _say(f"restarted {restarts} times, more than the {args.max_restarts} allowed; ending")
-        return 1
-    try:
-        workers = build_workers(args, environment, _say)
-        return Supervisor(
-            workers,
-            inbox,
-            environment,
-            lead_s=args.lead_s,
-            max_restarts=args.max_restarts,
-            say=_say,
-        ).run()
-    except SweepAgentError as error:
-        print(f"supervisor: {error}", file=sys.stderr, flush=True)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,8 +24,11 @@ class Work(Protocol):
     def sweep(self) -> str: ...
 
     @property
-    def is_agent(self) -> bool:
-        """False when it is one grid point by itself."""
+    def is_agent(self) -> bool: ...
+
+    @property
+    def run_id(self) -> str:
+        """Of the one grid point; empty for an agent, which runs many."""
         ...
 
     def start(self) -> "subprocess.Popen[bytes]": ...
@@ -53,6 +56,10 @@ class AgentWork:
     @property
     def is_agent(self) -> bool:
         return True
+
+    @property
+    def run_id(self) -> str:
+        return ""
 
     def start(self) -> "subprocess.Popen[bytes]":
         command = ["agent", "--forward-signals", self.sweep]
@@ -88,6 +95,10 @@ class PointWork:
     @property
     def is_agent(self) -> bool:
         return False
+
+    @property
+    def run_id(self) -> str:
+        return self.claim.run_id
 
     def start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(

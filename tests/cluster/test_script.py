@@ -80,11 +80,12 @@ def test_every_option_reaches_the_script() -> None:
         "gpus_per_agent": "6",
         "agents_per_gpu": "9",
         "max_restarts": "77",
+        "offline": "1",
     }
     for name in FIELDS:
         value = values.get(name, f"value-of-{name.replace('_', '-')}")
         text = array_script(dataclasses.replace(ArrayOptions(), **{name: value}))
-        assert value in text, name
+        assert f"={value}" in text or f"@{value}" in text, name
 
 
 def test_an_unknown_option_is_answered_with_the_nearest_and_all_valid_ones() -> None:

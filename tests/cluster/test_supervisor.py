@@ -16,8 +16,9 @@ from agent.cluster import processes
 from agent.cluster.claims import Claim, ClaimFile, RunState
 from agent.cluster.processes import GridPointProcess
 from agent.cluster.supervisor import Inbox, Supervisor
+from agent.cluster.sweep_source import SweepSource, backoff_s
 from agent.cluster.work import AgentWork, PointWork, Work, agent_environment, slots
-from agent.cluster.worker import Worker, backoff_s
+from agent.cluster.worker import Worker
 from agent.errors import ClusterError
 
 # A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
@@ -88,16 +89,15 @@ class Stage:
         return StandInAgent(sweep, self.environment, (*words, *self.runs[sweep]))
 
     def worker(self, *sweeps: str, crashed: bool = False) -> Worker:
-        return Worker(
-            "worker 0",
+        source = SweepSource(
             sweeps,
             ClaimFile(self.claims_path),
             agent_work=self.agent_work,
             point_work=lambda claim: PointWork(claim, self.environment),
             read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
             server_hands_out_crashed=crashed,
-            say=self.said.append,
         )
+        return Worker("worker 0", source, self.said.append)
 
 
 @pytest.fixture
@@ -191,16 +191,15 @@ def test_a_server_that_is_not_there_yet_is_waited_for(stage: Stage) -> None:
     def refuse(sweep: str) -> Work:
         raise ClusterError("no address yet")
 
-    worker = Worker(
-        "worker 0",
+    source = SweepSource(
         ["e/p/one"],
         ClaimFile(stage.claims_path),
         agent_work=refuse,
         point_work=lambda claim: PointWork(claim, {}),
         read_states=lambda _sweep, _ids: {},
         server_hands_out_crashed=True,
-        say=stage.said.append,
     )
+    worker = Worker("worker 0", source, stage.said.append)
     worker.step(0.0)
     assert not worker.done
     assert stage.said == ["worker 0: cannot start: no address yet"]

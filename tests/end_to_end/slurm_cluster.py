@@ -149,15 +149,16 @@ class SlurmCluster:
     def _call(self, *words: str) -> None:
         path = shutil.which(words[0], path=SEARCH_PATH)
         assert path is not None, f"{words[0]} is not installed"
-        subprocess.run(
-            [path, *words[1:]],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=(self.directory / "log" / f"{words[0]}.out").open("ab"),
-            stderr=subprocess.STDOUT,
-            timeout=30,
-            check=True,
-        )
+        with (self.directory / "log" / f"{words[0]}.out").open("ab") as log:
+            subprocess.run(
+                [path, *words[1:]],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=30,
+                check=True,
+            )
 
     def _pid_of(self, name: str) -> int | None:
         try:

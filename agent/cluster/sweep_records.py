@@ -1,0 +1,80 @@
+"""What this project has submitted: which sweep runs which code, in which jobs. One file a sweep."""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from agent import files
+from agent.errors import ClusterError, ConfigError
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """One submitted sweep."""
+
+    sweep: str  # ENTITY/PROJECT/SWEEP
+    file: str = ""  # the YAML, absolute; empty when only its path was given
+    snapshot: str = ""  # directory of the code; empty without a snapshot
+    jobs: tuple[str, ...] = field(default=())
+    log: str = ""  # pattern of the log files, with %A and %a
+    created_at: float = 0.0
+
+
+class SweepRecords:
+    """The records below one state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.directory = state_dir / "sweeps"
+
+    def all(self) -> list[SweepRecord]:
+        """Oldest first. ClusterError for a file that cannot be read."""
+        found = [_read(path) for path in sorted(self.directory.glob("*.json"))]
+        return sorted(found, key=lambda record: record.created_at)
+
+    def find(self, sweep: str) -> SweepRecord | None:
+        path = self._path(sweep)
+        return _read(path) if path.exists() else None
+
+    def save(self, record: SweepRecord) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        files.write_json(self._path(record.sweep), asdict(record))
+
+    def add_job(self, sweep: str, job: str, *, file: str, snapshot: str, log: str) -> None:
+        """Note that `job` works on `sweep`."""
+        record = self.find(sweep) or SweepRecord(sweep, created_at=time.time())
+        self.save(
+            replace(
+                record,
+                file=file or record.file,
+                snapshot=snapshot or record.snapshot,
+                jobs=(*record.jobs, job),
+                log=log,
+            )
+        )
+
+    def _path(self, sweep: str) -> Path:
+        return self.directory / f"{sweep.replace('/', '__')}.json"
+
+
+def check_same_code(
+    records: Iterable[SweepRecord | None], snapshot: str, *, allow_new_code: bool
+) -> None:
+    """ConfigError when a sweep already runs other code: its runs could not be compared."""
+    problems = [
+        f"{record.sweep} already runs the code in {record.snapshot}, not {snapshot}; its runs "
+        "could not be compared. Submit with --allow-new-code to mix them, or make a new sweep"
+        for record in records
+        if record is not None and record.snapshot not in ("", snapshot)
+    ]
+    if problems and not allow_new_code:
+        raise ConfigError(problems, where="the submission")
+
+
+def _read(path: Path) -> SweepRecord:
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return SweepRecord(**{**row, "jobs": tuple(row["jobs"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ClusterError(f"{path} is damaged; delete it and submit the sweep anew") from None

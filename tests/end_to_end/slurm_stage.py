@@ -1,0 +1,132 @@
+"""A small project on a real Slurm with the embedded server: what the tests of arrays share."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import wandb
+from slurm_cluster import SlurmCluster
+
+from agent.cluster.options import ArrayOptions, parse_options
+from agent.cluster.script import array_script
+from agent.cluster.submission import create_sweep
+from agent.server.process import running_server
+
+HERE = Path(__file__).parent
+SWEEP = """\
+program: slurm_point.py
+method: grid
+metric: {{name: validation/f1_score, goal: maximize}}
+command: ["${{env}}", "${{interpreter}}", "{point}", "${{args_json_file}}"]
+parameters:
+  model_variant: {{value: Full LoRA}}
+  dataset: {{value: somebody/data}}
+  base_model: {{value: somebody/model}}
+  store: {{value: "{store}"}}
+  learning_rate: {{values: {rates}}}
+"""
+
+
+@dataclass
+class Stage:
+    """One project directory, one server, one cluster."""
+
+    directory: Path
+    cluster: SlurmCluster
+    base_url: str
+    entity: str
+    server_environment: Mapping[str, str] = field(repr=False)
+    server_data: Path = Path()
+
+    # ------------------------------------------------------------------ sweeps
+    def create_sweep(
+        self, rates: int, *, steps: int, step_s: float, project: str = "study", **settings: object
+    ) -> str:
+        """A grid over `rates` learning rates; ENTITY/PROJECT/SWEEP."""
+        store = self.directory / "outputs" / project
+        store.mkdir(parents=True, exist_ok=True)
+        settings = {"steps": steps, "step_s": step_s, **settings}
+        (store / "settings.json").write_text(json.dumps(settings))
+        path = self.directory / f"{project}.yaml"
+        values = [round(0.001 * (index + 1), 6) for index in range(rates)]
+        path.write_text(SWEEP.format(point=HERE / "slurm_point.py", store=store, rates=values))
+        environment = {**os.environ, **self.server_environment}
+        return create_sweep(path, environment, entity=self.entity, project=project)[0]
+
+    def states(self, project: str = "study") -> list[dict[str, Any]]:
+        """What every grid point's file says."""
+        paths = sorted((self.directory / "outputs" / project).glob("lr-*.json"))
+        return [json.loads(path.read_text()) for path in paths]
+
+    def runs(self, sweep: str) -> "list[wandb.apis.public.Run]":
+        return list(self.api().sweep(sweep).runs)
+
+    def api(self) -> "wandb.Api":
+        return wandb.Api(
+            overrides={"base_url": self.base_url}, api_key=self.server_environment["WANDB_API_KEY"]
+        )
+
+    # ------------------------------------------------------------------ jobs
+    def options(self, **values: object) -> ArrayOptions:
+        given: dict[str, object] = {
+            "array": "0-1",
+            "gres": "gpu:1",
+            "cpus_per_task": "1",
+            "mem": "500M",
+            "time": "00:30:00",
+            "log": str(self.directory / "logs" / "%A_%a.log"),
+            "project_dir": str(self.directory),
+            "python": sys.executable,
+            "server_data": str(self.server_data),
+            "lead_s": "60",
+        }
+        return parse_options(given, values)
+
+    def submit(self, sweeps: list[str], *words: str, **values: object) -> str:
+        """sbatch the script's text; the array's job id."""
+        (self.directory / "logs").mkdir(exist_ok=True)
+        script = self.directory / "agents.sbatch"
+        script.write_text(array_script(self.options(**values), sweeps))
+        return self.cluster.sbatch(*words, str(script), directory=self.directory)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text() for path in sorted((self.directory / "logs").iterdir()))
+
+    def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run `sweep-agent` in the project, on the cluster's login node."""
+        return subprocess.run(
+            [sys.executable, "-m", "agent.cli", *words],
+            cwd=self.directory,
+            env={**os.environ, **self.cluster.environment},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=check,
+        )
+
+
+@contextlib.contextmanager
+def running_cluster(directory: Path, *, nodes: int = 2) -> Iterator[SlurmCluster]:
+    """A cluster for as long as the block runs."""
+    cluster = SlurmCluster(directory, nodes=nodes)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@contextlib.contextmanager
+def running_stage(directory: Path, cluster: SlurmCluster, *words: str) -> Iterator[Stage]:
+    """A project with a server of its own on that cluster."""
+    project = directory / "project"
+    project.mkdir(parents=True)
+    data = directory / "server"
+    with running_server(data, options=words) as server:
+        yield Stage(project, cluster, server.base_url, server.entity, server.env, data)
