@@ -15,7 +15,7 @@ other only inside one stratum.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -193,20 +193,27 @@ class RunConfig(BaseModel):
     # ------------------------------------------------------------------ building
     @classmethod
     def parse(
-        cls, values: Mapping[str, object], *, where: str = "the configuration"
+        cls,
+        values: Mapping[str, object],
+        *,
+        where: str = "the configuration",
+        files: bool = False,
     ) -> "RunConfig":
         """Build from a grid point (typed JSON, YAML strings or command-line words).
 
-        Keys that start with an underscore are W&B's own and ignored.
+        Keys that start with an underscore are W&B's own and ignored. With `files`, local files
+        that the point names must exist.
         Raises ConfigError that names every violation, not just the first.
         """
-        problems, config = cls.violations(values)
+        problems, config = cls.violations(values, files=files)
         if config is None:
             raise ConfigError(problems, where=where)
         return config
 
     @classmethod
-    def violations(cls, values: Mapping[str, object]) -> tuple[list[str], "RunConfig | None"]:
+    def violations(
+        cls, values: Mapping[str, object], *, files: bool = False
+    ) -> tuple[list[str], "RunConfig | None"]:
         """Every problem of `values`, and the config when there is none."""
         given = {name: value for name, value in values.items() if not name.startswith("_")}
         try:
@@ -221,6 +228,8 @@ class RunConfig(BaseModel):
         for names, check in RULES:
             if not failed.intersection(names) and (problem := check(config)):
                 problems.append(problem)
+        if files:
+            problems += config.missing_files(besides=failed)
         return problems, None if problems else config
 
     # ------------------------------------------------------------------ what it means
@@ -300,10 +309,12 @@ class RunConfig(BaseModel):
         parts = [f"{names.get(key, key)}={_short(values[key])}" for key in keys]
         return " ".join([cell, *parts])
 
-    def missing_files(self) -> list[str]:
+    def missing_files(self, *, besides: Collection[str] = ()) -> list[str]:
         """Local files this config names that do not exist (Hugging Face ids are not looked up)."""
         problems = []
         for name in ("base_model", "dataset", "validation_dataset", "test_dataset"):
+            if name in besides:
+                continue
             for part in str(getattr(self, name) or "").split(","):
                 if part and is_path(part.strip()) and not Path(part.strip()).expanduser().exists():
                     problems.append(

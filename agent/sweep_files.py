@@ -121,18 +121,13 @@ def check(path: Path, *, files: bool = True) -> tuple[int, list[str]]:
     problems = list(_sweep_problems(sweep))
     points = list(itertools.islice(grid_points(sweep), MAX_CHECKED_POINTS))
     faults: dict[str, int] = {}
-    valid: list[RunConfig] = []
     for point in points:
-        found, config = RunConfig.violations(point)
-        if config is not None:
-            valid.append(config)
+        found, _ = RunConfig.violations(point, files=files)
         for text in found:
             faults[text] = faults.get(text, 0) + 1
     total = len(points)
     for text, count in faults.items():
         problems.append(text if total == 1 else f"{text} ({count} of {total} grid points)")
-    if files:
-        problems += dict.fromkeys(text for config in valid for text in config.missing_files())
     return (total if sweep.get("method") == "grid" else 0), problems
 
 

@@ -21,7 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from agent.training.base import Base, keep_four_bit_layout
+from agent.training.base import Base, keep_four_bit_layout, quantization_config
 from agent.training.records import Example
 from agent.variants import Variant
 
@@ -239,3 +239,19 @@ def describe(variant: Variant, base_model: str, base_digest: str) -> str:
         },
         indent=1,
     )
+
+
+def save(model: nn.Module, base: Base, variant: Variant, directory: Path) -> None:
+    """Write the deployed form: a folder that transformers loads (quantised or merged), or, where
+    base and adapter stay apart, the PEFT folder (the quantised base is made when it is loaded)."""
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(directory), safe_serialization=True)
+    else:
+        method = variant.quantization_method
+        precision: Any = "16bit" if method == "none" else method
+        settings = quantization_config(precision, base.dtype)
+        assert isinstance(model, PreTrainedModel)
+        if settings is not None:
+            model.config.quantization_config = settings
+        model.save_pretrained(str(directory))
+    base.tokenizer.save_pretrained(str(directory))

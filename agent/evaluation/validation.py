@@ -8,9 +8,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from agent.config import RunConfig, digest
 from agent.evaluation import deployments, generation
@@ -75,7 +77,12 @@ class Scores:
     predictions: tuple[Prediction, ...]
     model_size_gb: float
     seconds: float  # of generation, where it was run
-    is_reused: bool
+    directory: Path | None = None  # where they lie in the store
+
+    @property
+    def predictions_file(self) -> Path:
+        assert self.directory is not None, "only stored scores have files"
+        return self.directory / PREDICTIONS
 
     def by_example(self) -> dict[str, float]:
         return {p.example_id: p.score for p in self.predictions}
@@ -122,10 +129,22 @@ def evaluation_digest(config: RunConfig, validation_digest: str) -> str:
     )
 
 
+def identity(training: Training) -> dict[str, str]:
+    """What has to agree between runs whose scores are compared, and where they ran."""
+    environment = training.environment
+    is_cuda = training.device.type == "cuda"
+    return {
+        "training/key": training.key,
+        "base/digest": str(environment["base"]),
+        "data/digest": training.data.train_digest,
+        "evaluation/digest": evaluation_digest(training.config, training.data.validation_digest),
+        "hardware/gpu": torch.cuda.get_device_name(training.device) if is_cuda else "cpu",
+    }
+
+
 def score_point(
     training: Training,
     point: EvaluationPoint,
-    *,
     check_interruption: Callable[[], None] = lambda: None,
 ) -> Scores:
     """The scores of `point` as the config's deployment, from the store or made and stored now.
@@ -149,7 +168,7 @@ def score_point(
     )
     store.publish_directory(place, lambda directory: write_scores(directory, scores))
     cost.reset_peak_memory(training.device)
-    return scores
+    return replace(scores, directory=place)
 
 
 def score_adapter(
@@ -178,7 +197,7 @@ def score_adapter(
         score_answer(example, prompt, answer)
         for example, prompt, answer in zip(examples, encoded, answers, strict=True)
     )
-    return Scores(predictions, size_gb, time.perf_counter() - started, is_reused=False)
+    return Scores(predictions, size_gb, time.perf_counter() - started)
 
 
 def score_answer(example: Example, prompt: Sequence[int], answer: generation.Answer) -> Prediction:
@@ -214,7 +233,7 @@ def read_scores(directory: Path) -> Scores:
     rows = (json.loads(line) for line in lines)
     predictions = tuple(Prediction(**{**row, "gold": tuple(row["gold"])}) for row in rows)
     summary = json.loads((directory / SCORES).read_text())
-    return Scores(predictions, summary["model_size_gb"], summary["seconds"], is_reused=True)
+    return Scores(predictions, summary["model_size_gb"], summary["seconds"], directory)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ follows whoever holds it. Point n + 1 depends on point n only.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,8 +36,7 @@ class EvaluationPoint:
     adapter: Path
     directory: Path
     digest: str
-    writer: str  # token of the lease under which it was written
-    is_own: bool  # this process trained it
+    run_id: str  # the run that paid for it
 
 
 class Training:
@@ -48,8 +47,10 @@ class Training:
         config: RunConfig,
         examples: data.Data,
         *,
+        run_id: str = "",
         check_interruption: Callable[[], None] = lambda: None,
         on_step: Callable[[StepLoss], None] = lambda _: None,
+        on_model: Callable[[torch.nn.Module], None] = lambda _: None,
         meanwhile: Callable[[], bool] = lambda: False,
         poll_s: float = POLL_S,
     ) -> None:
@@ -57,21 +58,22 @@ class Training:
         self.data = examples
         self.device = base.choose_device(config)
         self.waited_s = 0.0
-        self.own_steps = 0
+        self.run_id = run_id
         self._check_interruption = check_interruption
         self._on_step = on_step
+        self._on_model = on_model
         self._meanwhile = meanwhile
         self._poll_s = poll_s
-        self._root = Path(config.store).expanduser().absolute()
+        self.root = Path(config.store).expanduser().absolute()
         self.base_path = base.locate(config)
         self.environment = self._describe_environment()
         self.key = config.training_key(self.environment)
-        self.directory = store.TrainingDirectory(self._root, self.key)
+        self.directory = store.TrainingDirectory(self.root, self.key)
         self.directory.describe(config.training_identity(self.environment))
 
     def _describe_environment(self) -> Mapping[str, object]:
         return {
-            "base": base.digest_of(self.base_path, self._root / "digests"),
+            "base": base.digest_of(self.base_path, self.root / "digests"),
             "data": self.data.train_digest,
             "device": self.device.type,
             "world_size": 1,
@@ -103,7 +105,7 @@ class Training:
     def plan(self) -> Plan:
         return make_plan(self.config, [len(s.input_ids) for s in self._encoded[0]])
 
-    def points(self) -> Iterator[EvaluationPoint]:
+    def points(self) -> Generator[EvaluationPoint, None, None]:
         """Every evaluation point in order. Closing the iterator gives the lease back, so that any
         run that still needs the training can take over."""
         observer = lease.Observer(self.directory.path)
@@ -113,7 +115,6 @@ class Training:
             while number <= len(self.plan.point_steps):
                 self._check_interruption()
                 found = self.directory.point(number, parent)
-                is_own = False
                 if found is None and writer is None:
                     if (term := observer.try_acquire()) is None:
                         self._wait()
@@ -122,13 +123,13 @@ class Training:
                     continue  # what was published meanwhile comes first
                 if found is None and writer is not None:
                     try:
-                        found, is_own = writer.advance_to(number, parent), True
+                        found = writer.advance_to(number, parent)
                     except LeaseLost:
                         self._give_up(writer)
                         writer = None
                         continue
                 assert found is not None
-                yield self._point(found, number, is_own)
+                yield self._point(found, number)
                 parent, number = found.digest, number + 1
         finally:
             if writer is not None:
@@ -137,7 +138,7 @@ class Training:
     def _make_writer(self, term: lease.Lease) -> Writer:
         try:
             flops = cost.measure_step_flops(self.config, self.base_path)
-            return Writer(
+            writer = Writer(
                 self.config,
                 self.base,
                 self._encoded[0],
@@ -145,9 +146,12 @@ class Training:
                 flops,
                 self.directory,
                 term,
+                run_id=self.run_id,
                 check_interruption=self._check_interruption,
-                on_step=self._count_step,
+                on_step=self._on_step,
             )
+            self._on_model(writer.model)
+            return writer
         except BaseException:
             term.release()
             raise
@@ -157,16 +161,12 @@ class Training:
         writer.close()
         self.__dict__.pop("base", None)
 
-    def _count_step(self, loss: StepLoss) -> None:
-        self.own_steps += 1
-        self._on_step(loss)
-
     def _wait(self) -> None:
         if not self._meanwhile():
             time.sleep(self._poll_s)
             self.waited_s += self._poll_s
 
-    def _point(self, found: store.Checkpoint, number: int, is_own: bool) -> EvaluationPoint:
+    def _point(self, found: store.Checkpoint, number: int) -> EvaluationPoint:
         return EvaluationPoint(
             number=number,
             of=len(self.plan.point_steps),
@@ -178,8 +178,7 @@ class Training:
             adapter=found.adapter,
             directory=found.path,
             digest=found.digest,
-            writer=found.writer,
-            is_own=is_own,
+            run_id=str(found.record["run"]),
         )
 
     def free(self) -> None:

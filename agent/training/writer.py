@@ -58,16 +58,18 @@ class Writer:
         directory: store.TrainingDirectory,
         lease: Lease,
         *,
+        run_id: str,
         check_interruption: Callable[[], None],
         on_step: Callable[[StepLoss], None],
     ) -> None:
+        self._run_id = run_id
         self._config, self._base, self._sequences, self._plan = config, base, sequences, plan
         self._step_flops, self._directory, self._lease = step_flops, directory, lease
         self._check_interruption, self._on_step = check_interruption, on_step
-        self._model = adapters.attach(base.model, config)
+        self.model = adapters.attach(base.model, config)
         if config.gradient_checkpointing:
-            cost.enable_checkpointing(self._model)
-        self.weights = adapters.weights(self._model)
+            cost.enable_checkpointing(self.model)
+        self.weights = adapters.weights(self.model)
         self._optimizer = _make_optimizer(config, self.weights.values())
         self._progress = Progress(0, [], cost.Cost())
         self._rng = _random_state(base.device)
@@ -75,22 +77,17 @@ class Writer:
         if newest := directory.newest_state():
             self._load(newest)
 
-    @property
-    def watched(self) -> torch.nn.Module:
-        """The module that `wandb.watch` looks at."""
-        return self._model
-
     def advance_to(self, number: int, parent: str) -> store.Checkpoint:
         """Train up to evaluation point `number`, which follows `parent`, and publish it."""
         target = self._plan.point_steps[number - 1]
         device = self._base.device
-        self._model.train()
+        self.model.train()
         _set_random_state(self._rng, device)
         cost.reset_peak_memory(device)
         started = time.perf_counter()
         try:
             while self._progress.step < target:
-                self._take_step()
+                self._take_step(is_last=self._progress.step + 1 == target)
                 self._save_between(parent, started)
         finally:
             started = self._close_segment(started)
@@ -104,14 +101,14 @@ class Writer:
         # Two points keep their state, so that one damaged file costs one stretch, not the training.
         last = number == len(self._plan.point_steps)
         self._directory.drop_states(before=number + 1 if last else number - 1)
-        self._model.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         return point
 
     def close(self) -> None:
         self._lease.release()
 
     # ------------------------------------------------------------------ one step
-    def _take_step(self) -> None:
+    def _take_step(self, *, is_last: bool) -> None:
         step = self._progress.step + 1
         rate = learning_rate_at(self._config, step, self._plan.total_steps)
         for group in self._optimizer.param_groups:
@@ -135,14 +132,15 @@ class Writer:
         record = StepLoss(step, self._plan.epoch_of(step), loss, rate)
         self._progress.step = step
         self._progress.losses.append(record)
-        self._on_step(record)
+        if not is_last:  # the point's own step is told with its scores
+            self._on_step(record)
 
     def _forward_backward(self, part: Sequence[TrainingSequence], answer_tokens: int) -> float:
         """Adds the gradients of this part; returns its share of the batch's mean loss."""
         ids, mask, labels = collate(part, self._base.tokenizer.pad_token_id)
         device = self._base.device
         ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
-        logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         loss = functional.cross_entropy(
             logits[:, :-1].float().flatten(0, 1),
             labels[:, 1:].flatten(),
@@ -192,11 +190,12 @@ class Writer:
         self._last_saved = time.monotonic()
 
         def fill(directory: Path) -> Mapping[str, Any]:
-            adapters.save(self._model, directory / "adapter")
+            adapters.save(self.model, directory / "adapter")
             tensors, scalars = _optimizer_state(self._optimizer)
             tensors |= {f"rng.{name}": value for name, value in self._rng.items()}
             save_file(tensors, str(directory / store.TRANSIENT))
             return {
+                "run": self._run_id,
                 "number": number,
                 "step": self._progress.step,
                 "epoch": self._plan.epoch_of(self._progress.step),
@@ -209,7 +208,7 @@ class Writer:
 
     def _load(self, checkpoint: store.Checkpoint) -> None:
         try:
-            adapters.restore(self._model, checkpoint.adapter)
+            adapters.restore(self.model, checkpoint.adapter)
             tensors = load_file(str(checkpoint.state), device=str(self._base.device))
             _restore_optimizer(self._optimizer, tensors, checkpoint.record["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:

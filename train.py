@@ -1,0 +1,92 @@
+"""One grid point, start to finish.
+
+    python train.py --model_variant QLoRA --quantization_strategy int4 --learning_rate 2e-4 …
+    python train.py --config point.json          (as `wandb agent` calls it)
+
+Read the point; open its W&B run; follow the training through its evaluation points (reading those
+that exist in the store, training the others); score each as it would be deployed; let the pruner
+decide; leave scores, adapter and the reason for the end with the run.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from agent import interruption
+from agent.arguments import read_point
+from agent.config import RunConfig
+from agent.errors import ConfigError, SweepAgentError, TrainingDiverged
+
+
+def main(words: Sequence[str]) -> int:
+    """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 143 stopped."""
+    interruption.install()  # before the heavy imports, so that no signal is lost
+    try:
+        run(read_config(words))
+    except interruption.Interrupted as interrupted:
+        return interrupted.kind.value
+    except TrainingDiverged as error:  # a result of this learning rate, not a crash to try again
+        print(f"train.py: {error}", file=sys.stderr)
+    except SweepAgentError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def read_config(words: Sequence[str]) -> RunConfig:
+    """The config, with every violation reported together before any model is loaded."""
+    try:
+        return RunConfig.parse(read_point(words), where="the grid point", files=True)
+    except ConfigError as error:
+        from agent import tracking
+
+        tracking.refuse(error)
+        raise
+
+
+def run(config: RunConfig) -> None:
+    from agent import metrics, tracking
+    from agent.evaluation import artifacts, validation
+    from agent.search.trials import open_trial
+    from agent.training import base, data
+    from agent.training.training import Training
+
+    base.quieten_libraries()
+    with tracking.Run(config) as tracked:
+        training = Training(
+            config,
+            data.load(config),
+            run_id=tracked.id,
+            check_interruption=interruption.check,
+            on_step=tracked.log_loss,
+            on_model=tracked.watch,
+        )
+        identity = validation.identity(training)
+        tracked.summarise(identity)
+        opened_trial = open_trial(
+            config,
+            run_id=tracked.id,
+            scope=tracked.scope(identity),
+            rungs=len(training.plan.point_steps),
+            peers=tracked.peers(),
+            default_journal=training.root / "pruning" / "journal.log",
+        )
+        points = []
+        with opened_trial as trial, closing(training.points()) as following:
+            tracked.on_preemption(trial.suspend)
+            for point in following:
+                scores = validation.score_point(training, point, interruption.check)
+                points.append(point)
+                tracked.log_losses(point.losses)
+                tracked.log_point(metrics.point_values(point, scores))
+                verdict = trial.report(point.number, scores.by_example())
+                if verdict.prune:
+                    tracked.mark_pruned(metrics.verdict_values(verdict))
+                    break
+        tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
+        tracked.log_predictions(scores.predictions_file)
+        tracked.log_model(artifacts.model_files(training, points[-1]), identity)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
