@@ -20,6 +20,7 @@ by more than chance explains, and it is not closing that gap.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -150,8 +151,7 @@ def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     mine, theirs = me.scores[rung], rival.scores[rung]
     if mine.examples != theirs.examples:
         return None
-    gaps = theirs.values - mine.values
-    difference = math.fsum(gaps) / len(gaps)
+    difference, chance = _test(mine, theirs)
     if difference <= 0:
         return None
     gain = 0.0
@@ -159,7 +159,14 @@ def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     if before and theirs_before and before.examples == theirs_before.examples:
         gain = (theirs_before.mean - before.mean) - difference
     expected = rule.expected_gain(max(gain, 0.0), rung)
-    return Comparison(rival.point, difference, p_value(gaps), expected)
+    return Comparison(rival.point, difference, chance, expected)
+
+
+@lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
+def _test(mine: ExampleScores, theirs: ExampleScores) -> tuple[float, float]:
+    """Mean difference and p-value of `theirs` being better."""
+    gaps = theirs.values - mine.values
+    return math.fsum(gaps) / len(gaps), p_value(gaps)
 
 
 def is_hopeless(found: Comparison, level: float) -> bool:

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class ExampleScores:
         text = "\x00".join(names).encode()
         return cls(hashlib.sha256(text).hexdigest()[:DIGEST_LENGTH], values)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """The exactly rounded mean, so that it does not depend on the order of summing."""
         return math.fsum(self.values) / len(self.values)

@@ -63,6 +63,16 @@ def storage_errors(place: str) -> Iterator[None]:
         ) from None
 
 
+def release_connections(storage: BaseStorage) -> None:
+    """Close what a database storage holds open; it connects again when it is next asked.
+
+    A run speaks to its study for milliseconds an hour, and a server's connections are few.
+    """
+    backend = getattr(storage, "_backend", None)
+    if isinstance(backend, optuna.storages.RDBStorage):
+        backend.engine.dispose()
+
+
 def _journal(path: Path) -> BaseStorage:
     if not path.is_absolute():
         fault = f"{str(path)!r} is not absolute; workers start in different directories"
@@ -86,9 +96,11 @@ def _database(url: str) -> BaseStorage:
         scheme = f"{scheme}+{found[0].replace('MySQLdb', 'mysqldb')}"
     import sqlalchemy.exc
 
+    options = {"pool_size": 1, "max_overflow": 2, "pool_pre_ping": True}
     for left in reversed(range(FIRST_TRIES)):
         try:
-            return optuna.storages.get_storage(f"{scheme}://{rest}")
+            database = optuna.storages.RDBStorage(f"{scheme}://{rest}", engine_kwargs=options)
+            return optuna.storages.get_storage(database)
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
             if not left:
                 raise

@@ -29,7 +29,7 @@ from agent.search import paired
 from agent.search.decisions import Verdict
 from agent.search.example_scores import ExampleScores
 from agent.search.pruners import build_pruner
-from agent.search.storages import open_storage, shown, storage_errors
+from agent.search.storages import open_storage, release_connections, shown, storage_errors
 from agent.search.studies import (
     adopt_trial,
     open_study,
@@ -64,13 +64,15 @@ class Trial:
         self._place = place  # for messages
         self._former = former  # how the same grid point was pruned under another run
         self._suspended = False
+        self._lock = threading.Lock()  # against the thread that gives signs of life
         self._finished = frozen.state.is_finished()
         self.verdict = _stored_verdict(frozen) or Verdict(False, 0, "nothing was reported yet")
 
     @property
     def number(self) -> int:
         """Optuna's number of the trial in its study."""
-        return self._frozen().number
+        with self._storage_open():
+            return self._frozen().number
 
     @property
     def study_name(self) -> str:
@@ -79,7 +81,8 @@ class Trial:
     @property
     def reported_rungs(self) -> tuple[int, ...]:
         """The evaluation points this trial holds, those of an earlier attempt included."""
-        return tuple(sorted(paired.scores_of(self._frozen())))
+        with self._storage_open():
+            return tuple(sorted(paired.scores_of(self._frozen())))
 
     def report(self, rung: int, example_scores: Mapping[str, float]) -> Verdict:
         """Record one evaluation point (1-based) and judge the run wherever there is a quorum.
@@ -93,7 +96,7 @@ class Trial:
         scores = ExampleScores.of(example_scores)
         if self._finished:
             return self.verdict
-        with storage_errors(self._place):
+        with self._storage_open():
             frozen = self._frozen()
             try:
                 self._record(frozen, rung, scores)
@@ -107,7 +110,7 @@ class Trial:
     def reconsider(self) -> Verdict:
         """Judge again without a new report: others may have reached a rung in the meantime."""
         if not self._finished:
-            with storage_errors(self._place):
+            with self._storage_open():
                 self._judge()
         return self.verdict
 
@@ -116,6 +119,14 @@ class Trial:
         self._suspended = True
 
     # ------------------------------------------------------------------ inside
+    @contextmanager
+    def _storage_open(self) -> Iterator[None]:
+        with self._lock, storage_errors(self._place):
+            try:
+                yield
+            finally:
+                release_connections(self._storage)
+
     def _frozen(self) -> FrozenTrial:
         return self._storage.get_trial(self._id)
 
@@ -176,25 +187,25 @@ class Trial:
         self._storage.set_trial_system_attr(self._id, paired.LEAVING, False)
         return False
 
-    def renew(self, alive_until: float) -> bool:
-        """Sign of life; False when the trial has ended."""
-        try:
+    def renew(self, now: float, alive_until: float) -> bool:
+        """Sign of life, and a look for others that give none; False when the trial has ended."""
+        with self._storage_open(), suppress(UpdateFinishedTrialError):
             frozen = self._frozen()
             if frozen.state.is_finished():
                 return False
             if frozen.state == TrialState.WAITING:
                 self._storage.set_trial_state_values(self._id, TrialState.RUNNING)
             self._storage.set_trial_system_attr(self._id, paired.ALIVE_UNTIL, alive_until)
-        except UpdateFinishedTrialError:
-            return False
-        return True
+            release_stale(self._storage, now)
+            return True
+        return False
 
     def close(self, *, failed: bool) -> None:
         """End the trial: complete at the full budget, pruned, failed, or left to be resumed."""
         if self._finished:
             return
         self._finished = True
-        with storage_errors(self._place), suppress(UpdateFinishedTrialError):
+        with self._storage_open(), suppress(UpdateFinishedTrialError):
             frozen = self._frozen()
             last = max(frozen.intermediate_values, default=0)
             if self._suspended:
@@ -247,7 +258,8 @@ def open_trial(
         supersede(study, storage, run_id, paired.point_of(frozen), now)
         former = _former_verdict(study, run_id, point_text(config))
         trial = Trial(study, storage, frozen, rungs=rungs, place=place, former=former)
-    with _signs_of_life(trial, storage, beat_s):
+        release_connections(storage)
+    with _signs_of_life(trial, beat_s):
         try:
             yield trial
         except BaseException:
@@ -258,17 +270,16 @@ def open_trial(
 
 
 @contextmanager
-def _signs_of_life(trial: Trial, storage: BaseStorage, beat_s: float) -> Iterator[None]:
+def _signs_of_life(trial: Trial, beat_s: float) -> Iterator[None]:
     """Renew the trial from a thread, so that a long epoch is not taken for a dead worker."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(beat_s):
-            with suppress(StudyError), storage_errors("beat"):
+            with suppress(StudyError):  # the run itself will say so when it reports
                 now = time.time()
-                if not trial.renew(now + BEATS_MISSED * beat_s):
+                if not trial.renew(now, now + BEATS_MISSED * beat_s):
                     return
-                release_stale(storage, now)
 
     thread = threading.Thread(target=beat, name="trial-beat", daemon=True)
     thread.start()

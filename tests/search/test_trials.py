@@ -285,7 +285,7 @@ def test_a_worker_that_was_stalled_takes_its_trial_back(journal: Path) -> None:
         assert trials_in(journal)[0].state == TrialState.WAITING
         trial.report(2, examples(0.4))
         assert trials_in(journal)[0].state == TrialState.RUNNING
-        assert trial.renew(time.time() + 60)
+        assert trial.renew(time.time(), time.time() + 60)
         trial.suspend()
 
 
@@ -293,7 +293,7 @@ def test_a_trial_ended_by_another_process_says_so(journal: Path) -> None:
     with opened(journal, "a", 1e-3) as trial:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         storage.set_trial_state_values(0, TrialState.FAIL)
-        assert not trial.renew(time.time())
+        assert not trial.renew(time.time(), time.time())
         with pytest.raises(StudyError, match=r"ended by another process \(FAIL\)"):
             trial.report(1, examples(0.5))
 

@@ -1,0 +1,95 @@
+"""Many processes on one pruning storage, as an array job makes them; counts and times the reports.
+
+    python tests/search/journal_load.py PLACE PROCESSES RUNGS PERIOD_S DIRECTORY
+
+Prints one JSON object. Shared by the small test of the suite and the full proof.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.config import RunConfig
+from agent.search.trials import open_trial
+
+EXAMPLES = 200
+
+
+def config(number: int, storage: str | None) -> RunConfig:
+    return RunConfig.parse(
+        {
+            "model_variant": "Full LoRA",
+            "dataset": "d.json",
+            "learning_rate": 1e-5 * (number + 1),
+            "pruning_storage": storage,
+        }
+    )
+
+
+def work(
+    number: int, processes: int, rungs: int, period_s: float, storage: str | None, journal: Path
+) -> list[float]:
+    """One worker: the seconds that each of its reports took, verdict included."""
+    rng = np.random.default_rng(number)
+    seconds = []
+    begin = time.monotonic() + 1.0  # lets the others open their trials
+    with open_trial(
+        config(number, storage),
+        run_id=f"run{number}",
+        scope="load/test",
+        rungs=rungs,
+        peers=processes,
+        default_journal=journal,
+    ) as trial:
+        for rung in range(1, rungs + 1):
+            due = begin + (rung - 1 + number / processes) * period_s
+            time.sleep(max(0.0, due - time.monotonic()))
+            scores = {f"e{i}": s for i, s in enumerate(rng.normal(0.5, 0.3, EXAMPLES).tolist())}
+            start = time.monotonic()
+            trial.report(rung, scores)
+            seconds.append(time.monotonic() - start)
+        trial.suspend()  # whatever the verdicts were: the storage is what is measured
+    return seconds
+
+
+def run(place: str, processes: int, rungs: int, period_s: float, directory: Path) -> dict[str, Any]:
+    """Fork the workers (the imports are paid once) and sum up what they saw."""
+    storage = place if "://" in place else None
+    journal = Path(place) if storage is None else directory / "unused"
+    children = {}
+    for number in range(processes):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                seconds = work(number, processes, rungs, period_s, storage, journal)
+                (directory / f"{number}.json").write_text(json.dumps(seconds))
+                status = 0
+            finally:
+                os._exit(status)
+        children[child] = number
+    failed = sum(os.waitpid(child, 0)[1] != 0 for child in children)
+    seconds = [
+        value
+        for number in range(processes)
+        if (directory / f"{number}.json").exists()
+        for value in json.loads((directory / f"{number}.json").read_text())
+    ]
+    return {
+        "processes": processes,
+        "failed": failed,
+        "reports": len(seconds),
+        "p50_ms": 1e3 * float(np.percentile(seconds, 50)),
+        "p99_ms": 1e3 * float(np.percentile(seconds, 99)),
+        "max_ms": 1e3 * max(seconds),
+    }
+
+
+if __name__ == "__main__":
+    place, processes, rungs, period_s, directory = sys.argv[1:]
+    print(json.dumps(run(place, int(processes), int(rungs), float(period_s), Path(directory))))

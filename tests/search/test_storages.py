@@ -1,0 +1,147 @@
+"""Storages: which places are understood, what a wrong one is told, and a real PostgreSQL."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from agent.config import RunConfig
+from agent.errors import ConfigError, StudyError
+from agent.search import paired
+from agent.search.storages import open_storage, release_connections, shown
+from agent.search.studies import release_stale
+from agent.search.trials import open_trial
+from tests.search import postgres
+
+ROOT = Path(__file__).parents[2]
+NOWHERE = Path("/nonexistent/journal")
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    reason = postgres.why_not()
+    if reason:
+        pytest.skip(reason)
+    with postgres.running_server() as url:
+        yield url
+
+
+def opened(url: str, run: str, rate: float, peers: int = 3, scope: str = "me/p") -> Any:
+    config = RunConfig.parse(
+        {
+            "model_variant": "Full LoRA",
+            "dataset": "d.json",
+            "learning_rate": rate,
+            "pruning_storage": url,
+        }
+    )
+    return open_trial(
+        config, run_id=run, scope=scope, rungs=3, peers=peers, default_journal=NOWHERE
+    )
+
+
+def trials_in(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(url, NOWHERE)
+    try:
+        found = next(n for n in optuna.get_all_study_names(storage) if n.startswith(name))
+        return optuna.load_study(study_name=found, storage=storage).trials
+    finally:
+        release_connections(storage)
+
+
+def examples(mean: float) -> dict[str, float]:
+    return {f"e{i}": mean + 0.01 * (i % 5) * mean for i in range(30)}
+
+
+def test_two_runs_prune_through_postgresql_and_a_resumed_one_goes_on(database: str) -> None:
+    with opened(database, "a", 1e-3) as good:
+        good.report(1, examples(0.8))
+        with opened(database, "b", 1e-2) as bad:
+            assert bad.report(1, examples(0.3)).prune
+        good.suspend()
+    with opened(database, "a", 1e-3) as good:
+        assert good.reported_rungs == (1,)
+        good.report(1, examples(0.1))
+        good.report(2, examples(0.8))
+        good.report(3, examples(0.8))
+        name = good.study_name
+    (complete, pruned) = trials_in(database, name)
+    assert (complete.state, pruned.state) == (TrialState.COMPLETE, TrialState.PRUNED)
+    assert complete.params == {"learning_rate": 1e-3}
+
+
+def test_a_dead_workers_trial_in_postgresql_is_freed_and_taken_up_again(database: str) -> None:
+    with opened(database, "killed", 1e-3, scope="dead") as trial:
+        trial.report(1, examples(0.5))
+        release_stale(trial._storage, time.time() + 3600)  # as another worker would, later
+        (state,) = {t.state for t in trial._study.trials}
+        assert state == TrialState.WAITING
+        trial.suspend()
+    with opened(database, "killed", 1e-3, scope="dead") as trial:
+        assert trial.reported_rungs == (1,)
+        assert [t.state for t in trial._study.trials] == [TrialState.RUNNING]
+        trial.suspend()
+
+
+def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "tests/search/journal_load.py"),
+            *(database, "4", "2", "0.5", str(tmp_path)),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert (told["failed"], told["reports"]) == (0, 8)
+    trials = trials_in(database, "load/test")
+    assert sorted(t.system_attrs[paired.RUN] for t in trials) == [f"run{i}" for i in range(4)]
+    assert all(sorted(t.intermediate_values) == [1, 2] for t in trials)
+
+
+def test_a_server_that_is_not_there_is_one_line_without_the_password() -> None:
+    with pytest.raises(StudyError, match="the pruning storage postgresql://…@127") as caught:
+        open_storage("postgresql://me:secret-word@127.0.0.1:1/db", NOWHERE)
+    assert "secret-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "check pruning_storage" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:////tmp/x.db", "SQLite is not safe on a shared file system"),
+        ("outputs/journal", "must be an absolute path of a journal, or one of journal://"),
+        ("ftp://host/x", "'ftp://host/x': must be an absolute path"),
+        ("journal://relative/j", "'relative/j' is not absolute"),
+    ],
+)
+def test_a_place_that_cannot_be_shared_is_refused_with_the_valid_ones(
+    url: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_storage(url, NOWHERE)
+
+
+@pytest.mark.parametrize("form", ["{}", "journal://{}"])
+def test_a_journal_can_be_named_by_path_or_url(tmp_path: Path, form: str) -> None:
+    url = form.format(tmp_path / "deep" / "j.journal")
+    optuna.create_study(storage=open_storage(url, NOWHERE))
+    assert (tmp_path / "deep" / "j.journal").stat().st_size > 0
+
+
+def test_a_url_is_shown_without_what_is_secret_in_it() -> None:
+    assert shown("postgresql://me:pw@host/db?sslkey=x") == "postgresql://…@host/db"
+    assert shown("/a/journal") == "/a/journal"
+    assert shown(None) == "the pruning journal"
