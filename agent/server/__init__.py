@@ -1,0 +1,1 @@
+"""The embedded, W&B-compatible sweep server: one process, one SQLite file, no internet."""

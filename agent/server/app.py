@@ -1,0 +1,121 @@
+"""The ASGI application: the client's addresses, the pages, and the upkeep beside them."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from agent.server.blobs import BlobStore
+from agent.server.claims import Policy, end_silent
+from agent.server.database import Database
+from agent.server.endpoints import Endpoints
+from agent.server.execution import Executor, Services, build_schema
+from agent.server.gate import LOOPBACK_HOSTS, Gate, Identity
+from agent.server.pages import page_routes
+from agent.server.streams import KeyCatalogue
+from agent.server.tokens import Signer
+
+# The modules whose import registers field resolvers.
+from agent.server import (  # isort: skip
+    account_fields,
+    artifact_changes,
+    artifact_fields,
+    file_fields,
+    run_changes,
+    run_fields,
+    sweep_fields,
+    version_fields,
+)
+
+RESOLVERS = (
+    account_fields, artifact_changes, artifact_fields, file_fields, run_changes, run_fields,
+    sweep_fields, version_fields,
+)  # fmt: skip
+UPKEEP_PERIOD_S = 2.0
+THREADS = 8
+log = logging.getLogger("sweep_agent.server")
+
+
+def open_services(
+    data_dir: Path,
+    address: str,
+    policy: Policy | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Services:
+    """Open (or make) what lies in a data directory."""
+    database = Database(data_dir / "server.db")
+    return Services(
+        database=database,
+        blobs=BlobStore(data_dir / "blobs"),
+        signer=Signer(_signing_secret(database)),
+        policy=policy or Policy(),
+        catalogue=KeyCatalogue(),
+        clock=clock,
+        address=address,
+    )
+
+
+def _signing_secret(database: Database) -> bytes:
+    """Made once and kept, so that signed addresses outlive a restart."""
+    import secrets
+
+    with database.write() as connection:
+        connection.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('signing_secret', ?)", (secrets.token_hex(32),)
+        )
+        row = connection.execute("SELECT value FROM meta WHERE name = 'signing_secret'").fetchone()
+    return bytes.fromhex(row[0])
+
+
+def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Starlette:
+    """The application over open services."""
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
+    executor = Executor(services, build_schema())
+    identity = Identity(services.database, services.clock)
+    endpoints = Endpoints(services, executor, identity, pool)
+    allowed = hosts | {urlsplit(services.address).hostname or "127.0.0.1"}
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        keeper = asyncio.create_task(keep_up(services, pool))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            pool.shutdown(wait=True)
+            services.database.close()
+
+    return Starlette(
+        routes=[*endpoints.routes(), *page_routes(services, identity, pool)],
+        middleware=[Middleware(Gate, hosts=allowed)],
+        lifespan=lifespan,
+    )
+
+
+async def keep_up(services: Services, pool: ThreadPoolExecutor) -> None:
+    """Every few seconds: silent runs and expired claims get what is due to them.
+
+    After a start nobody is called silent before they had the time to speak again.
+    """
+    started_at = services.clock()
+    patience_s = min(60.0, services.policy.lease_s, services.policy.silence_s)
+    while True:
+        await asyncio.sleep(UPKEEP_PERIOD_S)
+        if services.clock() - started_at < patience_s:
+            continue
+        try:
+            await asyncio.get_running_loop().run_in_executor(pool, _tidy, services)
+        except Exception:
+            log.exception("upkeep failed; it is tried again")
+
+
+def _tidy(services: Services) -> None:
+    with services.database.write() as connection:
+        end_silent(connection, services.clock(), services.policy)

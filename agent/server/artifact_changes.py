@@ -1,0 +1,314 @@
+"""Changing artifacts: created, uploaded, committed, used, named, deleted."""
+
+import json
+from typing import Any
+
+from agent.server import artifacts as store
+from agent.server.access import connection_of, need_project, need_run, see_project, slice_of
+from agent.server.artifact_fields import need_artifact, need_collection, see_artifact
+from agent.server.database import Connection, insert, update
+from agent.server.execution import Info, Request, field
+from agent.server.file_fields import check_file_name, upload_url
+from agent.server.records import Artifact, Collection, Manifest
+from agent.server.refusals import Refused
+from agent.server.runs import find_run
+from agent.server.tokens import node_id, row_id
+
+Input = dict[str, Any]
+Found = dict[str, Any]
+
+
+@field("Mutation", "createArtifact")
+def create_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    connection = request.connection
+    project = need_project(request, input["entityName"], input["projectName"])
+    name = input.get("artifactCollectionName") or next(
+        iter(input.get("artifactCollectionNames") or ()), None
+    )
+    if not name:
+        raise Refused("createArtifact needs an artifactCollectionName")
+    sequence = store.ensure_collection(
+        connection, project.id, input["artifactTypeName"], name, request.now,
+        client_id=input.get("sequenceClientID"),
+    )  # fmt: skip
+    aliases = [entry["alias"] for entry in input.get("aliases") or ()]
+    if input.get("enableDigestDeduplication") is not False:
+        known = store.find_committed(connection, sequence.id, input["digest"])
+        if known is not None:
+            for alias in aliases:
+                if alias != "latest":
+                    store.set_alias(connection, sequence.id, known.id, alias)
+            return {"artifact": known}
+    pending = _find_pending(connection, sequence, input.get("clientID"))
+    if pending is not None:
+        return {"artifact": pending}
+    run = find_run(connection, project.id, input["runName"]) if input.get("runName") else None
+    artifact_id = insert(
+        connection, "artifact", sequence_id=sequence.id, state="PENDING", digest=input["digest"],
+        digest_algorithm=input.get("digestAlgorithm"), client_id=input.get("clientID"),
+        description=input.get("description"), metadata=input.get("metadata"),
+        labels=input.get("labels"), history_step=input.get("historyStep"),
+        ttl_seconds=input.get("ttlDurationSeconds"), run_id=run.id if run else None,
+        pending_aliases=json.dumps(aliases), created_at=request.now, updated_at=request.now,
+    )  # fmt: skip
+    _add_tags(connection, "artifact", artifact_id, input.get("tags"))
+    return {"artifact": store.get_artifact(connection, artifact_id)}
+
+
+def _find_pending(
+    connection: Connection, sequence: Collection, client_id: str | None
+) -> Artifact | None:
+    """The same creation, sent again."""
+    row = connection.execute(
+        "SELECT * FROM artifact WHERE sequence_id = ? AND client_id = ? AND state = 'PENDING'",
+        (sequence.id, client_id),
+    ).fetchone()
+    return Artifact.maybe(row)
+
+
+def _add_tags(connection: Connection, owner: str, owner_id: int, tags: list[Input] | None) -> None:
+    for tag in tags or ():
+        connection.execute(
+            "INSERT OR IGNORE INTO tag (owner, owner_id, name) VALUES (?, ?, ?)",
+            (owner, owner_id, tag["tagName"]),
+        )
+
+
+def _drop_tags(connection: Connection, owner: str, owner_id: int, tags: list[Input] | None) -> None:
+    for tag in tags or ():
+        connection.execute(
+            "DELETE FROM tag WHERE owner = ? AND owner_id = ? AND name = ?",
+            (owner, owner_id, tag["tagName"]),
+        )
+
+
+@field("Mutation", "createArtifactManifest")
+def create_manifest(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    request.connection.execute(
+        "INSERT INTO manifest (artifact_id, name, kind, digest) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (artifact_id, name) DO UPDATE SET digest = excluded.digest",
+        (artifact.id, check_file_name(input["name"]), input.get("type") or "FULL", input["digest"]),
+    )
+    row = request.connection.execute(
+        "SELECT * FROM manifest WHERE artifact_id = ? AND name = ?", (artifact.id, input["name"])
+    ).fetchone()
+    return {"artifactManifest": Manifest.of(row)}
+
+
+@field("Mutation", "updateArtifactManifest")
+def update_manifest(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    row = request.connection.execute(
+        "SELECT * FROM manifest WHERE id = ?",
+        (row_id("ArtifactManifest", input["artifactManifestID"]),),
+    ).fetchone()
+    if row is None or see_artifact(request, row["artifact_id"]) is None:
+        raise Refused("there is no such manifest")
+    if input.get("digest") is not None:
+        update(request.connection, "manifest", row["id"], digest=input["digest"])
+    return {"artifactManifest": Manifest.of(row)}
+
+
+@field("Mutation", "createArtifactFiles")
+def create_artifact_files(_: Any, info: Info, input: Input) -> Found:
+    """Where to send each file; no address for a content that is here already."""
+    request: Request = info.context
+    nodes = [_file_to_send(request, spec) for spec in input["artifactFiles"]]
+    return {"files": connection_of(slice_of(nodes, {}, len(nodes)))}
+
+
+def _file_to_send(request: Request, spec: Input) -> Found:
+    artifact = need_artifact(request, spec["artifactID"])
+    name = check_file_name(spec["name"])
+    node = {
+        "id": node_id("ArtifactUpload", artifact.id), "name": name, "displayName": name,
+        "storagePath": name, "uploadUrl": None, "uploadHeaders": [], "uploadMultipartUrls": None,
+        "sizeBytes": 0, "artifact": artifact, "md5": spec["md5"], "digest": spec["md5"],
+    }  # fmt: skip
+    if store.known_content(request.connection, artifact.sequence_id, spec["md5"]):
+        return node
+    request.connection.execute(
+        "INSERT INTO artifact_upload (artifact_id, name, md5) VALUES (?, ?, ?) "
+        "ON CONFLICT (artifact_id, name) DO UPDATE SET md5 = excluded.md5, "
+        "blob = CASE WHEN md5 = excluded.md5 THEN blob END",
+        (artifact.id, name, spec["md5"]),
+    )
+    row = request.connection.execute(
+        "SELECT id FROM artifact_upload WHERE artifact_id = ? AND name = ?", (artifact.id, name)
+    ).fetchone()
+    node["uploadUrl"] = upload_url(request, {"put": "artifact", "id": row["id"]})
+    return node
+
+
+@field("Mutation", "commitArtifact")
+def commit_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    blobs = request.services.blobs
+    return {"artifact": store.commit(request.connection, blobs, artifact, request.now)}
+
+
+@field("Mutation", "useArtifact")
+def use_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    run = need_run(
+        request, entity=input["entityName"], project=input["projectName"], name=input["runName"]
+    )
+    request.connection.execute(
+        "INSERT OR REPLACE INTO artifact_use (run_id, artifact_id, used_as) VALUES (?, ?, ?)",
+        (run.id, artifact.id, input.get("usedAs")),
+    )
+    return {"artifact": artifact}
+
+
+@field("Mutation", "updateArtifact")
+def update_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    connection = request.connection
+    changes: Input = {k: input[k] for k in ("description", "metadata", "labels") if k in input}
+    if input.get("ttlDurationSeconds") is not None:
+        changes["ttl_seconds"] = input["ttlDurationSeconds"]
+    update(connection, "artifact", artifact.id, updated_at=request.now, **changes)
+    if input.get("aliases") is not None:
+        connection.execute(
+            "DELETE FROM alias WHERE artifact_id = ? AND collection_id = ?",
+            (artifact.id, artifact.sequence_id),
+        )
+        for entry in input["aliases"]:
+            store.set_alias(connection, artifact.sequence_id, artifact.id, entry["alias"])
+    _add_tags(connection, "artifact", artifact.id, input.get("tagsToAdd"))
+    _drop_tags(connection, "artifact", artifact.id, input.get("tagsToDelete"))
+    return {"artifact": store.get_artifact(connection, artifact.id)}
+
+
+@field("Mutation", "deleteArtifact")
+def delete_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    aliases = store.aliases_of(request.connection, artifact.id)
+    if aliases and not input.get("deleteAliases"):
+        named = ", ".join(alias.alias for alias in aliases)
+        raise Refused(f"the artifact has aliases ({named}); delete them with it or first")
+    request.connection.execute("DELETE FROM alias WHERE artifact_id = ?", (artifact.id,))
+    update(request.connection, "artifact", artifact.id, state="DELETED", updated_at=request.now)
+    return {"artifact": store.get_artifact(request.connection, artifact.id)}
+
+
+def _collection_named(request: Request, entry: Input) -> Collection:
+    project = see_project(request, entry["entityName"], entry["projectName"])
+    name = entry["artifactCollectionName"]
+    found = store.find_collection(request.connection, project.id, name) if project else None
+    if found is None:
+        raise Refused(f"artifact collection {name!r} does not exist")
+    return found
+
+
+@field("Mutation", "addAliases")
+def add_aliases(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    for entry in input["aliases"]:
+        collection = _collection_named(request, entry)
+        store.set_alias(request.connection, collection.id, artifact.id, entry["alias"])
+    return {"success": True}
+
+
+@field("Mutation", "deleteAliases")
+def delete_aliases(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    for entry in input["aliases"]:
+        collection = _collection_named(request, entry)
+        request.connection.execute(
+            "DELETE FROM alias WHERE artifact_id = ? AND collection_id = ? AND alias = ?",
+            (artifact.id, collection.id, entry["alias"]),
+        )
+    return {"success": True}
+
+
+@field("Mutation", "linkArtifact")
+def link_artifact(_: Any, info: Info, input: Input) -> Found:
+    """Put a version into a portfolio, a collection that gathers versions of others."""
+    request: Request = info.context
+    connection = request.connection
+    found = row_id("Artifact", input.get("artifactID"))
+    if found is None and input.get("clientID"):
+        row = connection.execute(
+            "SELECT id FROM artifact WHERE client_id = ?", (input["clientID"],)
+        ).fetchone()
+        found = row[0] if row else None
+    artifact = see_artifact(request, found)
+    if artifact is None:
+        raise Refused("there is no such artifact")
+    sequence = store.get_collection(connection, artifact.sequence_id)
+    assert sequence is not None
+    if input.get("artifactPortfolioID"):
+        portfolio = need_collection(request, input["artifactPortfolioID"])
+    else:
+        project = need_project(request, input.get("entityName"), input.get("projectName"))
+        portfolio = store.ensure_collection(
+            connection, project.id, store.get_type(connection, sequence.type_id).name,
+            input.get("artifactPortfolioName") or "", request.now, kind="PORTFOLIO",
+        )  # fmt: skip
+    member = store.add_member(connection, portfolio, artifact.id, request.now)
+    for alias in ["latest", *(entry["alias"] for entry in input.get("aliases") or ())]:
+        store.set_alias(connection, portfolio.id, artifact.id, alias)
+    return {"versionIndex": member.version_index, "artifactMembership": member}
+
+
+@field("Mutation", "unlinkArtifact")
+def unlink_artifact(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    artifact = need_artifact(request, input["artifactID"])
+    portfolio = need_collection(request, input["artifactPortfolioID"])
+    for table in ("alias", "membership"):
+        request.connection.execute(
+            f"DELETE FROM {table} WHERE artifact_id = ? AND collection_id = ?",
+            (artifact.id, portfolio.id),
+        )
+    return {"success": True}
+
+
+@field("Mutation", "updateArtifactSequence")
+@field("Mutation", "updateArtifactPortfolio")
+def update_collection(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
+    found = need_collection(request, identifier)
+    changes = {k: input[k] for k in ("name", "description") if input.get(k) is not None}
+    update(request.connection, "collection", found.id, updated_at=request.now, **changes)
+    return {"artifactCollection": store.get_collection(request.connection, found.id)}
+
+
+@field("Mutation", "deleteArtifactSequence")
+@field("Mutation", "deleteArtifactPortfolio")
+def delete_collection(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
+    found = need_collection(request, identifier)
+    request.connection.execute("DELETE FROM collection WHERE id = ?", (found.id,))
+    return {"artifactCollection": None}
+
+
+@field("Mutation", "createArtifactCollectionTagAssignments")
+def tag_collection(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    found = _collection_named(request, input)
+    _add_tags(request.connection, "collection", found.id, input["tags"])
+    rows = request.connection.execute(
+        "SELECT id, name FROM tag WHERE owner = 'collection' AND owner_id = ?", (found.id,)
+    )
+    return {"tags": [{"id": node_id("Tag", row["id"]), "name": row["name"]} for row in rows]}
+
+
+@field("Mutation", "deleteArtifactCollectionTagAssignments")
+def untag_collection(_: Any, info: Info, input: Input) -> Found:
+    request: Request = info.context
+    found = _collection_named(request, input)
+    _drop_tags(request.connection, "collection", found.id, input["tags"])
+    return {"success": True}

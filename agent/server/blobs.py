@@ -1,0 +1,98 @@
+"""File contents on disk: written whole or not at all, named by their SHA-256.
+
+A content is durable before anything refers to it. Names that clients choose never become paths.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored content."""
+
+    name: str  # its SHA-256 in hexadecimal digits
+    size: int
+    md5: str  # in base64, as the client sends it
+
+
+class BlobStore:
+    """The folder of contents."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        for leftover in self._incoming.iterdir():
+            leftover.unlink(missing_ok=True)
+
+    def receive(self) -> "Receiver":
+        """Start taking a content in."""
+        return Receiver(self, self._incoming / secrets.token_hex(16))
+
+    def path_of(self, name: str) -> Path:
+        """Where a content lies. Raises ValueError for what is not a content's name."""
+        if not _NAME.fullmatch(name):
+            raise ValueError("not the name of a content")
+        return self.root / name[:2] / name
+
+    def read(self, name: str) -> bytes:
+        return self.path_of(name).read_bytes()
+
+
+class Receiver:
+    """A content on its way in; call `keep` or `drop`."""
+
+    def __init__(self, store: BlobStore, path: Path) -> None:
+        self._store = store
+        self._path = path
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        self._file: BinaryIO = os.fdopen(descriptor, "wb")
+        self._sha = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha.update(data)
+        self._md5.update(data)
+        self.size += len(data)
+
+    @property
+    def md5(self) -> str:
+        return base64.b64encode(self._md5.digest()).decode()
+
+    def keep(self) -> Blob:
+        """Make the content durable under its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        name = self._sha.hexdigest()
+        target = self._store.path_of(name)
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            self._path.replace(target)
+            _sync_folder(target.parent)
+        else:
+            self._path.unlink()
+        return Blob(name, self.size, self.md5)
+
+    def drop(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,153 @@
+"""`sweep-agent serve`, `env` and `keys`."""
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.errors import ConfigError, ServerError
+from agent.server.claims import Policy
+from agent.server.database import Database
+from agent.server.keys import add_key, list_keys, new_key, revoke_key
+from agent.server.place import read_note, write_private
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="the server's data directory"
+    )
+
+
+def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep-agent serve`."""
+    policy = Policy()
+    _add_data(parser)
+    parser.add_argument(
+        "--port", type=int, default=8686,
+        help="TCP port; 0 for the one used last, else a free one (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host", default="127.0.0.1",
+        help="address to listen on; anything but loopback opens the server to the network "
+        "(default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--advertise", metavar="URL", help="URL that others reach the server under")
+    parser.add_argument("--entity", default="local", help="entity of the first key (%(default)s)")
+    parser.add_argument("--certfile", type=Path, help="TLS certificate (PEM)")
+    parser.add_argument("--keyfile", type=Path, help="TLS private key (PEM)")
+    parser.add_argument(
+        "--lease-s", type=float, default=policy.lease_s, metavar="SECONDS",
+        help="a grid point that neither its agent nor its run speaks for is handed out again "
+        "after this long (default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--silence-s", type=float, default=policy.silence_s, metavar="SECONDS",
+        help="a run that says nothing for this long has crashed (default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--settle-s", type=float, default=policy.settle_s, metavar="SECONDS",
+        help="how long the last words of a run are waited for after its agent has lost it "
+        "(default %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-attempts", type=int, default=policy.max_attempts, metavar="N",
+        help="how often a grid point is handed out, preemptions not counted (%(default)s)",
+    )  # fmt: skip
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C."""
+    from agent.server.serving import Listening, serve
+
+    if bool(args.certfile) != bool(args.keyfile):
+        raise ConfigError(["--certfile and --keyfile belong together"], where="the options")
+    try:
+        policy = Policy(
+            lease_s=args.lease_s, silence_s=args.silence_s, settle_s=args.settle_s,
+            max_attempts=args.max_attempts,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError([str(error)], where="the options") from None
+    listening = Listening(
+        args.host, args.port, args.entity, args.advertise, args.certfile, args.keyfile
+    )
+    serve(args.data, listening, policy)
+    return 0
+
+
+def add_env_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep-agent env`."""
+    _add_data(parser)
+
+
+def run_env(args: argparse.Namespace) -> int:
+    """Print the export lines for a shell: eval "$(sweep-agent env --data DIR)"."""
+    note = read_note(args.data)
+    if note is None:
+        raise ServerError(
+            f"no server has run on {args.data} yet; start `sweep-agent serve --data {args.data}`"
+        )
+    for name, value in note.environment().items():
+        print(f"export {name}={value}")
+    return 0
+
+
+def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep-agent keys`."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    add = actions.add_parser("add", help="make a key; one piped into standard input is taken")
+    _add_data(add)
+    add.add_argument("--entity", required=True, help="whose projects the key opens")
+    add.add_argument("--label", default="", help="a note to tell keys apart")
+    add.add_argument("--key", help="the key itself; only for tests, others can see arguments")
+    add.add_argument("--output", type=Path, help="write the key to this file (0600), not to stdout")
+    listing = actions.add_parser("list", help="list keys by number and last characters")
+    _add_data(listing)
+    revoke = actions.add_parser("revoke", help="make a key invalid at once")
+    _add_data(revoke)
+    revoke.add_argument("id", type=int, help="the number that `list` shows")
+
+
+def run_keys(args: argparse.Namespace) -> int:
+    """Add, list or revoke keys; works while the server runs."""
+    path = args.data / "server.db"
+    if not path.exists():
+        raise ServerError(
+            f"no server has run on {args.data} yet; start `sweep-agent serve --data {args.data}`"
+        )
+    database = Database(path)
+    try:
+        return {"add": _add, "list": _list, "revoke": _revoke}[args.action](database, args)
+    finally:
+        database.close()
+
+
+def _add(database: Database, args: argparse.Namespace) -> int:
+    given = args.key or ("" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.readline())
+    key = given.strip() or new_key()
+    with database.write() as connection:
+        add_key(connection, key, args.entity, now=time.time(), label=args.label)
+    if args.output:
+        write_private(args.output, key + "\n")
+    elif not given.strip():
+        print(key)
+    return 0
+
+
+def _list(database: Database, args: argparse.Namespace) -> int:
+    with database.read() as connection:
+        keys = list_keys(connection)
+    for key in keys:
+        made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
+        state = "revoked" if key.revoked_at else "valid"
+        print(f"{key.id:4}  …{key.hint}  {key.entity:20}  {made}  {state:8}  {key.label}")
+    return 0
+
+
+def _revoke(database: Database, args: argparse.Namespace) -> int:
+    with database.write() as connection:
+        revoked = revoke_key(connection, args.id, now=time.time())
+    if not revoked:
+        raise ServerError(f"there is no valid key number {args.id}; see `sweep-agent keys list`")
+    return 0

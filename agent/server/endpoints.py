@@ -1,0 +1,180 @@
+"""The addresses that the client calls: GraphQL, file stream, uploads and downloads."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from agent.errors import SweepAgentError
+from agent.server.execution import Executor, Services
+from agent.server.filestream import receive_part
+from agent.server.gate import Endpoint, Identity, read_body, refuse
+from agent.server.projects import find_project
+from agent.server.refusals import Refused
+from agent.server.runs import find_run
+from agent.server.uploads import accept_upload
+
+log = logging.getLogger("sweep_agent.server")
+T = TypeVar("T")
+
+
+class Endpoints:
+    """The client's side of the application."""
+
+    def __init__(
+        self, services: Services, executor: Executor, identity: Identity, pool: ThreadPoolExecutor
+    ) -> None:
+        self.services = services
+        self.executor = executor
+        self.identity = identity
+        self.pool = pool
+
+    def routes(self) -> list[Route]:
+        stream = "/files/{entity}/{project}/{run}/file_stream"
+        return [
+            Route("/ready", self.ready, methods=["GET"]),
+            Route("/healthz", self.ready, methods=["GET"]),
+            Route("/graphql", guarded(self.graphql), methods=["POST"]),
+            Route(stream, guarded(self.file_stream), methods=["POST"]),
+            Route(
+                "/files/{entity}/{project}/{run}/{name:path}",
+                guarded(self.run_file), methods=["GET"],
+            ),
+            Route("/storage/{token}", guarded(self.store), methods=["PUT"]),
+            Route("/storage/{token}", guarded(self.fetch), methods=["GET", "HEAD"]),
+            Route("/storage/{token}/{name:path}", guarded(self.fetch), methods=["GET", "HEAD"]),
+        ]  # fmt: skip
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Database and disk work happens beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+    async def ready(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def graphql(self, request: Request) -> Response:
+        entity = await self.in_thread(self.identity.entity_of, request)
+        body = parse_body(await read_body(request))
+        query, variables = body.get("query"), body.get("variables") or {}
+        if not isinstance(query, str) or not isinstance(variables, dict):
+            raise Refused("expected a JSON object with query and variables", status=400)
+        name = body.get("operationName")
+        answer = await self.in_thread(
+            self.executor.run, query, variables, name if isinstance(name, str) else None, entity,
+            self.services.address,
+        )  # fmt: skip
+        return JSONResponse(answer)
+
+    async def file_stream(self, request: Request) -> Response:
+        entity = await self.in_thread(self.identity.entity_of, request)
+        raw = await read_body(request)
+        part = parse_body(raw) if raw.strip() else {}
+        names = request.path_params
+        answer = await self.in_thread(
+            self._take_part, entity, names["entity"], names["project"], names["run"], part
+        )
+        return JSONResponse(answer)
+
+    def _take_part(
+        self, owner: str, entity: str, project: str, run_name: str, part: dict[str, Any]
+    ) -> dict[str, Any]:
+        with self.services.database.write() as connection:
+            found = find_project(connection, owner, project) if entity == owner else None
+            run = find_run(connection, found.id, run_name) if found else None
+            if run is None:
+                raise Refused(f"run {entity}/{project}/{run_name} does not exist", status=404)
+            now, policy = self.services.clock(), self.services.policy
+            return receive_part(connection, run, part, now, policy)
+
+    async def run_file(self, request: Request) -> Response:
+        """A run's file by its plain address, with a key."""
+        owner = await self.in_thread(self.identity.entity_of, request)
+        names = request.path_params
+
+        def look_up() -> str | None:
+            with self.services.database.read() as connection:
+                is_own = names["entity"] == owner
+                found = find_project(connection, owner, names["project"]) if is_own else None
+                row = connection.execute(
+                    "SELECT run_file.blob FROM run_file JOIN run ON run.id = run_file.run_id "
+                    "WHERE run.project_id = ? AND run.name = ? AND run_file.name = ?",
+                    (found.id if found else None, names["run"], names["name"]),
+                ).fetchone()
+                return str(row[0]) if row else None
+
+        blob = await self.in_thread(look_up)
+        if blob is None:
+            raise Refused("there is no such file", status=404)
+        return self._send_blob(blob, names["name"].rsplit("/", 1)[-1])
+
+    async def store(self, request: Request) -> Response:
+        """Take an upload at a signed address."""
+        now = self.services.clock()
+        grant = self.services.signer.open(request.path_params["token"], now)
+        if grant is None or "put" not in grant:
+            raise Refused("this upload address is not valid (any more)", status=403)
+        receiver = await self.in_thread(self.services.blobs.receive)
+        try:
+            async for chunk in request.stream():
+                if chunk:
+                    await self.in_thread(receiver.write, chunk)
+            await self.in_thread(accept_upload, self.services, grant, receiver)
+        except BaseException:
+            receiver.drop()
+            raise
+        return Response(status_code=200)
+
+    async def fetch(self, request: Request) -> Response:
+        """Give a content at a signed address."""
+        now = self.services.clock()
+        grant = self.services.signer.open(request.path_params["token"], now)
+        if grant is None or "get" not in grant:
+            raise Refused("this download address is not valid (any more)", status=403)
+        return self._send_blob(grant["get"], grant["name"])
+
+    def _send_blob(self, blob: str, name: str) -> Response:
+        path = self.services.blobs.path_of(blob)
+        if not path.exists():
+            raise Refused("the content is gone", status=404)
+        # Contents come from users: never let a browser take one for a page of this server.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        return FileResponse(
+            path, media_type="application/octet-stream", filename=name, headers=headers
+        )
+
+
+def parse_body(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises Refused for anything else, however deep it is nested."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused("the body is not JSON", status=400) from None
+    if not isinstance(value, dict):
+        raise Refused("the body is not a JSON object", status=400)
+    return value
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """Refusals become answers; anything else becomes a plain 500, told to the log only."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refused as refusal:
+            return refuse(str(refusal), refusal.status if refusal.status != 200 else 400)
+        except SweepAgentError as error:
+            return refuse(str(error), 400)
+        except (ClientDisconnect, HTTPException):
+            raise
+        except Exception:
+            log.exception("a request to %s failed", request.url.path.split("/")[1])
+            return refuse("the server failed; its log says why", 500)
+
+    return answer

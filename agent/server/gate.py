@@ -1,0 +1,164 @@
+"""Who may come in: hosts, origins, keys, cookies, sizes and rates."""
+
+import base64
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agent.server.database import Database
+from agent.server.keys import find_key
+from agent.server.refusals import Refused
+
+MAX_BODY_BYTES = 64 * 2**20
+MAX_URL_BYTES = 8192
+BODY_TIMEOUT_S = 120.0
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def host_of(text: str) -> str:
+    """The host name in a Host header or an Origin."""
+    try:
+        return (urlsplit(text if "//" in text else f"//{text}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+class Gate:
+    """ASGI middleware: foreign hosts and origins, and oversized requests, get no further."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self.app = app
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = dict(scope["headers"])
+        host = host_of(headers.get(b"host", b"").decode("latin-1"))
+        if host not in self.hosts:
+            return refuse(f"host {host[:80]!r} is not served here", 403)
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if host_of(origin.decode("latin-1")) not in self.hosts:
+                return refuse("requests from other sites are refused", 403)
+        if len(scope["path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+            return refuse("the address is too long", 400)
+        length = headers.get(b"content-length", b"0")
+        is_storage = scope["path"].startswith("/storage/")
+        if not length.isdigit() or (int(length) > MAX_BODY_BYTES and not is_storage):
+            return refuse(f"the body is larger than {MAX_BODY_BYTES} bytes", 413)
+        return None
+
+
+def refuse(message: str, status: int) -> JSONResponse:
+    """An error in the form that the client prints."""
+    return JSONResponse({"error": message, "errors": [{"message": message}]}, status_code=status)
+
+
+class Identity:
+    """Finds out whose key a request carries."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._failures = RateLimit(per_s=5, burst=50)
+        self._requests = RateLimit(per_s=200, burst=2000)
+        self._clock = clock
+
+    def entity_of(self, request: Request) -> str:
+        """The entity of the request's key. Raises Refused with 401 or 429."""
+        key = key_in(request.headers.get("authorization", ""))
+        peer = request.client.host if request.client else "?"
+        record = None
+        if key:
+            with self._database.read() as connection:
+                record = find_key(connection, key)
+        if record is None:
+            if not self._failures.allows(peer, self._clock()):
+                raise Refused("too many requests without a valid key; wait a minute", status=429)
+            what = "this key is unknown or revoked" if key else "an API key is needed"
+            raise Refused(f"{what}: see `sweep-agent env` and `sweep-agent keys`", status=401)
+        if not self._requests.allows(str(record.id), self._clock()):
+            raise Refused("too many requests with this key; slow down", status=429)
+        return record.entity
+
+
+def key_in(authorization: str) -> str | None:
+    """The key in a Basic or Bearer header."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, key = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return key or user or None
+
+
+class RateLimit:
+    """A token bucket for each caller."""
+
+    def __init__(self, per_s: float, burst: float, callers: int = 10_000) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._callers = callers
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allows(self, caller: str, now: float) -> bool:
+        level, then = self._levels.pop(caller, (self._burst, now))
+        level = min(self._burst, level + (now - then) * self._per_s)
+        allowed = level >= 1
+        self._levels[caller] = (level - 1 if allowed else level, now)
+        if len(self._levels) > self._callers:
+            self._levels.popitem(last=False)
+        return allowed
+
+
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The body, unpacked if it is gzip. Raises Refused for one too large or too slow."""
+    import anyio
+
+    chunks: list[bytes] = []
+    size = 0
+    with anyio.move_on_after(BODY_TIMEOUT_S) as scope:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise Refused(f"the body is larger than {limit} bytes", status=413)
+            chunks.append(chunk)
+    if scope.cancelled_caught:
+        raise Refused("the body did not arrive in time", status=400)
+    body = b"".join(chunks)
+    if request.headers.get("content-encoding", "").lower() == "gzip":
+        return unpack(body, limit)
+    return body
+
+
+def unpack(body: bytes, limit: int) -> bytes:
+    """Gzip, with a bound on what comes out. Raises Refused."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, limit + 1)
+    except zlib.error:
+        raise Refused("the body is not gzip", status=400) from None
+    if len(plain) > limit:
+        raise Refused(f"the unpacked body is larger than {limit} bytes", status=413)
+    return plain
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]

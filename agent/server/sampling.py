@@ -1,0 +1,80 @@
+"""Choosing history rows: evenly spaced samples, and the rows that have certain keys. Pure."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+DEFAULT_SAMPLES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSpec:
+    """What the client asks of `sampledHistory`; `max_step` is inclusive."""
+
+    keys: tuple[str, ...]
+    samples: int
+    min_step: int | None
+    max_step: int | None
+
+    @classmethod
+    def of(cls, text: str) -> "SampleSpec":
+        given = json.loads(text)
+        given = given if isinstance(given, dict) else {}
+        return cls(
+            tuple(dict.fromkeys(str(key) for key in given.get("keys") or ())),
+            int(given.get("samples") or DEFAULT_SAMPLES),
+            None if given.get("minStep") is None else int(given["minStep"]),
+            None if given.get("maxStep") is None else int(given["maxStep"]),
+        )
+
+
+def spread(rows: Sequence[T], count: int | None) -> list[T]:
+    """At most `count` rows, evenly spaced, always with the first and the last."""
+    if count is None or len(rows) <= count:
+        return list(rows)
+    if count <= 1:
+        return list(rows[-1:]) if count == 1 else []
+    last = len(rows) - 1
+    return [rows[round(i * last / (count - 1))] for i in range(count)]
+
+
+def select_rows(lines: Sequence[str], spec: SampleSpec) -> list[dict[str, Any]]:
+    """Rows that have every wanted key, reduced to those keys, sampled."""
+    chosen = []
+    for line in lines:
+        row = json.loads(line)
+        step = row.get("_step", 0)
+        if spec.min_step is not None and step < spec.min_step:
+            continue
+        if spec.max_step is not None and step > spec.max_step:
+            continue
+        if not spec.keys:
+            chosen.append({key: finite(value) for key, value in row.items()})
+            continue
+        found = {key: value_at(row, key) for key in spec.keys}
+        if all(value is not None for value in found.values()):
+            chosen.append({key: finite(value) for key, value in found.items()})
+    return spread(chosen, spec.samples)
+
+
+def value_at(row: dict[str, Any], key: str) -> Any:
+    """The value under a key, whose dots may lead into nested objects."""
+    if key in row:
+        return row[key]
+    value: Any = row
+    for name in key.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they are answered as strings, as W&B does."""
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value

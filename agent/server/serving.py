@@ -1,0 +1,88 @@
+"""Starting the server: address, first key, socket, then the application."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from agent.errors import ServerError
+from agent.server.app import build_app, open_services
+from agent.server.claims import Policy
+from agent.server.database import Database
+from agent.server.gate import LOOPBACK_HOSTS
+from agent.server.keys import add_key, find_key, new_key
+from agent.server.place import ServerNote, prepare, read_note, sole_server, write_note
+
+DEFAULT_PORT = 8686
+DEFAULT_ENTITY = "local"
+MAX_HEADER_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and how the server answers."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT  # 0: the port used last, else a free one
+    entity: str = DEFAULT_ENTITY  # of the first key
+    advertise: str | None = None  # the URL others reach the server under
+    certfile: Path | None = None
+    keyfile: Path | None = None
+
+
+def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) -> None:
+    """Serve until told to stop. The note is written before the first request is answered."""
+    os.umask(0o077)
+    prepare(data_dir)
+    with sole_server(data_dir):
+        known = read_note(data_dir)
+        bound = bind(listening, known.port if known else None)
+        port = bound.getsockname()[1]
+        scheme = "https" if listening.certfile else "http"
+        host = f"[{listening.host}]" if ":" in listening.host else listening.host
+        url = (listening.advertise or f"{scheme}://{host}:{port}").rstrip("/")
+        services = open_services(data_dir, url, policy)
+        key = first_key(services.database, known, listening.entity)
+        write_note(data_dir, ServerNote(url, port, listening.entity, key))
+        app = build_app(services, LOOPBACK_HOSTS | {listening.host})
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False,
+            timeout_keep_alive=75, timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            ssl_certfile=listening.certfile, ssl_keyfile=listening.keyfile,
+        )  # fmt: skip
+        print(f"sweep server at {url} (data in {data_dir})", flush=True)
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def bind(listening: Listening, last_port: int | None) -> socket.socket:
+    """A bound socket that does not listen yet. Raises ServerError if the port is taken."""
+    wanted = [listening.port] if listening.port else [p for p in (last_port, 0) if p is not None]
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    problem = ""
+    for port in wanted:
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((listening.host, port))
+        except OSError as error:
+            bound.close()
+            problem = f"cannot listen on {listening.host}:{port} ({error.strerror})"
+            continue
+        return bound
+    raise ServerError(f"{problem}; choose another --port, or 0 for a free one")
+
+
+def first_key(database: Database, known: ServerNote | None, entity: str) -> str:
+    """The key in the note: the one from last time while it is valid, else a new one."""
+    with database.write() as connection:
+        if known is not None:
+            record = find_key(connection, known.key)
+            if record is not None and record.entity == entity:
+                return known.key
+        key = new_key()
+        add_key(connection, key, entity, now=time.time(), label="first key")
+    return key
