@@ -22,6 +22,10 @@ FASTEST_NAMES = ("learning_rate", "lr")
 _EDGE = 1e-9  # quantile functions of unbounded distributions are infinite at 0 and 1
 
 
+Goal = Literal["minimize", "maximize"]
+RunState = Literal["running", "finished", "failed"]
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of listed values; a constant is a choice of one. Probabilities only matter to random."""
@@ -50,7 +54,7 @@ class PastRun:
 
     point: Mapping[str, Any]
     value: float | None
-    state: Literal["running", "finished", "failed"]
+    state: RunState
 
 
 def grid_order(space: Space) -> list[str]:
@@ -105,9 +109,7 @@ def random_point(space: Space, seed: int) -> dict[str, Any]:
     return _ask(space, RandomSampler(seed=seed), [], "minimize")
 
 
-def bayes_point(
-    space: Space, runs: Sequence[PastRun], goal: Literal["minimize", "maximize"], seed: int
-) -> dict[str, Any]:
+def bayes_point(space: Space, runs: Sequence[PastRun], goal: Goal, seed: int) -> dict[str, Any]:
     """A point proposed by a tree-structured Parzen estimator that knows the runs so far.
 
     Points still running count as bad (the constant liar), so that parallel agents spread out.
@@ -117,13 +119,13 @@ def bayes_point(
     return _ask(space, sampler, runs, goal)
 
 
-def _ask(space: Space, sampler: BaseSampler, runs: Sequence[PastRun], goal: str) -> dict[str, Any]:
+def _ask(space: Space, sampler: BaseSampler, runs: Sequence[PastRun], goal: Goal) -> dict[str, Any]:
     study = optuna.create_study(sampler=sampler, direction=goal)
     distributions = {path: _distribution(space[path]) for path in sorted(space)}
     for run in runs:
-        trial = _as_trial(space, distributions, run)
-        if trial is not None:
-            study.add_trial(trial)
+        known = _as_trial(space, distributions, run)
+        if known is not None:
+            study.add_trial(known)
     trial = study.ask(distributions)
     return {path: _value(space[path], trial.params[path]) for path in sorted(space)}
 

@@ -1,4 +1,4 @@
-"""`python -m agent.server serve|env|keys`: the server's commands without the rest of the program."""
+"""`python -m agent.server …`: the server's commands without the rest of the program."""
 
 import argparse
 import sys

@@ -10,7 +10,7 @@ from agent.server.access import (
 )
 from agent.server.database import update
 from agent.server.execution import Info, Request, field
-from agent.server.keys import list_keys
+from agent.server.keys import KeyRecord, list_keys
 from agent.server.projects import ensure_project, get_project, list_projects
 from agent.server.records import Project, iso_time
 from agent.server.refusals import Refused
@@ -37,7 +37,7 @@ def user_of(entity: str, request: Request | None = None) -> dict[str, Any]:
     keys = []
     if request is not None:
         keys = [
-            {"node": {"id": node_id("ApiKey", key.id), "name": f"…{key.hint}", "description": key.label}}
+            {"node": _key_node(key)}
             for key in list_keys(request.connection)
             if key.entity == entity and key.revoked_at is None
         ]  # fmt: skip
@@ -54,6 +54,10 @@ def user_of(entity: str, request: Request | None = None) -> dict[str, Any]:
         "teams": {"edges": [{"node": entity_of(entity)}]},
         "organizations": [],
     }
+
+
+def _key_node(key: KeyRecord) -> dict[str, Any]:
+    return {"id": node_id("ApiKey", key.id), "name": f"…{key.hint}", "description": key.label}
 
 
 def entity_of(name: str) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def users(_: Any, info: Info, **arguments: Any) -> dict[str, Any]:
 
 
 @field("Query", "serverInfo")
-def server_info(_: Any, info: Info) -> dict[str, Any]:
+def server_info(_: Any, __: Info) -> dict[str, Any]:
     return {
         "features": [{"name": name, "isEnabled": True} for name in FEATURES],
         "cliVersionInfo": {"max_cli_version": "99.0.0"},
@@ -165,12 +169,12 @@ def project_access(source: Project, _: Info) -> str:
 
 @field("Project", "readOnly")
 @field("Project", "isBenchmark")
-def never(source: Any, _: Info) -> bool:
+def never(_: Any, __: Info) -> bool:
     return False
 
 
 @field("Project", "members")
-def project_members(source: Project, _: Info) -> list[Any]:
+def project_members(_: Project, __: Info) -> list[Any]:
     return []
 
 

@@ -1,6 +1,7 @@
 """Reading artifacts: types, collections, versions, aliases, lineage."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from agent.server import artifacts as store
 from agent.server.access import connection_of, page_bounds, slice_of
@@ -23,6 +24,7 @@ from agent.server.runs import get_run
 from agent.server.tokens import node_id, row_id
 
 Found = dict[str, Any]
+Resolver = TypeVar("Resolver", bound=Callable[..., Any])
 
 
 def see_artifact(request: Request, artifact_id: int | None) -> Artifact | None:
@@ -131,10 +133,10 @@ def type_collections(source: ArtifactType, info: Info, **arguments: Any) -> Foun
     return connection_of(slice_of(found, arguments))
 
 
-def _collection_field(name: str) -> Any:
+def _collection_field(name: str) -> Callable[[Resolver], Resolver]:
     """A resolver for both kinds of collection."""
 
-    def register(resolver: Any) -> Any:
+    def register(resolver: Resolver) -> Resolver:
         field("ArtifactSequence", name)(resolver)
         return field("ArtifactPortfolio", name)(resolver)
 
@@ -148,7 +150,7 @@ def collection_id(source: Collection, _: Info) -> str:
 
 
 @_collection_field("state")
-def collection_state(source: Collection, _: Info) -> str:
+def collection_state(_: Collection, __: Info) -> str:
     return "READY"
 
 
@@ -173,7 +175,7 @@ def collection_type(source: Collection, info: Info) -> ArtifactType:
 
 
 @_collection_field("digestAlgorithm")
-def collection_digest(source: Collection, _: Info) -> str:
+def collection_digest(_: Collection, __: Info) -> str:
     return "MANIFEST_MD5"
 
 

@@ -135,7 +135,7 @@ def _add(database: Database, args: argparse.Namespace) -> int:
     return 0
 
 
-def _list(database: Database, args: argparse.Namespace) -> int:
+def _list(database: Database, _: argparse.Namespace) -> int:
     with database.read() as connection:
         keys = list_keys(connection)
     for key in keys:

@@ -56,7 +56,7 @@ class Endpoints:
         """Database and disk work happens beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
-    async def ready(self, request: Request) -> Response:
+    async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
 
     async def graphql(self, request: Request) -> Response:

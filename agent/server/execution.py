@@ -8,17 +8,20 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import graphql
 from graphql import (
     DocumentNode,
     GraphQLError,
+    GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
+    GraphQLUnionType,
     OperationDefinitionNode,
     OperationType,
 )
@@ -72,12 +75,13 @@ class Request:
 
 
 Info = GraphQLResolveInfo[Request]
+Resolver = TypeVar("Resolver", bound=Callable[..., Any])
 
 
-def field(type_name: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
     """Register the resolver of one field of the schema file."""
 
-    def register(resolver: Callable[..., Any]) -> Callable[..., Any]:
+    def register(resolver: Resolver) -> Resolver:
         _RESOLVERS[type_name, name] = resolver
         return resolver
 
@@ -94,7 +98,9 @@ def build_schema() -> GraphQLSchema:
             raise KeyError(f"{type_name} has no fields to resolve")
         owner.fields[name].resolve = resolver
     for name, type_of in _TYPES.items():
-        schema.type_map[name].resolve_type = type_of  # type: ignore[union-attr]
+        abstract = schema.type_map[name]
+        assert isinstance(abstract, GraphQLInterfaceType | GraphQLUnionType)
+        abstract.resolve_type = type_of
     return schema
 
 
@@ -266,7 +272,7 @@ def _described(error: GraphQLError, text: str) -> dict[str, Any]:
 
 def _operation_name(text: str) -> str:
     words = text.replace("(", " ").replace("{", " ").split()
-    for word, following in zip(words, words[1:], strict=False):
+    for word, following in pairwise(words):
         if word in ("query", "mutation", "subscription"):
             return following
     return "(unnamed)"

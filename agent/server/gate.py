@@ -46,15 +46,18 @@ class Gate:
             return
         await self.app(scope, receive, send)
 
+    def _is_own(self, origin: bytes) -> bool:
+        return host_of(origin.decode("latin-1")) in self.hosts
+
     def _refusal(self, scope: Scope) -> Response | None:
         headers = dict(scope["headers"])
         host = host_of(headers.get(b"host", b"").decode("latin-1"))
         if host not in self.hosts:
             return refuse(f"host {host[:80]!r} is not served here", 403)
         origin = headers.get(b"origin")
-        if origin is not None and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            if host_of(origin.decode("latin-1")) not in self.hosts:
-                return refuse("requests from other sites are refused", 403)
+        changes_things = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if origin is not None and changes_things and not self._is_own(origin):
+            return refuse("requests from other sites are refused", 403)
         if len(scope["path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             return refuse("the address is too long", 400)
         length = headers.get(b"content-length", b"0")

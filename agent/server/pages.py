@@ -78,7 +78,7 @@ class Pages:
         )  # fmt: skip
         return response
 
-    async def log_out(self, request: Request) -> Response:
+    async def log_out(self, _: Request) -> Response:
         response = RedirectResponse("/login", status_code=303)
         response.delete_cookie(COOKIE)
         return response

@@ -7,7 +7,14 @@ import hashlib
 import json
 from typing import Any
 
-from agent.search.proposals import PastRun, bayes_point, grid_point, grid_size, random_point
+from agent.search.proposals import (
+    PastRun,
+    RunState,
+    bayes_point,
+    grid_point,
+    grid_size,
+    random_point,
+)
 from agent.server.database import Connection, insert, update
 from agent.server.records import Point, Run, Sweep
 from agent.server.sweep_config import SweepConfig
@@ -119,7 +126,9 @@ def _past_runs(connection: Connection, sweep: Sweep, config: SweepConfig) -> lis
     for row in rows:
         run = Run.of(row)
         value = metric_value(run, config.metric)
-        state = "running" if not run.is_over else "finished" if value is not None else "failed"
+        state: RunState = "failed" if value is None else "finished"
+        if not run.is_over:
+            state = "running"
         point = flatten(json.loads(row["point_config"]), config)
         past.append(PastRun(point, value, state))
     return past

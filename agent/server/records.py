@@ -2,16 +2,17 @@
 
 import json
 import sqlite3
+from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 ENDED_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 
 @cache
-def _columns(cls: type) -> tuple[str, ...]:
+def _columns(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(cls))
 
 
@@ -22,7 +23,7 @@ class Record:
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
-        return cls(**{name: row[name] for name in _columns(cls)})
+        return cls(**{name: row[name] for name in _columns(cast(Hashable, cls))})
 
     @classmethod
     def maybe(cls, row: sqlite3.Row | None) -> Self | None:

@@ -54,7 +54,7 @@ def run_project(source: Run, info: Info) -> Project:
 
 
 @field("Run", "user")
-def run_user(source: Run, info: Info) -> dict[str, Any]:
+def run_user(_: Run, info: Info) -> dict[str, Any]:
     return user_of(info.context.entity)
 
 
@@ -96,7 +96,7 @@ def run_tags(source: Run, _: Info) -> list[str]:
 
 
 @field("Run", "readOnly")
-def run_read_only(source: Run, _: Info) -> bool:
+def run_read_only(_: Run, __: Info) -> bool:
     return False
 
 
@@ -157,7 +157,7 @@ def summary_metrics(source: Run, _: Info, keys: list[str] | None = None) -> str:
 def history_keys(source: Run, info: Info) -> dict[str, Any] | None:
     if not source.history_lines:
         return None
-    return info.context.services.catalogue.keys_of(info.context.connection, source)  # type: ignore[no-any-return]
+    return info.context.services.catalogue.keys_of(info.context.connection, source)
 
 
 @field("Run", "historyLineCount")
@@ -215,7 +215,7 @@ def sampled_history(source: Run, info: Info, specs: list[str]) -> list[Any]:
 
 
 @field("Run", "parquetHistory")
-def parquet_history(source: Run, _: Info, **__: Any) -> dict[str, Any]:
+def parquet_history(_: Run, __: Info, **___: Any) -> dict[str, Any]:
     """Nothing is exported to Parquet: the client then asks for the live rows."""
     return {"parquetUrls": [], "liveData": []}
 

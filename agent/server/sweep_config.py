@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import yaml
 
@@ -90,7 +90,9 @@ def parse_sweep(text: str) -> SweepConfig:
         problems.append(f"program: {program!r} is not text")
     if problems:
         raise ConfigError(problems, where="the sweep")
-    return SweepConfig(method, space, metric, goal, run_cap, hyperband, program, frozenset(nested))
+    return SweepConfig(
+        str(method), space, metric, goal, run_cap, hyperband, program, frozenset(nested)
+    )
 
 
 def _read_metric(
@@ -193,9 +195,9 @@ def _read_choice(
 
 def _read_range(entry: dict[str, Any], name: str, where: str, problems: list[str]) -> Range | None:
     before = len(problems)
-    bounds = []
+    bounds: list[Any] = []
     for key in _BOUNDS[name]:
-        value = entry.get(key, _DEFAULTS.get(key))
+        value: Any = entry.get(key, _DEFAULTS.get(key))
         if not _is_number(value):
             problems.append(f"{where}.{key}: {name} needs a number, got {value!r}")
         elif name == "int_uniform" and not _is_whole(value):
@@ -249,9 +251,9 @@ def _read_early_terminate(given: Any, metric: str | None, problems: list[str]) -
     return Hyperband(float(eta), distinct, bool(given.get("strict", False)))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -76,7 +76,7 @@ def sweep_heartbeat(source: Sweep, _: Info) -> str | None:
 
 
 @field("Sweep", "earlyStopJobRunning")
-def sweep_early_stop(source: Sweep, _: Info) -> bool:
+def sweep_early_stop(_: Sweep, __: Info) -> bool:
     return False
 
 
@@ -96,7 +96,7 @@ def sweep_project(source: Sweep, info: Info) -> Project:
 
 
 @field("Sweep", "user")
-def sweep_user(source: Sweep, info: Info) -> dict[str, Any]:
+def sweep_user(_: Sweep, info: Info) -> dict[str, Any]:
     return user_of(info.context.entity)
 
 
