@@ -42,6 +42,11 @@ class Column:
     def heading(self) -> str:
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
+    @property
+    def phrase(self) -> str:
+        """The title inside a sentence: `model size`, but `FLOPs per query`."""
+        return self.title if self.title[1:2].isupper() else self.title[:1].lower() + self.title[1:]
+
 
 COLUMNS: tuple[Column, ...] = (
     Column(TEST_SCORE, "Test F1", "higher", "score"),

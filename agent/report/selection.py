@@ -173,8 +173,37 @@ def _seed_notes(ranked: Sequence[Candidate]) -> tuple[str, ...]:
     counts = {len(candidate.by_seed) for candidate in ranked}
     if len(counts) < 2:
         return ()
-    told = ", ".join(f"{len(c.by_seed)} at {c.label}" for c in ranked)
-    return (f"the numbers of seeds differ: {told}",)
+    return (
+        f"settings rest on {min(counts)} to {max(counts)} seeds, the chosen one on "
+        f"{len(ranked[0].by_seed)}",
+    )
+
+
+def describe_selection(selection: Selection) -> dict[str, object]:
+    """A selection as plain JSON, for the commands that act on it."""
+    chosen = selection.chosen
+    variant, strategy, method = selection.cell
+    return {
+        "family": selection.family,
+        "model_variant": variant,
+        "quantization_strategy": strategy,
+        "quantization_method": method,
+        "chosen": None if chosen is None else _describe(chosen),
+        "within_noise": [_describe(candidate) for candidate, _ in selection.ties],
+        "edges": list(selection.edges),
+        "notes": list(selection.notes),
+    }
+
+
+def _describe(candidate: Candidate) -> dict[str, object]:
+    return {
+        **dict(candidate.tuned),
+        "epoch": candidate.epoch,
+        "mean": candidate.mean,
+        "spread": candidate.spread,
+        "seeds": [seed for seed, _ in candidate.by_seed],
+        "run_ids": [row.run_id for row in candidate.rows],
+    }
 
 
 def _short(value: object) -> str:

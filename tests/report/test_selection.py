@@ -152,7 +152,7 @@ def test_equal_scores_are_a_tie_and_the_smaller_rate_is_taken() -> None:
 
 def test_unequal_numbers_of_seeds_are_named() -> None:
     rows = [run("full", 1e-3, 0.8), run("full", 1e-3, 0.8, seed=1), run("full", 1e-4, 0.5)]
-    assert "the numbers of seeds differ: 2 at learning_rate = 0.001" in _only(rows).notes[0]
+    assert _only(rows).notes[0] == "settings rest on 1 to 2 seeds, the chosen one on 2"
 
 
 def test_the_plan_names_only_the_missing_seeds_of_the_winner_and_its_ties() -> None:

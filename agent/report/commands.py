@@ -1,0 +1,164 @@
+"""`sweep-agent report`, `select` and `workspace`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from agent.errors import ReportError
+from agent.files import write_atomically
+from agent.report.columns import find
+from agent.report.table import Row, base_row, read_csv, read_text, with_curves
+from agent.report.terminal import print_selections, print_study
+from agent.report.writing import with_scores, write_report
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "projects", nargs="*", metavar="PROJECT", help="PROJECT or ENTITY/PROJECT on W&B"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE.csv", help="runs from a CSV instead")
+    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="run_id, epoch, metrics")
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE.csv", help="run_id, split, example_id, score"
+    )
+    parser.add_argument(
+        "--no-examples",
+        action="store_true",
+        help="don't download per-example scores; intervals stay blank",
+    )
+
+
+def load_rows(args: argparse.Namespace) -> tuple[Row, ...]:
+    """Rows from the named projects or the given files; ReportError when it's not exactly one."""
+    if bool(args.projects) == bool(args.table):
+        raise ReportError("name one or more projects, or give --table FILE.csv (not both)")
+    if args.projects:
+        if args.curves or args.scores:
+            raise ReportError("--curves and --scores go with --table; a project brings its own")
+        from agent.report import wandb_source
+
+        return wandb_source.read_projects(
+            args.projects, with_examples=not args.no_examples, progress=_progress
+        )
+    rows = read_csv(read_text(args.table, "table"), where=str(args.table))
+    if not rows:
+        raise ReportError(f"{args.table} holds no runs: nothing to report")
+    if args.curves:
+        rows = with_curves(rows, read_text(args.curves, "curves"), where=str(args.curves))
+    if args.scores:
+        rows = with_scores(rows, read_text(args.scores, "scores"), where=str(args.scores))
+    return rows
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\rreading runs: {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_sources(parser)
+    parser.add_argument(
+        "--baseline", type=Path, metavar="FILE.json", help="scores of the untouched base model"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("outputs/report"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
+    parser.add_argument("--title", default="", help="heading of the report")
+    parser.add_argument("--pareto-x", metavar="METRIC", help="horizontal axis of the Pareto figure")
+    parser.add_argument("--pareto-y", metavar="METRIC", help="vertical axis of the Pareto figure")
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Compare the runs and write page, figures, tables and data."""
+    from agent.report.study import examine
+
+    for metric in filter(None, (args.pareto_x, args.pareto_y)):
+        find(metric)
+    rows = load_rows(args)
+    if args.baseline:
+        base = base_row(read_text(args.baseline, "baseline"), where=str(args.baseline))
+        rows = (*rows, base)
+    title = args.title or f"Sweep report: {' and '.join(args.projects) or args.table.stem}"
+    study = examine(rows, title)
+    print_study(study)
+    written = write_report(study, rows, args.out, x=args.pareto_x, y=args.pareto_y)
+    print(f"{written[0]} and {len(written) - 1} more files in {args.out}")
+    return 0
+
+
+def add_select_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_sources(parser)
+    parser.add_argument(
+        "--points",
+        choices=("all", "final"),
+        default="all",
+        help="evaluation points that may be chosen (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--confirm-seeds",
+        type=int,
+        metavar="N",
+        help="list the grid points that are missing before each choice rests on N seeds",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="write the choices, and any plan, as JSON"
+    )
+
+
+def run_select(args: argparse.Namespace) -> int:
+    """Choose learning rate and evaluation point per variant; plan missing seeds."""
+    from agent.report.confirmation import PlannedPoint, missing_seeds
+    from agent.report.families import families_of, require_joinable
+    from agent.report.selection import Selection, describe_selection, select
+
+    rows = load_rows(args)
+    require_joinable(rows)
+    chosen: list[Selection] = []
+    planned: list[PlannedPoint] = []
+    for family in families_of(rows):
+        found = select(family, args.points)
+        chosen += found
+        if args.confirm_seeds is not None:
+            planned += missing_seeds(family, found, args.confirm_seeds)
+    if not chosen:
+        raise ReportError("no run names a model_variant, so there is nothing to choose from")
+    print_selections(chosen, planned, is_planned=args.confirm_seeds is not None)
+    if args.out:
+        record = {
+            "selections": [describe_selection(selection) for selection in chosen],
+            "missing_points": [{"config": p.config, "reason": p.reason} for p in planned],
+        }
+        try:
+            write_atomically(args.out, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise ReportError(f"{args.out} cannot be written: {error.strerror}") from None
+    return 0
+
+
+def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("project", metavar="PROJECT", help="PROJECT or ENTITY/PROJECT on W&B")
+    parser.add_argument("--name", default="Variants compared", help="name of the saved view")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the specification, send nothing"
+    )
+
+
+def run_workspace(args: argparse.Namespace) -> int:
+    """Build the saved view and the Report on W&B, or print what would be built."""
+    from agent.report import wandb_source, workspace, workspace_views
+
+    if args.dry_run:
+        specification = workspace.specify(args.name)
+        print(json.dumps(specification.to_json(), indent=1, ensure_ascii=False))
+        return 0
+    rows = wandb_source.read_projects([args.project], with_examples=False, with_curves=False)
+    specification = workspace.specify(args.name, rows)
+    for what, address in workspace_views.save(specification, args.project):
+        print(f"{what}: {address}")
+    return 0

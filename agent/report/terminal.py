@@ -1,0 +1,90 @@
+"""The report's tables for a terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agent.report.confirmation import PlannedPoint
+from agent.report.costs import spending_sentences
+from agent.report.selection import Selection
+from agent.report.study import Study
+from agent.report.tables import TextTable, family_tables
+
+NARROW = ("Seeds", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
+
+
+def print_study(study: Study, console: Console | None = None) -> None:
+    """Retention of every family, then spending and notes."""
+    out = console or Console()
+    for tables in family_tables(study):
+        print_table(tables[0], out, without=NARROW)
+        for note in tables[0].notes:
+            out.print(note, style="dim", markup=False, highlight=False)
+    for sentence in (*spending_sentences(study.spending), *study.notes):
+        out.print(sentence, markup=False, highlight=False)
+
+
+def print_selections(
+    selections: Sequence[Selection],
+    planned: Sequence[PlannedPoint],
+    *,
+    is_planned: bool,
+    console: Console | None = None,
+) -> None:
+    """Every choice with its doubts, then the grid points that are missing."""
+    out = console or Console()
+    several = len({selection.family for selection in selections}) > 1
+    family = None
+    for selection in selections:
+        if several and selection.family != family:
+            family = selection.family
+            out.print(family, style="bold", markup=False, highlight=False)
+        for line in selection_lines(selection):
+            out.print(line, markup=False, highlight=False)
+    if is_planned:
+        said = f"{len(planned)} grid points are missing:" if planned else "no grid point is missing"
+        out.print(said, highlight=False)
+        for point in planned:
+            line = f"  seed {point.config['seed']}: {point.reason}"
+            out.print(line, markup=False, highlight=False)
+
+
+def selection_lines(selection: Selection) -> tuple[str, ...]:
+    """One choice in words: the setting, then what makes it doubtful."""
+    chosen = selection.chosen
+    doubts = (*selection.edges, *selection.notes)
+    if chosen is None:
+        return (f"{selection.label}: no choice", *(f"  {doubt}" for doubt in doubts))
+    seeds = f"{len(chosen.by_seed)} seed{'s' if len(chosen.by_seed) > 1 else ''}"
+    spread = f" ± {chosen.spread:.3f}" if chosen.spread is not None else ""
+    ties = (
+        f"within noise of it: {other.label} (F1 {other.mean:.3f}, by {found.method})"
+        for other, found in selection.ties
+    )
+    return (
+        f"{selection.label}: {chosen.label}, F1 {chosen.mean:.3f}{spread} over {seeds}",
+        *(f"  {doubt}" for doubt in (*ties, *doubts)),
+    )
+
+
+def print_table(table: TextTable, console: Console, without: Sequence[str] = ()) -> None:
+    """A table without frames; `without` leaves columns out."""
+    drawn = Table(
+        title=table.title,
+        title_justify="left",
+        highlight=False,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown = [i for i, heading in enumerate(table.headings) if heading.title not in without]
+    for index in shown:
+        heading = table.headings[index]
+        side = "right" if heading.is_number else "left"
+        width = max((len(row[index].text) for row in table.rows), default=0)  # headings wrap first
+        drawn.add_column(heading.title, justify=side, min_width=width)  # type: ignore[arg-type]
+    for row in table.rows:
+        drawn.add_row(*(Text(row[index].text) for index in shown))
+    console.print(drawn)

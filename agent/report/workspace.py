@@ -1,0 +1,152 @@
+"""The dashboard on W&B as a specification: plain data, made without the cloud.
+
+`workspace_views` turns it into wandb-workspaces objects. A scatter has no colour axis for words
+on W&B, so its colours are given run by run: every run has the colour of its variant.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from agent.report.columns import COLUMNS, CURVE, SCORE
+from agent.report.families import cell_label, cell_of
+from agent.report.figures import LIGHT
+from agent.report.plots import COST_AXES
+from agent.report.table import Row
+from agent.variants import VARIANTS
+
+PanelKind = Literal["line", "scatter", "bar", "importance", "parallel"]
+CELL_KEYS = ("model_variant", "quantization_strategy")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`x` and `y` are metric keys; in a parallel plot `y` lists config keys and metrics."""
+
+    kind: PanelKind
+    title: str
+    y: tuple[str, ...]
+    x: str = ""
+    group_by: str = ""
+    is_log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    name: str
+    panels: tuple[Panel, ...]
+    text: str = ""
+    is_grouped: bool = False  # in the Report: runs grouped by variant and strategy
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A saved view and a Report with the same sections."""
+
+    name: str
+    sections: tuple[Section, ...]
+    pinned_columns: tuple[str, ...]
+    run_colours: tuple[tuple[str, str], ...]  # run id, colour
+    order_by: str = SCORE
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    def panels(self) -> tuple[Panel, ...]:
+        return tuple(panel for section in self.sections for panel in section.panels)
+
+
+def specify(name: str, runs: Iterable[Row] = ()) -> Workspace:
+    """The view of a project; `runs` get the colour of their variant."""
+    return Workspace(
+        name,
+        (_convergence(), _comparison(), _pareto(), _search(), _training()),
+        _pinned_columns(),
+        tuple((row.run_id, colour_of(row)) for row in runs if row.text("model_variant")),
+    )
+
+
+def colour_of(row: Row) -> str:
+    """The colour of a run's cell, the same as in the report's figures of all five cells."""
+    cells = [(v.model_variant, v.quantization_strategy, v.quantization_method) for v in VARIANTS]
+    labels = [cell_label(cell) for cell in cells]
+    label = cell_label(cell_of(row))
+    return LIGHT[labels.index(label) if label in labels else len(labels) % len(LIGHT)]
+
+
+def _convergence() -> Section:
+    return Section(
+        "Convergence",
+        (
+            Panel("line", "Validation F1", (CURVE,), x="epoch"),
+            Panel("line", "Validation accuracy", ("validation/accuracy",), x="epoch"),
+            Panel("line", "Training loss", ("train/loss",), x="step"),
+        ),
+        "Validation after every evaluation point. Pruned runs end early and carry the tag pruned.",
+        is_grouped=True,
+    )
+
+
+def _comparison() -> Section:
+    """One bar chart per metric worth comparing, grouped by variant."""
+    keys = [SCORE, *(c.key for c in COLUMNS if c.gain)]
+    return Section(
+        "Variants compared",
+        tuple(
+            Panel("bar", column.heading, (column.key,), group_by="model_variant")
+            for column in COLUMNS
+            if column.key in keys
+        ),
+        "Means over the runs of a variant, pruned ones included: filter on the tag to leave them "
+        "out. Retention and its intervals stand in the written report.",
+        is_grouped=True,
+    )
+
+
+def _pareto() -> Section:
+    """The score against every cost: both metrics stand on the same run, so no scatter is empty."""
+    known = {column.key: column for column in COLUMNS}
+    return Section(
+        "Quality against cost",
+        tuple(
+            Panel("scatter", f"F1 against {known[key].phrase}", (SCORE,), x=key)
+            for key in COST_AXES
+        ),
+        "Up and to the left is better. Colours tell variants apart.",
+    )
+
+
+def _search() -> Section:
+    axes = ("learning_rate", *CELL_KEYS, COST_AXES[0], SCORE)
+    return Section(
+        "Search",
+        (
+            Panel("scatter", "F1 over learning rate", (SCORE,), x="learning_rate", is_log_x=True),
+            Panel("importance", "Parameter importance", (SCORE,)),
+            Panel("parallel", "Grid points", axes),
+        ),
+        "Which settings the score depends on.",
+    )
+
+
+def _training() -> Section:
+    keys = ("train/peak_vram_gb", "train/epoch_time_min", "train/throughput_samples_per_sec")
+    known = {column.key: column for column in COLUMNS}
+    return Section(
+        "Training cost",
+        tuple(
+            Panel("bar", known[key].heading, (key,), group_by="quantization_strategy")
+            for key in keys
+        ),
+        "Runs that share a training show the same cost; only train/own_gpu_seconds may be summed.",
+    )
+
+
+def _pinned_columns() -> tuple[str, ...]:
+    config = (*CELL_KEYS, "learning_rate", "seed")
+    metrics = (SCORE, *COST_AXES)
+    return (
+        *(f"config:{key}.value" for key in config),
+        *(f"summary:{key}" for key in metrics),
+        "tags:__ALL__",
+    )

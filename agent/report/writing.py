@@ -1,0 +1,110 @@
+"""The report's files: one page, figures with their data, tables, and the rows they rest on."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from agent.errors import ReportError
+from agent.files import write_atomically
+from agent.report import layouts, paper, web
+from agent.report.costs import spending_sentences
+from agent.report.figures import Figure
+from agent.report.plots import figures_of
+from agent.report.study import Study
+from agent.report.table import Row, write_csv, write_curves
+from agent.report.tables import TextTable, family_tables, runs_table
+
+PAGE = "report.html"
+
+
+def write_report(
+    study: Study,
+    rows: Sequence[Row],
+    folder: Path,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+) -> tuple[Path, ...]:
+    """Write everything below `folder` and return the paths, the page first.
+
+    `table.csv`, `curves.csv` and `scores.csv` hold what the report was made from, so that it can
+    be made again without a server. ReportError when the folder cannot be written.
+    """
+    figures = figures_of(study, x, y)
+    files: dict[str, str | bytes] = {PAGE: web.page(study, figures)}
+    files["report.md"] = markdown_report(study)
+    for figure in figures:
+        files |= _figure_files(figure)
+    for table in [t for tables in family_tables(study) for t in tables]:
+        files[f"tables/{table.name}.tex"] = layouts.latex(table)
+        files[f"tables/{table.name}.csv"] = layouts.to_csv(table)
+    files["table.csv"] = write_csv(rows)
+    files["curves.csv"] = write_curves(rows)
+    files["scores.csv"] = write_scores(rows)
+    return tuple(_write(folder / name, content) for name, content in files.items())
+
+
+def _figure_files(figure: Figure) -> Mapping[str, str | bytes]:
+    drawn = paper.render(figure)
+    files: dict[str, str | bytes] = {f"figures/{figure.name}.{k}": b for k, b in drawn.items()}
+    return {**files, f"figures/{figure.name}.csv": figure.to_csv()}
+
+
+def _write(path: Path, content: str | bytes) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def markdown_report(study: Study) -> str:
+    """The whole report as one Markdown text."""
+    facts = [*spending_sentences(study.spending), *study.notes]
+    if study.absent:
+        told = ", ".join(f"{c.title} (`{c.key}`)" for c in study.absent)
+        facts.append(f"Not recorded by any run: {told}.")
+    parts = [f"# {study.title}", "\n".join(f"- {fact}" for fact in facts)]
+    tables: list[TextTable] = [t for tables in family_tables(study) for t in tables]
+    parts += [layouts.markdown(table) for table in [*tables, runs_table(study)]]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def write_scores(rows: Iterable[Row]) -> str:
+    """Per-example scores as CSV: run_id, split, example_id, score, prompt_hash."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run_id", "split", "example_id", "score", "prompt_hash"])
+    for row in rows:
+        for split, scores in row.scores.items():
+            prompts = row.prompts.get(split, {})
+            for example, score in scores.items():
+                writer.writerow([row.run_id, split, example, score, prompts.get(example, "")])
+    return out.getvalue()
+
+
+def with_scores(rows: Sequence[Row], text: str, *, where: str = "the scores") -> tuple[Row, ...]:
+    """The rows with the per-example scores of a CSV that `write_scores` wrote."""
+    reader = csv.DictReader(io.StringIO(text))
+    missing = {"run_id", "split", "example_id", "score"} - set(reader.fieldnames or [])
+    if missing:
+        raise ReportError(f"{where} has no column {' and no column '.join(sorted(missing))}")
+    scores: dict[str, dict[str, dict[str, float]]] = {}
+    prompts: dict[str, dict[str, dict[str, str]]] = {}
+    for number, record in enumerate(reader, start=2):
+        run, split, example = record["run_id"], record["split"], record["example_id"]
+        try:
+            scores.setdefault(run, {}).setdefault(split, {})[example] = float(record["score"])
+        except (TypeError, ValueError):
+            raise ReportError(
+                f"{where}, line {number}: score {record['score']!r} is not a number"
+            ) from None
+        if record.get("prompt_hash"):
+            prompts.setdefault(run, {}).setdefault(split, {})[example] = record["prompt_hash"]
+    return tuple(
+        replace(row, scores=scores.get(row.run_id, {}), prompts=prompts.get(row.run_id, {}))
+        for row in rows
+    )
