@@ -11,7 +11,9 @@ by more than chance explains, and it is not closing that gap.
   bound), and most of it is spent early, where stopping saves most. The look is numbered by its
   rung, not by how often somebody asked.
 - A run may close the gap after all. Its last gain on the better run is extrapolated as a damped
-  trend (Gardner 1985): gain x (φ + φ² + …) over the rungs that are left.
+  trend (Gardner 1985): gain x (φ + φ² + …) over the rungs that are left. Where there is no
+  earlier rung to take a trend from, a run is not judged against one with a higher learning rate:
+  low rates learn more slowly and cross late.
 - Nobody is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
@@ -39,7 +41,7 @@ class Rule:
     rungs: int  # evaluation points of the full budget
     warmup: int = 1  # rungs every run is given: it is judged at this rung for the first time
     level: float = 0.05  # chance, over all looks, to stop a run that is not worse
-    damping: float = 0.7  # φ of the damped trend; 0 gives no allowance for catching up
+    damping: float = 0.5  # φ of the damped trend; 0 gives no allowance for catching up
 
     @property
     def first(self) -> int:
@@ -63,6 +65,7 @@ class Peer:
     point: str  # the tuned values, the same for whoever runs the point
     standing: Standing
     scores: Mapping[int, ExampleScores]  # by rung
+    rate: float | None = None  # learning rate, where it is tuned
 
     @property
     def in_race(self) -> bool:
@@ -91,6 +94,7 @@ class Comparison:
     difference: float  # mean over examples of opponent − run, > 0
     p_value: float
     expected_gain: float  # what the run is likely to win back by the end
+    is_premature: bool  # a lower learning rate without a trend yet
 
 
 def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | None) -> Verdict:
@@ -154,12 +158,14 @@ def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     difference, chance = _test(mine, theirs)
     if difference <= 0:
         return None
-    gain = 0.0
+    gain, trend = 0.0, False
     before, theirs_before = me.scores.get(rung - 1), rival.scores.get(rung - 1)
     if before and theirs_before and before.examples == theirs_before.examples:
+        trend = True
         gain = (theirs_before.mean - before.mean) - difference
     expected = rule.expected_gain(max(gain, 0.0), rung)
-    return Comparison(rival.point, difference, chance, expected)
+    slower = me.rate is not None and rival.rate is not None and me.rate < rival.rate
+    return Comparison(rival.point, difference, chance, expected, slower and not trend)
 
 
 @lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
@@ -170,7 +176,8 @@ def _test(mine: ExampleScores, theirs: ExampleScores) -> tuple[float, float]:
 
 
 def is_hopeless(found: Comparison, level: float) -> bool:
-    return found.p_value <= level and found.expected_gain < found.difference
+    catches_up = found.is_premature or found.expected_gain >= found.difference
+    return found.p_value <= level and not catches_up
 
 
 def p_value(gaps: "np.typing.NDArray[np.float64]") -> float:
@@ -199,6 +206,8 @@ def _sentence(rung: int, found: Comparison, level: float, rivals: int) -> str:
         f"rung {rung}: {found.difference:.4f} below {found.opponent} on the same examples "
         f"(paired p = {found.p_value:.2g}, level {level:.2g}, {rivals} compared)"
     )
-    if found.p_value <= level and found.expected_gain >= found.difference:
+    if found.p_value <= level and found.is_premature:
+        text += "; learns at a lower rate, so the next rung has to show its trend"
+    elif found.p_value <= level and found.expected_gain >= found.difference:
         text += f"; catching up, {found.expected_gain:.4f} expected by the end"
     return text

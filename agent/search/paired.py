@@ -33,7 +33,7 @@ class PairedPruner(BasePruner):
         self, rule: Rule, *, peers: int | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         """`peers` is the number of grid points of the stratum, None when it is not known."""
-        self._rule = rule
+        self.rule = rule
         self._peers = peers
         self._clock = clock
 
@@ -43,7 +43,7 @@ class PairedPruner(BasePruner):
     def judge(self, study: Study, trial: FrozenTrial) -> Verdict:
         """The verdict on `trial`, with its reason, from everybody in the study."""
         peers = peers_of(study.get_trials(deepcopy=False), self._clock())
-        return judge(point_of(trial), peers, self._rule, self._peers)
+        return judge(point_of(trial), peers, self.rule, self._peers)
 
 
 def peers_of(trials: Iterable[FrozenTrial], now: float) -> list[Peer]:
@@ -90,4 +90,5 @@ def _peer(point: str, trials: list[FrozenTrial], now: float) -> Peer:
     for trial in sorted(trials, key=lambda trial: len(trial.system_attrs)):
         scores.update(scores_of(trial))
     best = max((standing_of(trial, now) for trial in trials), key=_STANDINGS.index)
-    return Peer(point, best, scores)
+    rate = trials[0].params.get("learning_rate")
+    return Peer(point, best, scores, rate if isinstance(rate, float) else None)

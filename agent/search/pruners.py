@@ -97,7 +97,10 @@ class ExampleWilcoxonPruner(BasePruner):
 def _paired(
     options: Mapping[str, Any], config: RunConfig, rungs: int, peers: int | None
 ) -> BasePruner:
-    level, damping = float(options.get("level", 0.05)), float(options.get("damping", 0.7))
+    level, damping = (
+        float(options.get("level", Rule.level)),
+        float(options.get("damping", Rule.damping)),
+    )
     if not 0 < level < 1:
         raise ValueError(f"level = {level} must lie between 0 and 1")
     if not 0 <= damping <= 1:

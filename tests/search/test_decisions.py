@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,12 +73,22 @@ def test_nobody_is_pruned_at_the_last_rung() -> None:
 
 def test_a_run_that_is_catching_up_is_allowed_for() -> None:
     leader = peer("a", [0.60, 0.70])
-    assert judge("b", [leader, peer("b", [0.30, 0.40])], Rule(9, warmup=2), 2).prune
+    assert judge("b", [leader, peer("b", [0.30, 0.42])], Rule(9, warmup=2), 2).prune
     late = judge("b", [leader, peer("b", [0.10, 0.50])], Rule(9, warmup=2), 2)
     assert not late.prune
     assert "catching up" in late.reason
-    too_late = judge("b", [leader, peer("b", [0.10, 0.50])], Rule(3, warmup=2, damping=0.5), 2)
+    too_late = judge("b", [leader, peer("b", [0.10, 0.50])], Rule(3, warmup=2, damping=0.3), 2)
     assert too_late.prune
+
+
+def test_a_lower_learning_rate_is_judged_against_a_higher_one_only_by_its_trend() -> None:
+    fast, slow = peer("a", [0.8, 0.8]), peer("b", [0.4, 0.42])
+    fast, slow = replace(fast, rate=1e-3), replace(slow, rate=1e-4)
+    early = judge("b", [fast, replace(slow, scores={1: slow.scores[1]})], Rule(9), 2)
+    assert not early.prune
+    assert "lower rate" in early.reason
+    assert judge("b", [fast, slow], Rule(9), 2).prune
+    assert judge("b", [replace(fast, rate=1e-5), slow], Rule(9), 2).rung == 1
 
 
 def test_looking_again_at_later_rungs_asks_for_more() -> None:

@@ -19,7 +19,8 @@ from agent.search import paired
 from agent.search.storages import open_storage, release_connections, shown
 from agent.search.studies import release_stale
 from agent.search.trials import open_trial
-from tests.search import postgres
+
+from . import postgres
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent/journal")

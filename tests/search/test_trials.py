@@ -86,7 +86,8 @@ def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: P
         first.report(2, examples(0.8))
         first.report(3, examples(0.8))
     with opened(journal, "c", 1e-4) as late:
-        assert late.report(1, examples(0.5)).prune  # at once, against what is on record
+        assert "lower rate" in late.report(1, examples(0.5)).reason
+        assert late.report(2, examples(0.52)).prune  # at once, against what is on record
     states = {t.system_attrs[paired.RUN]: t.state for t in trials_in(journal)}
     assert states == {
         "a": TrialState.COMPLETE,
@@ -96,10 +97,10 @@ def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: P
 
 
 def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal: Path) -> None:
-    means = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    means = [0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 0.9]
     with ExitStack() as stack:
         trials = [
-            stack.enter_context(opened(journal, f"r{i}", 1e-4 * (i + 1), peers=8)) for i in range(8)
+            stack.enter_context(opened(journal, f"r{i}", 1e-3 / (i + 1), peers=8)) for i in range(8)
         ]
         at_once = [t.report(1, examples(m)).prune for t, m in zip(trials, means, strict=True)]
         asked_again = [t.reconsider().prune for t in trials]
@@ -108,7 +109,7 @@ def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal:
 
 
 def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
-    means = {1e-4: 0.4, 1e-3: 0.41, 1e-2: 0.8, 2e-2: 0.799}
+    means = {2e-2: 0.4, 1e-2: 0.41, 1e-3: 0.8, 1e-4: 0.799}
     outcomes = set()
     for number, order in enumerate(itertools.permutations(means)):
         journal = tmp_path / f"{number}.journal"
@@ -122,7 +123,7 @@ def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
             verdicts = {rate: trials[rate].reconsider() for rate in sorted(means)}
         outcomes.add(tuple((v.prune, v.rung, v.reason) for v in verdicts.values()))
     (outcome,) = outcomes
-    assert [prune for prune, _, _ in outcome] == [True, True, False, False]
+    assert [prune for prune, _, _ in outcome] == [False, False, True, True]
 
 
 def test_runs_of_another_stratum_are_never_compared(journal: Path) -> None:
@@ -407,10 +408,11 @@ def test_search_never_imports_torch() -> None:
 WORKER = """
 import sys, time
 from pathlib import Path
-from tests.search.test_trials import config
+from agent.config import RunConfig
 from agent.search.trials import open_trial
 journal, run, rate = sys.argv[1:]
-with open_trial(config(float(rate)), run_id=run, scope="me/project", rungs=3, peers=3,
+point = {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate}
+with open_trial(RunConfig.parse(point), run_id=run, scope="me/project", rungs=3, peers=3,
                 default_journal=Path(journal), beat_s=0.1):
     print("open", flush=True)
     time.sleep(60)
