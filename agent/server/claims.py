@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.server.database import Connection, update
+from agent.server.early_stopping import hopeless_runs, sweep_curves
 from agent.server.points import (
     count_points,
     find_point,
@@ -48,6 +49,7 @@ def take_heartbeat(
     sweep = get_sweep(connection, agent.sweep_id)
     assert sweep is not None
     _adopt(connection, sweep, agent, running, now, policy)
+    _stop_hopeless(connection, sweep, running, now)
     stops = []
     for point in points_of_agent(connection, agent.id):
         run = find_run(connection, sweep.project_id, point.run_name)
@@ -66,6 +68,18 @@ def take_heartbeat(
     if running:
         return [{"type": "stop", "run_id": name} for name in stops]
     return _next_command(connection, sweep, agent, now, policy)
+
+
+def _stop_hopeless(connection: Connection, sweep: Sweep, running: set[str], now: float) -> None:
+    """Early termination looks at the agent's runs whenever the agent speaks."""
+    config = config_of(sweep.config)
+    if config.hyperband is None or config.metric is None or not running:
+        return
+    curves = sweep_curves(connection, sweep.id, config.metric)
+    for name in hopeless_runs(curves, config.hyperband, config.goal):
+        run = find_run(connection, sweep.project_id, name) if name in running else None
+        if run is not None and not run.is_over and not run.stop_requested:
+            change_run(connection, run, now, stop_requested="early_terminate")
 
 
 def _adopt(

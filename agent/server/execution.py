@@ -46,7 +46,7 @@ _TOLERATED = {
     "LoneAnonymousOperationRule",
     "UniqueOperationNamesRule",
 }
-_RULES = [rule for rule in graphql.specified_rules if rule.__name__ not in _TOLERATED]
+CHECKS = [rule for rule in graphql.specified_rules if rule.__name__ not in _TOLERATED]
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
@@ -173,7 +173,7 @@ class Executor:
             document = graphql.parse(text, no_location=False, max_lexical_tokens=MAX_TOKENS)
         except GraphQLError as error:
             return [error]
-        return graphql.validate(self.schema, document, _RULES, max_errors=5) or document
+        return graphql.validate(self.schema, document, CHECKS, max_errors=5) or document
 
 
 def known_variables(

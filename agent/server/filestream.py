@@ -41,7 +41,9 @@ def receive_part(
 
 
 def _files(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    files = part.get("files") or {}
+    files = part.get("files")
+    if files is None:
+        return {}
     if not isinstance(files, dict):
         raise Refused("file stream: files is not an object", status=400)
     return files

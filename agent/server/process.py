@@ -48,7 +48,7 @@ def start_server(
     """Start `sweep-agent serve`; its output goes to `server.log` in the data directory."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [
-        sys.executable, "-m", "agent.server", "serve", "--data", str(data_dir),
+        sys.executable, "-m", "agent.cli", "serve", "--data", str(data_dir),
         "--port", str(port), *options,
     ]  # fmt: skip
     root = str(Path(__file__).resolve().parents[2])
