@@ -85,9 +85,9 @@ class Study:
 
 def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:
     """Compare, select and sum up. ReportError when projects must not be joined."""
-    require_joinable(rows)
     bases = [row for row in rows if row.state == "baseline" or row.text("job_type") == "baseline"]
     runs = tuple(row for row in rows if row not in bases)
+    require_joinable(runs)
     families = tuple(_examine_family(family, bases) for family in families_of(runs))
     values = [row.values for row in rows]
     return Study(

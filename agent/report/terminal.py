@@ -78,13 +78,15 @@ def print_table(table: TextTable, console: Console, without: Sequence[str] = ())
         highlight=False,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        collapse_padding=True,
     )
     shown = [i for i, heading in enumerate(table.headings) if heading.title not in without]
     for index in shown:
         heading = table.headings[index]
         side = "right" if heading.is_number else "left"
-        width = max((len(row[index].text) for row in table.rows), default=0)  # headings wrap first
-        drawn.add_column(heading.title, justify=side, min_width=width)  # type: ignore[arg-type]
+        longest = [*(row[index].text for row in table.rows), *heading.title.split()]
+        width = max(map(len, longest))  # headings wrap, cells don't
+        drawn.add_column(heading.title, justify=side, min_width=width, max_width=width)  # type: ignore[arg-type]
     for row in table.rows:
         drawn.add_row(*(Text(row[index].text) for index in shown))
     console.print(drawn)

@@ -1,0 +1,106 @@
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ReportError
+from agent.report import commands
+from agent.report.table import write_csv, write_curves
+
+from .known_table import known_rows
+
+
+def _args(name: str, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    getattr(commands, f"add_{name}_arguments")(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "results.csv"
+    path.write_text(write_csv(known_rows()))
+    (tmp_path / "curves.csv").write_text(write_curves(known_rows()))
+    return path
+
+
+def test_report_reads_a_table_in_a_process_without_torch_and_wandb(table: Path) -> None:
+    code = (
+        "import argparse, sys\n"
+        "from agent.report import commands\n"
+        "parser = argparse.ArgumentParser()\n"
+        "commands.add_report_arguments(parser)\n"
+        "assert commands.run_report(parser.parse_args()) == 0\n"
+        "print('loaded', sorted({'torch', 'wandb', 'pandas'} & set(sys.modules)))\n"
+    )
+    base = table.with_name("baseline.json")
+    base.write_text('{"final/validation_f1_score": 0.2}')
+    out = table.parent / "out"
+    words = ["--table", str(table), "--curves", str(table.with_name("curves.csv"))]
+    words += ["--baseline", str(base), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "loaded []" in done.stdout
+    assert "QLoRA int4" in done.stdout
+    assert "Untouched base" in (out / "report.md").read_text()
+    assert (out / "report.html").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "name one or more projects, or give --table"),
+        (("demo", "--table", "x.csv"), "not both"),
+        (("demo", "--curves", "x.csv"), "go with --table"),
+        (("--table", "missing.csv"), "table missing.csv: No such file"),
+    ],
+)
+def test_wrong_sources_are_told(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        commands.run_report(_args("report", *words))
+
+
+def test_an_unknown_axis_is_told_before_anything_is_read() -> None:
+    with pytest.raises(ReportError, match="'speed' is not a column"):
+        commands.run_report(_args("report", "--table", "missing.csv", "--pareto-x", "speed"))
+
+
+def test_an_empty_table_has_nothing_to_report(table: Path) -> None:
+    table.write_text("run_id,state\n")
+    with pytest.raises(ReportError, match="holds no runs"):
+        commands.run_report(_args("report", "--table", str(table)))
+
+
+def test_select_prints_choices_and_the_missing_seeds(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = table.with_name("choices.json")
+    args = _args("select", "--table", str(table), "--confirm-seeds", "3", "--out", str(out))
+    assert commands.run_select(args) == 0
+    text = capsys.readouterr().out
+    assert "QLoRA int4: learning_rate = 0.005, epoch 3, F1 0.600 over 1 seed" in text
+    assert "learning_rate = 0.02 is the highest of 4 values" in text
+    record = json.loads(out.read_text())
+    assert len(record["selections"]) == 5
+    assert len(record["missing_points"]) == 10
+    assert {p["config"]["seed"] for p in record["missing_points"]} == {1, 2}
+    assert record["selections"][0]["chosen"]["run_ids"] == ["full-0.005-0"]
+
+
+def test_select_without_variants_says_so(table: Path) -> None:
+    table.write_text("run_id,state\na,finished\n")
+    with pytest.raises(ReportError, match="no run names a model_variant"):
+        commands.run_select(_args("select", "--table", str(table)))
+
+
+def test_workspace_prints_its_specification_without_a_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert commands.run_workspace(_args("workspace", "team/demo", "--dry-run")) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["sections"][0]["name"] == "Convergence"
