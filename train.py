@@ -16,11 +16,13 @@ from agent import interruption
 from agent.arguments import read_point
 from agent.config import RunConfig
 from agent.errors import ConfigError, SweepAgentError, TrainingDiverged
+from agent.quiet import quieten_libraries
 
 
 def main(words: Sequence[str]) -> int:
     """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 143 stopped."""
     interruption.install()  # before the heavy imports, so that no signal is lost
+    quieten_libraries()
     try:
         run(read_config(words))
     except interruption.Interrupted as interrupted:
@@ -48,10 +50,9 @@ def run(config: RunConfig) -> None:
     from agent import metrics, tracking
     from agent.evaluation import artifacts, validation
     from agent.search.trials import open_trial
-    from agent.training import base, data
+    from agent.training import data
     from agent.training.training import Training
 
-    base.quieten_libraries()
     with tracking.Run(config) as tracked:
         training = Training(
             config,

@@ -6,7 +6,6 @@ quantised bases only and so makes memory and time incomparable.
 """
 
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
+from transformers.utils.logging import disable_progress_bar
 
 from agent.config import KEY_LENGTH, RunConfig, is_path
 from agent.errors import ConfigError, DataError
@@ -124,6 +123,7 @@ def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
 def load(config: RunConfig, path: Path, precision: Precision, device: torch.device) -> Base:
     """Load a base at `precision` onto `device`, frozen, in eval mode."""
     dtype = DTYPES[config.compute_dtype]
+    disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=dtype,
@@ -174,14 +174,3 @@ def keep_four_bit_layout(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.__dict__["support_avx512bf16_for_cpu"] = False
-
-
-def quieten_libraries() -> None:
-    """Keep the log to what a user can act on.
-
-    LLM.int8 logs at every call that it casts its input (that is how it works), transformers draws a
-    progress bar for every load, and bitsandbytes names an optional CPU kernel it does without.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()

@@ -1,0 +1,166 @@
+"""The demo: real server, real `wandb sweep`, real `wandb agent`s, one table at the end.
+
+It only composes what a user would start by hand, and ends every process that it has started.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from agent import sweep_files
+from agent.demo import data, results
+from agent.errors import SweepAgentError
+from agent.server.process import running_server
+
+PROJECT = "sweep-agent-demo"
+POLL_S = 2.0
+_SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
+
+
+class Demo:
+    """One run of the demo. `run` returns 0 when every grid point ended as finished or pruned."""
+
+    def __init__(self, out: Path, sweeps: Path, agents: int, *, reuse: bool) -> None:
+        self._out = out
+        self._files = sorted(sweeps.glob("*.yaml"))
+        self._agents = agents
+        self._reuse = reuse
+        self._env: dict[str, str] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._is_ending = False
+        if not self._files:
+            raise SweepAgentError(f"{sweeps}: holds no sweep YAML; run this where the project lies")
+
+    def run(self) -> int:
+        began = time.monotonic()
+        self._prepare()
+        with ExitStack() as stack:
+            server = stack.enter_context(running_server(self._out / "server"))
+            stack.callback(self._end_all)
+            self._env = self._environment(server.env)
+            print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
+            baseline = self._start_baseline()
+            paths = [self._create_sweep(file, server.entity) for file in self._files]
+            if baseline.wait():
+                raise SweepAgentError(f"the base model was not scored; see {self._log('baseline')}")
+            runs = self._run_agents(paths)
+        results.write_csv(runs, self._out / "results.csv")
+        results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
+        minutes = (time.monotonic() - began) / 60
+        print(f"{len(runs)} runs in {minutes:.1f} minutes; {self._out / 'results.csv'}", flush=True)
+        return self._verdict(runs)
+
+    # ------------------------------------------------------------------ before
+    def _prepare(self) -> None:
+        """Start from nothing (unless told to reuse), with the demo's data in place."""
+        for name in ("server", "wandb", "logs", *(() if self._reuse else ("store",))):
+            shutil.rmtree(self._out / name, ignore_errors=True)
+        (self._out / "logs").mkdir(parents=True, exist_ok=True)
+        (self._out / "wandb").mkdir(exist_ok=True)
+        files = data.write_data(self._out / "data")
+        print(f"data     {len(files)} LongRefiner-format files in {self._out / 'data'}", flush=True)
+
+    def _environment(self, server: Mapping[str, str]) -> dict[str, str]:
+        """Nothing of the user's own W&B settings; one core per worker, so that results repeat."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        return {
+            **inherited,
+            **server,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "WANDB_DIR": str((self._out / "wandb").absolute()),
+            "WANDB_CACHE_DIR": str((self._out / "wandb" / "cache").absolute()),
+            "WANDB_DATA_DIR": str((self._out / "wandb" / "data").absolute()),
+            "WANDB_AGENT_DISABLE_FLAPPING": "true",
+            "WANDB_ERROR_REPORTING": "false",
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start_baseline(self) -> "subprocess.Popen[bytes]":
+        sweep = sweep_files.load(self._files[0])
+        point = self._out / "baseline-point.json"
+        point.write_text(json.dumps(next(sweep_files.grid_points(sweep))))
+        command = ["-m", "agent.baseline", "--config", str(point)]
+        return self._start([*command, "--out", str(self._out / "baseline.json")], "baseline")
+
+    def _create_sweep(self, file: Path, entity: str) -> str:
+        command = [sys.executable, "-m", "wandb", "sweep", "--entity", entity, "--project", PROJECT]
+        done = subprocess.run(
+            [*command, str(file)], env=self._env, capture_output=True, text=True, check=False
+        )
+        words = done.stdout + done.stderr
+        found = _SWEEP_PATH.search(words)
+        if done.returncode or not found:
+            raise SweepAgentError(f"wandb sweep {file} failed: {words.strip()[-500:]}")
+        print(f"sweep    {file} -> {found.group(1)}", flush=True)
+        return found.group(1)
+
+    # ------------------------------------------------------------------ during
+    def _run_agents(self, sweeps: list[str]) -> list[results.Row]:
+        threads = [
+            threading.Thread(target=self._work_through, args=(number, sweeps), daemon=True)
+            for number in range(1, self._agents + 1)
+        ]
+        for thread in threads:
+            thread.start()
+        watcher = results.Watcher(self._env, sweeps)
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(POLL_S)
+            watcher.show_changes()
+        watcher.show_changes()
+        return watcher.rows()
+
+    def _work_through(self, number: int, sweeps: list[str]) -> None:
+        """One agent: each sweep to its end, then the next."""
+        for sweep in sweeps:
+            if self._is_ending:
+                return
+            command = ["-m", "wandb", "agent", "--forward-signals", sweep]
+            self._start(command, f"agent-{number}").wait()
+
+    # ------------------------------------------------------------------ processes
+    def _log(self, name: str) -> Path:
+        return self._out / "logs" / f"{name}.log"
+
+    def _start(self, arguments: list[str], name: str) -> "subprocess.Popen[bytes]":
+        with self._lock, self._log(name).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._started.append(process)
+            return process
+
+    def _end_all(self) -> None:
+        """SIGTERM to what still runs (agents pass it on), then SIGKILL to its whole session."""
+        self._is_ending = True
+        with self._lock:
+            alive = [process for process in self._started if process.poll() is None]
+        for process in alive:
+            process.terminate()
+        for process in alive:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
+
+    def _verdict(self, runs: list[results.Row]) -> int:
+        wrong = [run for run in runs if run["state"] not in ("finished", "pruned")]
+        for run in wrong:
+            print(f"{run['run_id']} ended as {run['state']}; see {self._out / 'logs'}", flush=True)
+        return 1 if wrong or not runs else 0
