@@ -23,7 +23,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,43 +104,45 @@ def load(path: Path) -> list[Stratum]:
         raise DataError(f"curves {path} is not JSON: {error}") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError(f"curves {path}: its schema must be {SCHEMA!r}")
-    strata = [
-        _stratum(item, number, path) for number, item in enumerate(content.get("strata") or [])
-    ]
-    if not strata:
-        raise DataError(f"curves {path} holds no stratum")
-    return strata
+    return parse(content.get("strata") or [], where=f"curves {path}")
 
 
-def _stratum(item: Any, number: int, path: Path) -> Stratum:
+def parse(items: Sequence[Any], *, where: str) -> list[Stratum]:
+    """The strata of the file's form. DataError says which one is wrong and how."""
+    if not items:
+        raise DataError(f"{where}: there is no stratum in it")
+    return [_stratum(item, f"{where}, stratum {number}") for number, item in enumerate(items, 1)]
+
+
+def _stratum(item: Any, where: str) -> Stratum:
     try:
         name = str(item["name"])
-        curves = [
-            Curve(
-                point_text(entry["point"]),
-                str(entry.get("training") or f"{name} {point_text(entry['point'])}"),
-                np.array(entry["scores"], dtype=np.float64),
-                float(entry["point"]["learning_rate"])
-                if "learning_rate" in entry["point"]
-                else None,
-            )
-            for entry in item["curves"]
-        ]
+        curves = tuple(_curve(entry, name) for entry in item["curves"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"curves {path}, stratum {number}: {type(error).__name__}: {error}"
-        ) from None
+        raise DataError(f"{where}: {type(error).__name__}: {error}") from None
     shapes = {curve.values.shape for curve in curves}
-    where = f"curves {path}, stratum {name!r}"
     if not curves:
-        raise DataError(f"{where} has no curve")
-    if len(shapes) > 1 or len(next(iter(shapes))) != 2 or 0 in next(iter(shapes)):
-        raise DataError(f"{where}: all curves need the same rungs and examples, found {shapes}")
+        raise DataError(f"{where} ({name}) has no curve")
+    if len(shapes) > 1 or len(shape := next(iter(shapes))) != 2 or 0 in shape:
+        raise DataError(
+            f"{where} ({name}): curves need the same rungs and examples, found {shapes}"
+        )
     if not all(np.isfinite(curve.values).all() for curve in curves):
-        raise DataError(f"{where}: a score is not a number")
+        raise DataError(f"{where} ({name}): a score is not a number")
     if len({curve.point for curve in curves}) < len(curves):
-        raise DataError(f"{where}: a grid point is given twice")
-    return Stratum(name, tuple(curves))
+        raise DataError(f"{where} ({name}): a grid point is given twice")
+    return Stratum(name, curves)
+
+
+def _curve(entry: Any, stratum: str) -> Curve:
+    point = point_text(entry["point"])
+    rate = entry["point"].get("learning_rate")
+    return Curve(
+        point,
+        str(entry.get("training") or f"{stratum} {point}"),
+        np.array(entry["scores"], dtype=np.float64),
+        None if rate is None else float(rate),
+    )
 
 
 def point_text(point: Mapping[str, object]) -> str:

@@ -70,14 +70,27 @@ def replay(
     seed: int = 0,
 ) -> list[Row]:
     """One row per policy and number of workers. The same seed gives the same orders."""
-    rows = []
-    for count in workers:
-        best = run_cases(strata, policy("oracle", warmup=warmup), count, orders, seed)
-        for name in names:
-            chosen = policy(name, warmup=warmup, options=(options or {}).get(name))
-            cases = run_cases(strata, chosen, count, orders, seed)
-            rows.append(_row(name, warmup, count, strata, cases, best))
-    return rows
+    return [
+        replay_one(strata, name, warmup, count, orders, (options or {}).get(name), seed)
+        for count in workers
+        for name in names
+    ]
+
+
+def replay_one(
+    strata: Sequence[Stratum],
+    name: str,
+    warmup: int,
+    workers: int,
+    orders: int,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Row:
+    """The row of one policy with one number of workers."""
+    chosen = policy(name, warmup=warmup, options=options)
+    cases = run_cases(strata, chosen, workers, orders, seed)
+    best = run_cases(strata, policy("oracle", warmup=warmup), workers, orders, seed)
+    return _row(name, warmup, workers, strata, cases, best)
 
 
 def run_cases(
@@ -139,16 +152,17 @@ def bootstrap_interval(values: npt.NDArray[np.float64], seed: int = 0) -> tuple[
 
 
 def dominated_by(rows: Sequence[Row], ours: str = "paired") -> list[Row]:
-    """The rows that beat ours on the plane of epochs saved against regret, same workers.
+    """The rows that beat ours on the plane of epochs saved against regret.
 
-    Better or equal on both and better on one. An oracle is no competitor.
+    Better or equal on both and better on one, at the same workers and warm-up. An oracle is no
+    competitor.
     """
-    mine = {row.workers: row for row in rows if row.policy == ours}
+    mine = {(row.workers, row.warmup): row for row in rows if row.policy == ours}
     return [
         row
         for row in rows
         if row.policy not in (ours, "oracle")
-        and (own := mine.get(row.workers)) is not None
+        and (own := mine.get((row.workers, row.warmup))) is not None
         and row.deployments >= own.deployments
         and row.regret <= own.regret
         and (row.deployments > own.deployments or row.regret < own.regret)
