@@ -103,8 +103,10 @@ def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | Non
     `total_points` is the number of points of the stratum, None when nobody knows.
     """
     me = next(peer for peer in peers if peer.point == point)
+    if me.last_rung >= rule.rungs:
+        return Verdict(False, rule.rungs, "the full budget is spent")
     verdict = Verdict(False, 0, f"not judged before rung {rule.first}")
-    for rung in range(rule.first, min(me.last_rung, rule.rungs - 1) + 1):
+    for rung in range(rule.first, me.last_rung + 1):
         if rung in me.scores:
             verdict = _judge_at(rung, me, peers, rule, total_points)
         if verdict.prune:

@@ -88,16 +88,19 @@ class Trial:
         """Record one evaluation point (1-based) and judge the run wherever there is a quorum.
 
         `example_scores` maps example ids to scores, higher is better; their mean is the trial's
-        value at `rung`. A rung that was reported before keeps its first scores. Raises StudyError
-        when a score is not a number or the storage fails.
+        value at `rung`. A rung that was reported before keeps its first scores, and a run that
+        reports its way back to where it was is judged when it gets there. Raises StudyError when
+        a score is not a number or the storage fails.
         """
         if not 1 <= rung <= self._rungs:
             raise StudyError(f"rung {rung} was reported; this run has rungs 1 to {self._rungs}")
         scores = ExampleScores.of(example_scores)
-        if self._finished:
-            return self.verdict
         with self._storage_open():
             frozen = self._frozen()
+            if rung < max(frozen.intermediate_values, default=0):
+                return Verdict(False, rung, f"rung {rung} was reported before an interruption")
+            if self._finished:
+                return self.verdict
             try:
                 self._record(frozen, rung, scores)
             except UpdateFinishedTrialError:

@@ -176,6 +176,29 @@ def test_a_suspended_run_goes_on_with_the_same_trial(journal: Path) -> None:
     assert found.state == TrialState.COMPLETE
 
 
+def test_a_pruned_run_that_is_opened_again_stops_where_it_stopped(journal: Path) -> None:
+    with opened(journal, "a", 1e-4) as best, opened(journal, "b", 1e-3) as bad:
+        best.report(1, examples(0.5))
+        bad.report(1, examples(0.5))
+        best.report(2, examples(0.8))
+        stopped = bad.report(2, examples(0.3))
+        assert stopped.prune
+        with opened(journal, "b", 1e-3) as again:
+            assert not again.report(1, examples(0.5)).prune
+            assert again.report(2, examples(0.3)) == stopped
+        best.suspend()
+
+
+def test_a_run_at_its_last_rung_has_spent_its_budget_and_is_complete(journal: Path) -> None:
+    with opened(journal, "a", 1e-4) as slow, opened(journal, "b", 1e-3) as bad:
+        for rung in (1, 2):
+            bad.report(rung, examples(0.3))  # waits for the quorum, which never comes
+        slow.report(1, examples(0.9))
+        assert not bad.report(3, examples(0.3)).prune
+        slow.suspend()
+    assert trials_in(journal)[1].state == TrialState.COMPLETE
+
+
 def test_a_suspended_run_that_is_interrupted_by_an_exception_is_still_resumable(
     journal: Path,
 ) -> None:
