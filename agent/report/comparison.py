@@ -38,14 +38,24 @@ class MatchedRun:
     retention: Retention
 
 
-def matched_runs(family: Family, metric: str = SCORE) -> tuple[MatchedRun, ...]:
+def matched_runs(
+    family: Family, metric: str = SCORE, split: str = "validation"
+) -> tuple[MatchedRun, ...]:
     """Every run of the family against its matched baseline, the baseline's own runs left out."""
-    baselines = family.baseline_rows()
+    baselines = family.baseline_rows
     ids = {id(row) for row in baselines}
-    return tuple(_matched(row, baselines, metric) for row in family.rows if id(row) not in ids)
+    others = [row for row in family.rows if id(row) not in ids]
+    return tuple(_matched(row, baselines, metric, split) for row in others)
 
 
-def _matched(row: Row, baselines: Sequence[Row], metric: str) -> MatchedRun:
+def _matched(
+    row: Row,
+    baselines: Sequence[Row],
+    metric: str,
+    split: str = "validation",
+    *,
+    with_interval: bool = True,
+) -> MatchedRun:
     point = (tuned_values(row), seed_of(row))
     same = [other for other in baselines if (tuned_values(other), seed_of(other)) == point]
     if not same:
@@ -54,7 +64,8 @@ def _matched(row: Row, baselines: Sequence[Row], metric: str) -> MatchedRun:
             row, None, Retention(note=f"no {BASELINE} run at {told}, seed {point[1]}")
         )
     baseline = max(same, key=lambda other: (other.is_complete, other.epochs_run or 0.0))
-    return MatchedRun(row, baseline, retention([row], [baseline], metric))
+    found = retention([row], [baseline], metric, split, with_interval=with_interval)
+    return MatchedRun(row, baseline, found)
 
 
 def matched_choice(
@@ -62,7 +73,8 @@ def matched_choice(
 ) -> Retention:
     """The chosen runs of one cell (its seeds) against the Full LoRA runs of the same tuned values
     and seeds. Seeds whose baseline is missing or stopped early are left out, and named."""
-    pairs = [_matched(row, family.baseline_rows(), metric) for row in rows]
+    baseline_rows = family.baseline_rows
+    pairs = [_matched(row, baseline_rows, metric, split, with_interval=False) for row in rows]
     whole = [pair for pair in pairs if pair.retention.value is not None]
     if not whole:
         return pairs[0].retention if pairs else Retention(note="no complete run")
@@ -76,7 +88,12 @@ def matched_choice(
 
 
 def retention(
-    treated: Sequence[Row], baseline: Sequence[Row], metric: str = SCORE, split: str = "validation"
+    treated: Sequence[Row],
+    baseline: Sequence[Row],
+    metric: str = SCORE,
+    split: str = "validation",
+    *,
+    with_interval: bool = True,
 ) -> Retention:
     """Ratio of mean scores of two sets of runs (over seeds), with a paired interval if both sides
     have per-example scores for the same prompts."""
@@ -91,7 +108,7 @@ def retention(
         return Retention(note=f"{who} has no {metric}")
     if sides[1] <= 0:
         return Retention(note=f"{BASELINE} scored 0, so nothing can be kept")
-    interval, note = _interval(treated, baseline, split)
+    interval, note = _interval(treated, baseline, metric, split) if with_interval else (None, "")
     return Retention(sides[0] / sides[1], interval, note)
 
 
@@ -138,11 +155,17 @@ def _means(rows: Sequence[Row], metric: str) -> float | None:
 
 
 def _interval(
-    treated: Sequence[Row], baseline: Sequence[Row], split: str
+    treated: Sequence[Row], baseline: Sequence[Row], metric: str, split: str
 ) -> tuple[Interval | None, str]:
     if differing := _differing_prompts((*treated, *baseline), split):
         return None, f"no interval: {differing} examples had other prompts"
-    scores = [[row.scores.get(split, {}) for row in side] for side in (treated, baseline)]
+    strange = [
+        r for r in (*treated, *baseline) if r.scores.get(split) and not r.examples(split, metric)
+    ]
+    if strange:
+        odd = strange[0].run_id
+        return None, f"no interval: the example scores of run {odd} do not average to {metric}"
+    scores = [[row.examples(split, metric) for row in side] for side in (treated, baseline)]
     first, second = paired_scores(*scores)
     answered = max((len(run) for side in scores for run in side), default=0)
     if 0 < len(first) < answered:

@@ -35,7 +35,7 @@ def missing_seeds(
     for selection in selections:
         if selection.chosen is None:
             continue
-        rows = family.cells()[selection.cell]
+        rows = family.cells[selection.cell]
         wanted = [(selection.chosen, "chosen")]
         wanted += [(candidate, "tied with the chosen one") for candidate, _ in selection.ties]
         for candidate, why in wanted:

@@ -7,6 +7,7 @@ family a **cell** is one variant. Runs of two families are never put into one ra
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from agent import variants
@@ -41,10 +42,12 @@ class Family:
     context: Mapping[str, Scalar | None]
     rows: tuple[Row, ...]
 
+    @cached_property
     def cells(self) -> dict[tuple[str, str, str], tuple[Row, ...]]:
         """Rows by cell, in the order of the table of variants."""
         return _grouped(sorted(self.rows, key=lambda row: _cell_order(cell_of(row))), cell_of)
 
+    @cached_property
     def baseline_rows(self) -> tuple[Row, ...]:
         return tuple(row for row in self.rows if cell_of(row) == BASELINE_CELL)
 

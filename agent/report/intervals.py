@@ -7,13 +7,14 @@ not the seed; spread over seeds stands beside it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 4000
 LEVEL = 0.95
-_CELLS_AT_ONCE = 4_000_000  # resamples x examples held in memory together: 32 MB
+_CELLS_AT_ONCE = 8_000_000  # resamples x examples held in memory together: 64 MB
 
 Floats = NDArray[np.float64]
 
@@ -75,14 +76,26 @@ def _resampled_means(first: Floats, second: Floats, resamples: int, seed: int) -
     count = len(first)
     if count < 2:
         return None
+    both = np.stack([first, second]) / count
+    if count * resamples <= _CELLS_AT_ONCE:
+        return np.asarray(both @ _counts(count, resamples, seed).T)
+    size = max(1, _CELLS_AT_ONCE // count)
+    starts = range(0, resamples, size)
+    sizes = [min(size, resamples - start) for start in starts]
+    parts = [both @ _draw(count, n, (seed, i)).T for i, n in enumerate(sizes)]
+    return np.concatenate(parts, axis=1)
+
+
+@lru_cache(maxsize=4)
+def _counts(count: int, resamples: int, seed: int) -> Floats:
+    """All comparisons of a report use the same resamples: drawing them costs more than use."""
+    return _draw(count, resamples, (seed,))
+
+
+def _draw(count: int, resamples: int, seed: tuple[int, ...]) -> Floats:
     generator = np.random.default_rng(seed)
-    both = np.stack([first, second], axis=1) / count
-    chunks = []
-    for start in range(0, resamples, max(1, _CELLS_AT_ONCE // count)):
-        size = min(max(1, _CELLS_AT_ONCE // count), resamples - start)
-        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size)
-        chunks.append(drawn @ both)
-    return np.concatenate(chunks).T
+    drawn = generator.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return drawn.astype(np.float64)
 
 
 def _quantiles(values: Floats, examples: int) -> Interval:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from agent.report.columns import SCORE
 from agent.report.intervals import difference_interval, paired_scores
 from agent.report.table import Row
 
@@ -63,7 +64,7 @@ def _by_examples(value: float, first: Scored, second: Scored) -> Difference | No
     """Per-example scores belong to the last evaluation point, so both must stand there."""
     if not (first.is_final and second.is_final):
         return None
-    sides = [[row.scores.get("validation", {}) for row in side.rows] for side in (first, second)]
+    sides = [[row.examples("validation", SCORE) for row in side.rows] for side in (first, second)]
     interval = difference_interval(*paired_scores(*sides))
     if interval is None:
         return None

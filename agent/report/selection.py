@@ -65,7 +65,7 @@ def select(family: Family, points: Points = "final", metric: str = SCORE) -> tup
     """The choice for every cell of a family, in the order of the table of variants."""
     return tuple(
         _select_cell(family.label, cell, rows, points, metric)
-        for cell, rows in family.cells().items()
+        for cell, rows in family.cells.items()
     )
 
 

@@ -109,7 +109,7 @@ def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
     split = "test" if metric == TEST_SCORE else "validation"
     reference = next((s for s in final if s.cell == BASELINE_CELL and s.chosen), None)
     baseline = reference.chosen.rows if reference and reference.chosen else ()
-    by_cell = family.cells()
+    by_cell = family.cells
     cells = tuple(
         _examine_cell(family, by_cell[at_end.cell], at_end, over_all, baseline, metric, split)
         for at_end, over_all in zip(final, anywhere, strict=True)
@@ -121,7 +121,7 @@ def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
         cells,
         base,
         _base_retention(base, baseline, metric),
-        matched_runs(family, metric),
+        matched_runs(family, metric, split),
     )
 
 

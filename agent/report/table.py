@@ -84,6 +84,14 @@ class Row:
     def score_at(self, epoch: float, key: str = CURVE) -> float | None:
         return next((v for e, v in self.curve(key) if math.isclose(e, epoch, abs_tol=1e-6)), None)
 
+    def examples(self, split: str, metric: str) -> Mapping[str, float]:
+        """Per-example scores, only if they are the ones that `metric` is the mean of: predictions
+        of another evaluation point must not give an interval to this one."""
+        scores, mean = self.scores.get(split, {}), self.number(metric)
+        if not scores or mean is None:
+            return {}
+        return scores if abs(math.fsum(scores.values()) / len(scores) - mean) < 2e-3 else {}
+
     @property
     def stopped_at(self) -> str:
         """Where a pruned run stopped, in words; empty for any other run."""

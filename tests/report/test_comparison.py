@@ -93,6 +93,15 @@ def test_partly_shared_examples_give_no_interval_and_say_so() -> None:
     assert found.note == "no interval: only 5 of 10 examples are shared"
 
 
+def test_scores_of_another_evaluation_point_give_no_interval() -> None:
+    scores = {"1": 1.0, "2": 0.0}
+    treated = [run("qlora4", 1e-3, 0.7, scores=scores, run_id="odd")]
+    found = retention(treated, [run("full", 1e-3, 0.5, scores=scores)])
+    assert found.value == pytest.approx(1.4)
+    assert found.interval is None
+    assert "the example scores of run odd do not average to" in found.note
+
+
 def test_other_prompts_give_no_interval() -> None:
     scores = {"1": 1.0, "2": 0.5}
     rows = [

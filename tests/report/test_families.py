@@ -12,9 +12,9 @@ from .known_table import known_rows, run
 
 def test_five_cells_of_one_family_in_the_order_of_the_variants() -> None:
     (family,) = families.families_of(known_rows())
-    labels = [families.cell_label(cell) for cell in family.cells()]
+    labels = [families.cell_label(cell) for cell in family.cells]
     assert labels == ["Full LoRA", "QLoRA int4", "QLoRA int8", "LoRA+PTQ int8", "LoRA+PTQ int4"]
-    assert len(family.baseline_rows()) == 4
+    assert len(family.baseline_rows) == 4
 
 
 @pytest.mark.parametrize("change", [{"max_length": 512}, {"lora_rank": 8}, {"epochs": 5}])
