@@ -16,7 +16,8 @@ from agent.server.blobs import BlobStore
 from agent.server.claims import Policy, end_silent
 from agent.server.database import Database
 from agent.server.endpoints import Endpoints
-from agent.server.execution import Executor, Services, build_schema
+from agent.server.execution import Executor, Services
+from agent.server.execution import build_schema as build_schema
 from agent.server.gate import LOOPBACK_HOSTS, Gate, Identity
 from agent.server.pages import page_routes
 from agent.server.streams import KeyCatalogue

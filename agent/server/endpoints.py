@@ -48,6 +48,8 @@ class Endpoints:
                 guarded(self.run_file), methods=["GET"],
             ),
             Route("/storage/{token}", guarded(self.store), methods=["PUT"]),
+            Route("/storage/{token}", self.preflight, methods=["OPTIONS"]),
+            Route("/storage/{token}/{name:path}", self.preflight, methods=["OPTIONS"]),
             Route("/storage/{token}", guarded(self.fetch), methods=["GET", "HEAD"]),
             Route("/storage/{token}/{name:path}", guarded(self.fetch), methods=["GET", "HEAD"]),
         ]  # fmt: skip
@@ -58,6 +60,13 @@ class Endpoints:
 
     async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
+
+    async def preflight(self, request: Request) -> Response:
+        """Pages of this server, and of no other, may use its signed addresses from a script."""
+        headers = {"Access-Control-Allow-Methods": "GET, PUT", "Vary": "Origin"}
+        if request.headers.get("origin") == self.services.address:
+            headers["Access-Control-Allow-Origin"] = self.services.address
+        return Response(status_code=204, headers=headers)
 
     async def graphql(self, request: Request) -> Response:
         entity = await self.in_thread(self.identity.entity_of, request)

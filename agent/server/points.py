@@ -107,7 +107,9 @@ def _next_grid_point(connection: Connection, sweep: Sweep, config: SweepConfig) 
     for index in range(sweep.next_index, size):
         point = unflatten(grid_point(config.space, index), config)
         known = connection.execute(
-            "SELECT 1 FROM point WHERE sweep_id = ? AND digest = ?", (sweep.id, digest_of(point))
+            "SELECT 1 FROM point WHERE sweep_id = ?1 AND digest = ?2 "
+            "UNION SELECT 1 FROM prior_run WHERE sweep_id = ?1 AND digest = ?2",
+            (sweep.id, digest_of(point)),
         ).fetchone()
         if not known:
             update(connection, "sweep", sweep.id, next_index=index + 1)
@@ -121,7 +123,12 @@ def _past_runs(connection: Connection, sweep: Sweep, config: SweepConfig) -> lis
         "SELECT run.*, point.config AS point_config FROM point JOIN run ON "
         "run.sweep_id = point.sweep_id AND run.name = point.run_name WHERE point.sweep_id = ?",
         (sweep.id,),
-    )
+    ).fetchall()
+    rows += connection.execute(
+        "SELECT run.*, NULL AS point_config FROM prior_run JOIN run ON run.id = prior_run.run_id "
+        "WHERE prior_run.sweep_id = ?",
+        (sweep.id,),
+    ).fetchall()
     past = []
     for row in rows:
         run = Run.of(row)
@@ -129,7 +136,8 @@ def _past_runs(connection: Connection, sweep: Sweep, config: SweepConfig) -> lis
         state: RunState = "failed" if value is None else "finished"
         if not run.is_over:
             state = "running"
-        point = flatten(json.loads(row["point_config"]), config)
+        tree = json.loads(row["point_config"]) if row["point_config"] else run.config_values()
+        point = flatten(tree, config)
         past.append(PastRun(point, value, state))
     return past
 

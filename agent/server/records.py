@@ -50,7 +50,7 @@ class Sweep(Record):
     display_name: str | None
     description: str | None
     config: str  # YAML, as the client sent it
-    state: str  # RUNNING, PAUSED, FINISHED or CANCELED
+    state: str  # PENDING, RUNNING, PAUSED, FINISHED or CANCELED
     controller: str | None
     scheduler: str | None
     prior_runs_filters: str | None

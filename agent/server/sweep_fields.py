@@ -8,7 +8,8 @@ from agent.server.account_fields import user_of
 from agent.server.claims import take_heartbeat
 from agent.server.database import update
 from agent.server.execution import Info, Request, field
-from agent.server.points import add_point, expected_count, flatten, unflatten
+from agent.server.filters import Clause
+from agent.server.points import add_point, digest_of, expected_count, flatten, unflatten
 from agent.server.projects import get_project
 from agent.server.records import Agent, Project, Run, Sweep, iso_time
 from agent.server.refusals import Refused
@@ -190,17 +191,25 @@ def upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take_prior_runs(request: Request, sweep: Sweep, project: Project) -> None:
-    """Existing runs join the sweep: their points are covered and bayes learns from them."""
+    """The sweep knows existing runs: grid leaves their points out, bayes learns from them."""
     config = config_of(sweep.config)
     page = list_runs(
         request.connection, of_project(project.id), filters=sweep.prior_runs_filters, limit=1000
     )
     for run in page.items:
-        if run.sweep_id not in (None, sweep.id):
-            continue
-        request.connection.execute("UPDATE run SET sweep_id = ? WHERE id = ?", (sweep.id, run.id))
         point = unflatten(flatten(run.config_values(), config), config)
-        add_point(request.connection, sweep, point, run_name=run.name, status="done")
+        request.connection.execute(
+            "INSERT OR IGNORE INTO prior_run VALUES (?, ?, ?)", (sweep.id, run.id, digest_of(point))
+        )
+
+
+@field("Sweep", "priorRuns")
+def sweep_prior_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
+    offset, limit = page_bounds(arguments, 1000)
+    scope = Clause(
+        "run.id IN (SELECT run_id FROM prior_run WHERE prior_run.sweep_id = ?)", (source.id,)
+    )
+    return connection_of(list_runs(info.context.connection, scope, offset=offset, limit=limit))
 
 
 @field("Mutation", "deleteSweep")
@@ -247,7 +256,7 @@ def enqueue_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     """A point from outside (the client's own scheduler): waits for the next idle agent."""
     request: Request = info.context
     found = need_sweep(request, input["id"])
-    if found.state not in ("RUNNING", "PAUSED"):
+    if found.state not in ("PENDING", "RUNNING", "PAUSED"):
         raise Refused(f"the sweep is {found.state}, it takes no more runs")
     cap = config_of(found.config).run_cap
     count = count_runs(request.connection, of_sweep(found.id))

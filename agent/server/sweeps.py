@@ -12,7 +12,7 @@ from agent.server.refusals import Refused
 from agent.server.sampling import value_at
 from agent.server.sweep_config import SweepConfig, parse_sweep
 
-STATES = ("RUNNING", "PAUSED", "FINISHED", "CANCELED")
+STATES = ("PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED")
 _NAME_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -56,11 +56,14 @@ def list_sweeps(
 def create_sweep(
     connection: Connection, project: Project, config: str, now: float, **columns: Any
 ) -> Sweep:
-    """A new running sweep. Raises ConfigError with every violation of its config."""
+    """A new sweep, pending until its first agent comes.
+
+    Raises ConfigError with every violation of its config.
+    """
     config_of(config)
     sweep_id = insert(
         connection, "sweep", project_id=project.id, name=short_name(), config=config,
-        state="RUNNING", created_at=now, updated_at=now, **columns,
+        state="PENDING", created_at=now, updated_at=now, **columns,
     )  # fmt: skip
     sweep = get_sweep(connection, sweep_id)
     assert sweep is not None
@@ -123,6 +126,9 @@ def create_agent(connection: Connection, sweep: Sweep, host: str, now: float) ->
         connection, "agent", sweep_id=sweep.id, name=short_name(), host=host[:200],
         state="RUNNING", created_at=now, heartbeat_at=now,
     )  # fmt: skip
+    connection.execute(
+        "UPDATE sweep SET state = 'RUNNING' WHERE id = ? AND state = 'PENDING'", (sweep.id,)
+    )
     agent = get_agent(connection, agent_id)
     assert agent is not None
     return agent

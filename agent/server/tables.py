@@ -58,6 +58,11 @@ CREATE TABLE run (
     log_lines INTEGER NOT NULL DEFAULT 0, revision INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL, updated_at REAL NOT NULL, heartbeat_at REAL NOT NULL,
     finished_at REAL, UNIQUE (project_id, name));
+-- Runs from before the sweep began: grid leaves their points out, bayes learns from them.
+CREATE TABLE prior_run (
+    sweep_id INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+    run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, digest TEXT NOT NULL,
+    PRIMARY KEY (sweep_id, run_id)) WITHOUT ROWID;
 CREATE INDEX run_of_sweep ON run (sweep_id);
 CREATE INDEX run_by_state ON run (state, heartbeat_at);
 CREATE INDEX run_of_agent ON run (agent_id);

@@ -40,9 +40,10 @@ def python_documents() -> list[str]:
         if "mutation" not in text and "query" not in text:
             continue
         for node in ast.walk(ast.parse(text)):
-            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if is_text and re.match(r"\s*(#graphql\s*)?(query|mutation)\b[^{]*\{", str(node.value)):
-                found.append(str(node.value))
+            if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                continue
+            if re.match(r"\s*(#graphql\s*)?(query|mutation)\b[^{]*\{", node.value):
+                found.append(node.value)
     return found
 
 
