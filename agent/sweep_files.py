@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from agent import variants
 from agent.config import RunConfig
 from agent.errors import ConfigError
 
@@ -88,11 +89,26 @@ def grid_points(sweep: Mapping[str, object]) -> Iterator[dict[str, object]]:
     """Every combination of the parameters' values, the last parameter varying fastest.
 
     A parameter with a distribution instead of values contributes its ends: enough to check it.
+    Where a function proposes the points (`scheduler.search_space`), pairs of variant and
+    quantisation that are no cell are left out, as that function leaves them out.
     """
     parameters = parameters_of(sweep)
     columns = [_candidates(spec) for spec in parameters.values()]
     for combination in itertools.product(*columns):
-        yield dict(zip(parameters, combination, strict=True))
+        point = dict(zip(parameters, combination, strict=True))
+        if not (_has_own_space(sweep) and _is_no_cell(point)):
+            yield point
+
+
+def _has_own_space(sweep: Mapping[str, object]) -> bool:
+    scheduler = sweep.get("scheduler")
+    return isinstance(scheduler, Mapping) and bool(scheduler.get("search_space"))
+
+
+def _is_no_cell(point: Mapping[str, object]) -> bool:
+    variant, strategy = point.get("model_variant"), point.get("quantization_strategy") or "None"
+    known = variant in variants.model_variants() and strategy in variants.quantization_strategies()
+    return known and strategy not in variants.strategies_of(str(variant))
 
 
 def _candidates(spec: Mapping[str, object]) -> list[object]:
