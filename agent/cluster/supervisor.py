@@ -9,12 +9,15 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from agent.cluster import processes, slurm
 from agent.cluster.notices import Notice, Plan, plan_after_saving, read_notice
+from agent.cluster.processes import GridPointProcess
 from agent.cluster.worker import Worker
 from agent.errors import ClusterError
 
@@ -89,8 +92,10 @@ class Supervisor:
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
         notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
         self._say(f"{signal.Signals(number).name}: {notice.value}; saving")
-        notice = self._save(notice)
+        notice, points = self._save(notice)
         self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")
+        if number == signal.SIGTERM:  # sent to wandb's own processes as well
+            self._say_last_words(notice, points)
         for worker in self._workers:
             worker.kill()
         plan = plan_after_saving(
@@ -107,18 +112,35 @@ class Supervisor:
         self._say(plan.reason)
         return self._follow(plan, notice)
 
-    def _save(self, notice: Notice) -> Notice:
-        """Tell the grid points until none runs. A second signal can turn saving into stopping."""
-        told: set[int] = set()
+    def _save(self, notice: Notice) -> tuple[Notice, list[GridPointProcess]]:
+        """Tell the grid points until none runs; which ones there were. Ctrl-C turns saving into
+        stopping.
+        """
+        told: dict[int, GridPointProcess] = {}
+        points: dict[str, GridPointProcess] = {}
         while True:
             for worker in self._workers:
                 worker.tell(notice.grid_point_signal, told)
+            points |= {point.run_id: point for point in told.values()}
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
             if not any(worker.running_grid_points() for worker in self._workers):
-                return notice
+                return notice, list(points.values())
             number = self._inbox.wait(0.1)
             if number == signal.SIGINT:
-                notice, told = Notice.STOP, set()
+                notice, told = Notice.STOP, {}
+
+    def _say_last_words(self, notice: Notice, points: Sequence[GridPointProcess]) -> None:
+        kind = "stopped" if notice is Notice.STOP else "preempted"
+        speakers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "agent.cluster.last_words", kind],
+                env=dict(point.environment),
+                stdin=subprocess.DEVNULL,
+            )
+            for point in points
+        ]
+        for speaker in speakers:
+            speaker.wait()
 
     def _follow(self, plan: Plan, notice: Notice) -> int:
         if plan.requeue:

@@ -114,7 +114,8 @@ class PointWork:
             return []
         claim = self.claim
         name = claim.variables.get("WANDB_SWEEP_ID", "")
-        return [GridPointProcess(pid, claim.run_id, name, claim.argv, {}, claim.directory)]
+        known = {**self.environment, **claim.variables}
+        return [GridPointProcess(pid, claim.run_id, name, claim.argv, known, claim.directory)]
 
     def freeze(self, pid: int) -> None:
         """It takes no other point anyway."""

@@ -88,12 +88,12 @@ class Worker:
         if self._process is not None and self._work is not None:
             self._work.freeze(self._process.pid)
 
-    def tell(self, number: signal.Signals, told: set[int]) -> None:
+    def tell(self, number: signal.Signals, told: dict[int, GridPointProcess]) -> None:
         """Signal every running grid point that is not in `told` yet."""
         self._look_for_grid_points()
         for point in self.running_grid_points():
             if point.pid not in told and processes.send(point.pid, number):
-                told.add(point.pid)
+                told[point.pid] = point
                 self._say(f"{self.name}: {number.name} to run {point.run_id}")
 
     def kill(self) -> None:

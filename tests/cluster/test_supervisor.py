@@ -129,7 +129,7 @@ def test_a_running_grid_point_is_on_disk_with_all_it_takes_to_run_it_again(stage
     worker = stage.worker("e/p/one")
     step_until(worker, lambda: bool(worker.running_grid_points()))
     (claim,) = ClaimFile(stage.claims_path).open_claims()
-    worker.tell(signal.SIGTERM, set())
+    worker.tell(signal.SIGTERM, {})
     worker.kill()
     assert (claim.run_id, claim.sweep, claim.directory) == ("a", "e/p/one", str(Path.cwd()))
     assert claim.argv[1] == str(stage.directory / "point.py")

@@ -24,7 +24,7 @@ from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-GRACE_S = 20  # between the notice of a preemption and the kill
+GRACE_S = 6  # between the notice of a preemption and the kill
 REQUEUE_DELAY_S = 5  # Slurm's minimum; 120 without it
 
 
@@ -39,8 +39,8 @@ class SlurmCluster:
 
     directory: Path
     nodes: int = 2
-    cpus_per_node: int = 4
-    gpus_per_node: int = 2
+    cpus_per_node: int = 2
+    gpus_per_node: int = 1
     _started: list[int] = field(default_factory=list)
 
     # ------------------------------------------------------------------ life
@@ -136,10 +136,11 @@ class SlurmCluster:
         started lives on as orphans.
         """
         pid = self._pid_of(f"slurmd-{name}")
+        log = self.directory / "log" / f"slurmd-{name}.log"
         steps = [
             int(entry.name)
             for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and _is_step_daemon(entry, name, self.directory)
+            if entry.name.isdigit() and _is_step_daemon(entry, log)
         ]
         for each in [*([pid] if pid else []), *steps]:
             with contextlib.suppress(ProcessLookupError):
@@ -241,7 +242,7 @@ SlurmctldParameters=preempt_send_user_signal
 ReturnToService=2
 SlurmdParameters=config_overrides
 JobRequeue=1
-KillWait=10
+KillWait=12
 MinJobAge=600
 InactiveLimit=0
 SlurmctldTimeout=30
@@ -296,15 +297,14 @@ def _is_gone(pid: int) -> bool:
     return not _is_alive(pid)
 
 
-def _is_step_daemon(entry: Path, node: str, directory: Path) -> bool:
+def _is_step_daemon(entry: Path, log: Path) -> bool:
+    """True for a slurmstepd that writes to this node's log."""
     try:
-        words = (entry / "cmdline").read_bytes().decode(errors="replace")
-        environment = (entry / "environ").read_bytes().decode(errors="replace")
+        if not (entry / "cmdline").read_bytes().startswith(b"slurmstepd"):
+            return False
+        return any(link.readlink() == log for link in (entry / "fd").iterdir())
     except OSError:
         return False
-    return words.startswith("slurmstepd") and (
-        f"SLURMD_NODENAME={node}" in environment or str(directory) in environment
-    )
 
 
 if __name__ == "__main__":  # python tests/end_to_end/slurm_cluster.py start|stop DIRECTORY

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class Stage:
     entity: str
     server_environment: Mapping[str, str] = field(repr=False)
     server_data: Path = Path()
+    scripts: int = 0
 
     # ------------------------------------------------------------------ sweeps
     def create_sweep(
@@ -91,7 +93,8 @@ class Stage:
     def submit(self, sweeps: list[str], *words: str, **values: object) -> str:
         """sbatch the script's text; the array's job id."""
         (self.directory / "logs").mkdir(exist_ok=True)
-        script = self.directory / "agents.sbatch"
+        self.scripts += 1
+        script = self.directory / f"agents-{self.scripts}-{threading.get_ident()}.sbatch"
         script.write_text(array_script(self.options(**values), sweeps))
         return self.cluster.sbatch(*words, str(script), directory=self.directory)
 

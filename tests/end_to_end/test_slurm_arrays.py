@@ -3,11 +3,13 @@
 One cluster for all of them: `xdist_group` keeps them on one worker.
 """
 
-import collections
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from slurm_cluster import SlurmCluster, missing_programs, wait_until
+import slurm_faults
+from slurm_cluster import SlurmCluster, missing_programs
+from slurm_faults import Outcome
 from slurm_stage import Stage, running_cluster, running_stage
 
 pytestmark = [
@@ -22,28 +24,79 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=7) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_stage(tmp_path_factory.mktemp("stage"), cluster, "--settle-s", "2") as stage:
+    patience = ["--settle-s", "2", "--silence-s", "60"]
+    with running_stage(tmp_path_factory.mktemp("stage"), cluster, *patience) as stage:
         yield stage
 
 
-def final_states(stage: Stage, sweep: str) -> dict[str, int]:
-    return dict(collections.Counter(run.state for run in stage.runs(sweep)))
+class Faults:
+    """All faults at once, each on a node of its own, because each has to wait for Slurm."""
+
+    def __init__(self, stage: Stage, pool: ThreadPoolExecutor) -> None:
+        start = pool.submit
+        self.limit = start(slurm_faults.time_limit, stage, "limit")
+        self.requeue = start(slurm_faults.preemption, stage, "requeue")
+        self.chain = start(slurm_faults.preemption_by_cancelling_with_chain, stage, "chain")
+        self.cancelled = start(slurm_faults.cancellation, stage, "cancelled")
+        self.program = start(slurm_faults.killed_program, stage, "program")
+        self.agent = start(slurm_faults.killed_agent, stage, "agent")
 
 
-def test_an_array_works_through_a_sweep_and_ends(stage: Stage) -> None:
-    sweep = stage.create_sweep(4, steps=5, step_s=0.1, project="whole")
-    job = stage.submit([sweep])
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=90,
-        what="the array to end",
-    )
-    assert final_states(stage, sweep) == {"finished": 4}
-    assert {len(state["lives"]) for state in stage.states("whole")} == {1}
-    assert "all sweeps worked through" in stage.logs()
+@pytest.fixture(scope="module")
+def faults(stage: Stage) -> Iterator[Faults]:
+    with ThreadPoolExecutor(8) as pool:
+        yield Faults(stage, pool)
+
+
+def check_resumed(outcome: Outcome, *, steps: int = slurm_faults.STEPS) -> None:
+    """One run, finished, every step once, the weights of an undisturbed run."""
+    assert outcome.run_state == "finished", outcome.log
+    assert outcome.same_weights, outcome.log
+    assert outcome.logged_twice == 0
+    assert outcome.steps_logged == steps
+    assert len(outcome.run_ids) == 1
+    assert outcome.overlaps == 0
+
+
+def test_a_preempted_task_saves_is_requeued_by_the_cluster_and_goes_on(faults: Faults) -> None:
+    outcome = faults.requeue.result()
+    check_resumed(outcome)
+    assert (outcome.attempts, outcome.restarts) == (2, 1)
+    assert "the cluster requeues preempted jobs" in outcome.log
+    assert outcome.notice_to_saved_s is not None
+
+
+def test_where_jobs_are_cancelled_the_next_of_the_chain_goes_on(faults: Faults) -> None:
+    outcome = faults.chain.result()
+    check_resumed(outcome)
+    assert outcome.attempts == 2
+
+
+def test_a_task_at_its_time_limit_requeues_itself_and_goes_on(faults: Faults) -> None:
+    outcome = faults.limit.result()
+    check_resumed(outcome)
+    assert outcome.restarts >= 1
+    assert "time limits never requeue by themselves" in outcome.log
+
+
+def test_a_cancelled_task_leaves_a_true_state_and_nothing_running(faults: Faults) -> None:
+    outcome, seconds = faults.cancelled.result()
+    assert outcome.job_state == "CANCELLED"
+    assert outcome.run_state in ("failed", "killed"), outcome.log
+    assert seconds < 30
+
+
+def test_the_point_of_a_killed_program_is_completed(faults: Faults) -> None:
+    check_resumed(faults.program.result())
+
+
+def test_the_point_of_a_killed_agent_is_completed_by_the_same_program(faults: Faults) -> None:
+    outcome = faults.agent.result()
+    check_resumed(outcome)
+    assert outcome.attempts == 1
