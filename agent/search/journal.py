@@ -23,6 +23,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from agent.errors import StudyError
 
 GRACE_S = 30.0  # a lock that stays the same for so long belongs to a dead or stalled worker
+LITTER_AGE_S = 24 * 3600.0  # nobody waits for a lock that long
 LONGEST_WAIT_S = 0.02  # between two tries; Optuna's own lock backs off to 1 s and gets slow tails
 
 # A record that changes nothing: an attribute of a study that does not exist.
@@ -30,10 +31,12 @@ _NOTHING = {"op_code": 2, "worker_id": "", "study_id": -1, "user_attr": {"damage
 
 
 class JournalLock(BaseJournalFileLock):
-    """The open-file lock of Optuna (same file, O_EXCL), with short waits and an owner's token.
+    """The open-file lock of Optuna (same file, made exclusively), with short waits and an owner.
 
-    A holder that stalled beyond the grace loses the lock; by its token it then knows better than
-    to remove the lock of whoever took over.
+    The file appears with its owner's token in it, by a link. So a lock whose owner was killed on
+    this machine is taken over at once; one from elsewhere when it stayed the same for the grace.
+    A holder that stalled beyond the grace loses the lock, and by its token it then knows better
+    than to remove the lock of whoever took over.
     """
 
     def __init__(self, journal: Path, grace_s: float = GRACE_S) -> None:
@@ -42,21 +45,28 @@ class JournalLock(BaseJournalFileLock):
         self._token = b""
 
     def acquire(self) -> bool:
+        self._token = f"{_process_space()} {os.getpid()} {uuid.uuid4().hex}".encode()
+        own = Path(f"{self._path}.{uuid.uuid4().hex}")
+        own.write_bytes(self._token)
+        try:
+            self._wait_for_link(own)
+        finally:
+            own.unlink(missing_ok=True)
+        return True
+
+    def _wait_for_link(self, own: Path) -> None:
         wait_s, seen, since = 0.0005, None, time.monotonic()
         while True:
-            token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}".encode()
             try:
-                handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+                os.link(own, self._path)
+                return
             except FileExistsError:
                 pass
-            else:
-                with os.fdopen(handle, "wb") as lock:
-                    lock.write(token)
-                self._token = token
-                return True
             if (now := _identity(self._path)) != seen:
                 seen, since = now, time.monotonic()
-            elif seen is not None and time.monotonic() - since > self._grace_s:
+            elif seen is not None and (
+                time.monotonic() - since > self._grace_s or _is_owner_dead(self._path)
+            ):
                 self._reclaim(seen)
             time.sleep(wait_s * random.uniform(0.5, 1.5))
             wait_s = min(wait_s * 1.5, LONGEST_WAIT_S)
@@ -65,6 +75,13 @@ class JournalLock(BaseJournalFileLock):
         with suppress(FileNotFoundError):  # taken over and released by somebody else
             if self._path.read_bytes() == self._token:
                 self._path.unlink()
+
+    def sweep(self) -> None:
+        """Remove what workers left that were killed while they waited for the lock."""
+        for own in self._path.parent.glob(f"{self._path.name}.*"):
+            with suppress(OSError):
+                if _is_owner_dead(own) or time.time() - own.stat().st_mtime > LITTER_AGE_S:
+                    own.unlink()
 
     def _reclaim(self, seen: tuple[int, int]) -> None:
         """Remove the lock that was `seen`; a fresh one that came in between is put back."""
@@ -77,6 +94,29 @@ class JournalLock(BaseJournalFileLock):
             with suppress(FileExistsError):
                 os.link(aside, self._path)
         aside.unlink()
+
+
+def _process_space() -> str:
+    """What process ids mean something in: this machine since it started, this namespace."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "/".join(parts)
+
+
+def _is_owner_dead(lock: Path) -> bool:
+    """Whether the lock belongs to a process of this machine that is no more."""
+    try:
+        space, pid, _ = lock.read_text().split(" ")
+        if space != _process_space():
+            return False
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError):  # gone by now, not ours to ask, or another program's lock
+        return False
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -99,6 +139,7 @@ class JournalFile(BaseJournalBackend):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(exist_ok=True)
+            self._lock.sweep()
         except OSError as error:
             raise StudyError(
                 f"the pruning journal {path} cannot be made: {error.strerror}"

@@ -115,6 +115,24 @@ def test_the_lock_of_a_dead_worker_is_taken_over_after_the_grace(journal: Path) 
     assert [path.name for path in journal.parent.iterdir()] == ["j.journal"]
 
 
+def test_the_lock_of_a_worker_killed_on_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "from agent.search.journal import JournalLock\n"
+        "JournalLock(pathlib.Path(sys.argv[1])).acquire()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "j")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=environment, check=False).returncode == -9
+    assert (tmp_path / "j.lock").exists()
+    lock = JournalLock(tmp_path / "j", grace_s=3600)
+    lock.acquire()
+    assert (tmp_path / "j.lock").read_bytes() == lock._token
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_holder_that_lost_its_lock_leaves_the_new_holders_alone(tmp_path: Path) -> None:
     stalled, other = JournalLock(tmp_path / "j", 0.1), JournalLock(tmp_path / "j", 0.1)
     stalled.acquire()
@@ -151,9 +169,9 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         journal.append_logs([{"op_code": 2}])
 
 
-def test_sixteen_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_eight_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     journal = tmp_path / "load.journal"
-    words = [str(journal), "16", "3", "0.2", str(tmp_path)]
+    words = [str(journal), "8", "3", "0.2", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests/search/journal_load.py"), *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -162,10 +180,31 @@ def test_sixteen_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) ->
         check=True,
     )
     told = json.loads(done.stdout)
-    assert (told["failed"], told["reports"]) == (0, 48)
+    assert (told["failed"], told["reports"]) == (0, 24)
     backend = JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal)))
     storage = JournalStorage(backend)
     (name,) = optuna.get_all_study_names(storage)
     trials = optuna.load_study(study_name=name, storage=storage).trials
-    assert [sorted(trial.intermediate_values) for trial in trials] == [[1, 2, 3]] * 16
-    assert len({trial.system_attrs["sweep:run"] for trial in trials}) == 16
+    assert [sorted(trial.intermediate_values) for trial in trials] == [[1, 2, 3]] * 8
+    assert len({trial.system_attrs["sweep:run"] for trial in trials}) == 8
+
+
+def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_nobody(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "tests/search/kill_storm.py"),
+            *(str(tmp_path / "storm.journal"), "4", "15", "1"),
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert (told["killed"], told["failed_workers"]) == (15, 0)
+    assert (told["running"], told["lost_runs"], told["duplicate_trials"]) == (0, [], 0)
+    JournalFile(tmp_path / "storm.journal")
+    assert [path.name for path in tmp_path.iterdir()] == ["storm.journal"]

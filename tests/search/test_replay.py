@@ -310,7 +310,7 @@ def test_the_command_prints_a_line_per_pruner_and_writes_rows_and_a_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "c.json.gz"
-    made = [made_stratum(seed, rungs=4, examples=30) for seed in (1, 2)]
+    made = [made_stratum(seed, rungs=3, examples=20) for seed in (1, 2)]
     content = [
         {
             "name": s.name,
@@ -326,7 +326,7 @@ def test_the_command_prints_a_line_per_pruner_and_writes_rows_and_a_picture(
     words += ["--picture", str(tmp_path / "p/r.png"), "--json", str(tmp_path / "p/r.json")]
     assert run_replay(arguments(*words)) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("2 strata, 16 curves of 4 rungs\n")
+    assert printed.startswith("2 strata, 16 curves of 3 rungs\n")
     assert sum(line.startswith("paired ") for line in printed.splitlines()) == 4
     rows = json.loads((tmp_path / "p/r.json").read_text())
     assert len(rows) == 12

@@ -111,7 +111,7 @@ def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal:
 def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
     means = {2e-2: 0.4, 1e-2: 0.41, 1e-3: 0.8, 1e-4: 0.799}
     outcomes = set()
-    for number, order in enumerate(itertools.permutations(means)):
+    for number, order in enumerate(list(itertools.permutations(means))[::3]):
         journal = tmp_path / f"{number}.journal"
         with ExitStack() as stack:
             trials = {
