@@ -117,7 +117,7 @@ def _stopped(rows: Sequence[Row], who: str) -> str:
         if row.is_pruned:
             return f"{who} was pruned at {row.stopped_at}"
         if not row.is_complete:
-            return f"{who} is {row.state}, not finished"
+            return f"{who} is {row.outcome}, not finished"
     return ""
 
 

@@ -78,6 +78,7 @@ class Spending:
     shared_runs: int
     pruning_saved_s: float | None  # an estimate: the points not trained, at the pace of the others
     pruned_runs: int
+    device: str = "GPU time"
 
 
 def spending(rows: Iterable[Row]) -> Spending:
@@ -90,33 +91,41 @@ def spending(rows: Iterable[Row]) -> Spending:
         row for row in rows if row.state != "baseline" and row.text("job_type") != "inference"
     ]
     own = [value for row in trained if (value := row.number(RUN_COST)) is not None]
-    shared = [row for row in trained if row.text("train/reused_from")]
-    saved = [_reused_s(row) for row in shared]
-    known = [value for value in saved if value is not None]
     pruned = [row for row in trained if row.is_pruned]
+    trainings = _by_training(trained)
     return Spending(
         own_s=sum(own) if own else None,
         runs_without_cost=len(trained) - len(own),
-        sharing_saved_s=sum(known) if known else None,
-        shared_runs=len(shared),
-        pruning_saved_s=_pruning_saved_s(trained),
+        sharing_saved_s=_total(_shared_s(runs) for runs in trainings.values()),
+        shared_runs=sum(row.text("train/reused_from") is not None for row in trained),
+        pruning_saved_s=_total(_cut_short_s(runs) for runs in trainings.values()),
         pruned_runs=len(pruned),
+        device="device time" if reference_gpu(trained) == "cpu" else "GPU time",
     )
 
 
-def _reused_s(row: Row) -> float | None:
-    whole, own = row.number(TRAINING_COST), row.number(RUN_COST)
-    return None if whole is None or own is None else max(whole - own, 0.0)
-
-
-def _pruning_saved_s(rows: Sequence[Row]) -> float | None:
+def _by_training(rows: Iterable[Row]) -> dict[str, list[Row]]:
     trainings: dict[str, list[Row]] = {}
     for row in rows:
         key = row.text("training/key") or f"run {row.project}/{row.run_id}"
         trainings.setdefault(key, []).append(row)
-    saved = [_cut_short_s(runs) for runs in trainings.values()]
-    known = [value for value in saved if value is not None]
+    return trainings
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return sum(known) if known else None
+
+
+def _shared_s(runs: Sequence[Row]) -> float | None:
+    """What the runs of one training would have trained again. Each shows the training's cost up
+    to where it stopped; paid was the longest of them, and whatever runs paid on their own."""
+    costs = [(row, value) for row in runs if (value := row.number(TRAINING_COST)) is not None]
+    if not any(row.text("train/reused_from") for row, _ in costs):
+        return None
+    alone = sum(value for row, value in costs if not row.text("train/reused_from"))
+    paid = max(alone, *(value for _, value in costs))
+    return max(sum(value for _, value in costs) - paid, 0.0)
 
 
 def _cut_short_s(runs: Sequence[Row]) -> float | None:
@@ -139,21 +148,30 @@ def hours(seconds: float | None) -> float | None:
 def spending_sentences(found: Spending) -> tuple[str, ...]:
     """The spending in words; what is unknown is said to be unknown."""
     if found.own_s is None:
-        return ("GPU time was not recorded by these runs.",)
-    said = [f"{_duration(found.own_s)} of GPU time spent, each training counted once."]
+        return (f"{_capital(found.device)} was not recorded by these runs.",)
+    said = [
+        f"{_duration(found.own_s)} of {found.device} spent by the runs themselves, evaluation "
+        "included; a shared training counts once."
+    ]
     if found.runs_without_cost:
-        said.append(f"{found.runs_without_cost} runs recorded no GPU time and are not in that sum.")
+        said.append(
+            f"{found.runs_without_cost} runs recorded no {found.device} and are not in that sum."
+        )
     if found.sharing_saved_s is not None:
         said.append(
-            f"Sharing trainings saved {_duration(found.sharing_saved_s)} "
+            f"Sharing trainings saved {_duration(found.sharing_saved_s)} of training "
             f"({found.shared_runs} runs reused one)."
         )
     if found.pruning_saved_s is not None:
         said.append(
-            f"Pruning saved about {_duration(found.pruning_saved_s)} ({found.pruned_runs} runs "
-            "pruned; the rest of their trainings at the pace so far)."
+            f"Pruning saved about {_duration(found.pruning_saved_s)} of training "
+            f"({found.pruned_runs} runs pruned; the rest of their trainings at the pace so far)."
         )
     return tuple(said)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _duration(seconds: float) -> str:

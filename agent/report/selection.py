@@ -75,7 +75,7 @@ def _select_cell(
     per_setting = [best(found) for found in candidates_of(rows, points, metric).values() if found]
     ranked = tuple(sorted(per_setting, key=_rank))
     if not ranked:
-        states = sorted({"pruned" if row.is_pruned else row.state for row in rows})
+        states = sorted({"pruned" if row.is_pruned else row.outcome for row in rows})
         note = f"no complete run with a score (states: {', '.join(states)})"
         return Selection(family, cell, None, (), (), (), (note,))
     chosen = ranked[0]

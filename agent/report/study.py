@@ -206,7 +206,7 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
     lost = [row for row in rows if not row.text("model_variant")]
     if lost:
         notes.append(f"{len(lost)} runs name no model_variant and take no part in comparisons.")
-    states = sorted({row.state for row in rows if not row.is_complete and not row.is_pruned})
+    states = sorted({row.outcome for row in rows if not row.is_complete and not row.is_pruned})
     if states:
         notes.append(f"Runs that are {', '.join(states)} are listed but not compared.")
     return tuple(notes)

@@ -60,14 +60,22 @@ class Row:
     @property
     def is_complete(self) -> bool:
         """Ran its whole budget: only such runs compete for the final score."""
-        return self.state == "finished" and not self.is_pruned
+        return self.state == "finished" and not self.is_pruned and "diverged" not in self.tags
+
+    @property
+    def outcome(self) -> str:
+        """How the run ended, in words: pruned and diverged runs end as finished on W&B."""
+        if self.is_pruned:
+            return f"pruned at {self.stopped_at}"
+        return "diverged" if "diverged" in self.tags else self.state
 
     @property
     def epochs_run(self) -> float | None:
         """Where the run stands, in epochs: its last evaluation point."""
         if self.curves.get(CURVE):
             return self.curves[CURVE][-1][0]
-        epoch = self.number("epoch")
+        epoch = self.number("final/epoch")
+        epoch = self.number("epoch") if epoch is None else epoch
         return self.number("epochs") if epoch is None and self.is_complete else epoch
 
     def curve(self, key: str = CURVE) -> Curve:

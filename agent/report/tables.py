@@ -228,7 +228,7 @@ def runs_table(study: Study) -> TextTable:
             (
                 Cell(row.name or row.run_id),
                 Cell(label),
-                Cell(f"pruned at {row.stopped_at}" if row.is_pruned else row.state),
+                Cell(row.outcome),
                 *(_plain(row.values.get(key)) for key in keys),
                 Cell(str(seed_of(row)), seed_of(row)),
                 Cell(format_number(epochs), epochs),

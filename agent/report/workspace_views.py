@@ -45,8 +45,8 @@ def save(specification: Workspace, project: str) -> tuple[tuple[str, str], ...]:
     except Exception as error:
         done = f" (saved before that: {', '.join(what for what, _ in saved)})" if saved else ""
         raise TrackingError(
-            f"W&B refused the dashboard of {entity}/{name}: {error}{done}. Saved views and Reports "
-            "need W&B itself; the embedded server has its own pages"
+            f"W&B refused the dashboard of {entity}/{name}: {_first_line(error)}{done}. Saved "
+            "views and Reports need W&B itself; the embedded server has its own pages"
         ) from error
     return tuple(saved)
 
@@ -147,3 +147,7 @@ def build_panel(panel: Panel, wr: ModuleType) -> Any:
 def _axis(key: str, wr: ModuleType) -> Any:
     """A config key or a summary metric."""
     return wr.Config(key) if key in CONFIG_KEYS else wr.SummaryMetric(key)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

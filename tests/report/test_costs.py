@@ -58,7 +58,29 @@ def test_a_shared_training_is_counted_once_and_its_saving_told() -> None:
         run("ptq4", 1e-3, 0.5, train__own_gpu_seconds=0.0, train__reused_from="a", **shared),
     ]
     found = costs.spending(rows)
-    assert (found.own_s, found.sharing_saved_s, found.shared_runs) == (95.0, 175.0, 2)
+    assert (found.own_s, found.sharing_saved_s, found.shared_runs) == (95.0, 180.0, 2)
+
+
+def test_a_shared_training_is_paid_up_to_its_longest_run() -> None:
+    key: dict[str, Any] = {"training__key": "k"}
+    rows = [
+        pruned("full", 1e-3, ((1.0, 0.1),), train__gpu_seconds=30.0, **key),
+        run("ptq8", 1e-3, 0.5, train__gpu_seconds=90.0, train__reused_from="a", **key),
+        run("ptq4", 1e-4, 0.5, train__gpu_seconds=70.0, training__key="other"),
+    ]
+    assert costs.spending(rows).sharing_saved_s == 30.0
+
+
+def test_a_training_that_two_runs_paid_for_saved_nothing() -> None:
+    key: dict[str, Any] = {"training__key": "k", "train__gpu_seconds": 90.0}
+    rows = [run("full", 1e-3, 0.5, **key), run("ptq8", 1e-3, 0.5, **key)]
+    assert costs.spending(rows).sharing_saved_s is None
+
+
+def test_on_a_cpu_nothing_is_called_gpu_time() -> None:
+    row = run("full", 1e-3, 0.5, hardware__gpu="cpu", train__own_gpu_seconds=90.0)
+    (sentence,) = costs.spending_sentences(costs.spending([row]))
+    assert sentence.startswith("1.5 min of device time spent")
 
 
 def test_a_training_that_another_run_carried_on_was_not_cut_short() -> None:
@@ -79,7 +101,7 @@ def test_unknown_costs_are_said_to_be_unknown() -> None:
 def test_the_sentences_name_spent_saved_and_estimated() -> None:
     text = " ".join(costs.spending_sentences(costs.spending(known_rows())))
     assert "18.7 min of GPU time spent" in text
-    assert "Pruning saved about 1.3 min (2 runs pruned" in text
+    assert "Pruning saved about 1.3 min of training (2 runs pruned" in text
 
 
 def test_the_mean_of_nothing_is_missing() -> None:

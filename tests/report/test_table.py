@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +59,11 @@ def test_without_a_history_the_summary_gives_the_known_points() -> None:
     assert row.curve() == ((2.0, 0.6), (3.0, 0.5))
     assert row.score_at(2.0) == 0.6
     assert row.score_at(1.0) is None
+
+
+def test_a_diverged_run_is_not_complete() -> None:
+    row = replace(run("full", 1e-3, 0.5), tags=frozenset({"diverged"}))
+    assert (row.is_complete, row.outcome) == (False, "diverged")
 
 
 def test_nan_is_no_number() -> None:

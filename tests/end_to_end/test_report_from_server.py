@@ -1,0 +1,96 @@
+"""A report made from runs that the real client logged to the real embedded server."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_client import client_of
+
+from agent.server.process import running_server
+
+LOG = """
+import json, pathlib, wandb
+CELLS = [("Full LoRA", "None", 1.0), ("QLoRA", "int4", 0.5)]
+for variant, strategy, score in CELLS:
+    config = {"model_variant": variant, "quantization_strategy": strategy, "learning_rate": 1e-3,
+              "seed": 0, "epochs": 2, "dataset": "d.json", "tuned": ["learning_rate"]}
+    with wandb.init(project="study", job_type="training", name=variant, config=config) as run:
+        for epoch in (1, 2):
+            run.log({"train/loss": 1.0, "epoch": epoch - 0.5}, step=10 * epoch - 5)
+            run.log({"epoch": float(epoch), "validation/f1_score": score * epoch / 2},
+                    step=10 * epoch)
+        rows = [{"example_id": str(i), "score": score * (i % 2), "prompt_hash": "h"}
+                for i in range(20)]
+        path = pathlib.Path("predictions.jsonl")
+        path.write_text("\\n".join(map(json.dumps, rows)))
+        artifact = wandb.Artifact("predictions-" + strategy, type="predictions")
+        artifact.add_file(str(path))
+        run.log_artifact(artifact)
+        run.summary.update({"final/validation_f1_score": score / 2,
+                            "inference/model_size_gb": 2 * score,
+                            "validation/predictions": wandb.Table(["a"], [[1]])})
+with wandb.init(project="study", job_type="inference", name="benchmark") as run:
+    run.summary["inference/model_size_gb"] = 9.0
+"""
+
+READ = """
+import argparse, sys
+from agent.errors import TrackingError
+from agent.report import commands, wandb_source, workspace, workspace_views
+
+def said(call):
+    try:
+        call()
+    except TrackingError as error:
+        return str(error)
+    return ""
+
+parser = argparse.ArgumentParser()
+commands.add_report_arguments(parser)
+answer = {
+    "report": commands.run_report(parser.parse_args(["study", "--out", OUT])),
+    "unknown": said(lambda: wandb_source.read_projects(["nothing-here"])),
+    "dashboard": said(lambda: workspace_views.save(workspace.specify("view"), "study")),
+    "torch": "torch" in sys.modules,
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def answer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process that reads the server says; the report lies in `folder`."""
+    with running_server(tmp_path_factory.mktemp("server")) as address:
+        client = client_of(address, tmp_path_factory.mktemp("client"))
+        found: dict[str, Any] = client.python(f"OUT = {str(folder)!r}\n{LOG}\n{READ}")
+        return found
+
+
+def test_retention_and_intervals_come_from_the_server(answer: dict[str, Any], folder: Path) -> None:
+    assert (answer["report"], answer["torch"]) == (0, False)
+    text = (folder / "report.md").read_text()
+    assert "| QLoRA int4 | 0.001 | 1 | 0.250 | 50.0 \\[50.0, 50.0\\] |" in text
+
+
+def test_curves_come_from_the_server_and_inference_runs_stay_out(
+    answer: dict[str, Any], folder: Path
+) -> None:
+    assert "benchmark" not in (folder / "report.md").read_text()
+    curves = (folder / "curves.csv").read_text().splitlines()
+    assert len(curves) == 1 + 2 * 2
+    assert curves[1].split(",")[1:3] == ["1.0", "0.5"]
+
+
+def test_an_unknown_project_is_one_line(answer: dict[str, Any]) -> None:
+    assert answer["unknown"].startswith("project 'nothing-here' cannot be read")
+    assert "\n" not in answer["unknown"]
+
+
+def test_a_dashboard_that_the_server_cannot_hold_is_one_line(answer: dict[str, Any]) -> None:
+    assert answer["dashboard"].startswith("W&B refused the dashboard of")
+    assert answer["dashboard"].endswith("the embedded server has its own pages")
+    assert "\n" not in answer["dashboard"]

@@ -1,0 +1,86 @@
+"""The report's page in a real headless browser, without any network."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.report.plots import figures_of
+from agent.report.study import examine
+from agent.report.table import read_csv
+from agent.report.web import page
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
+
+CELLS = [("Full LoRA", "None", 2.0), ("QLoRA", "int4", 0.5), ("LoRA+PTQ", "int4", 0.5)]
+
+# Runs after the page's own script: uses what a reader would use, and writes down what came of it.
+PROBE = """<script>
+const seen = {};
+const first = () => document.querySelector("table.sortable tbody tr td:nth-child(4)").textContent;
+const column = document.querySelectorAll("table.sortable thead button")[3];
+column.click(); seen.down = first();
+column.click(); seen.up = first();
+const box = document.getElementById("filter");
+box.value = "qlora"; box.dispatchEvent(new Event("input"));
+seen.filtered = document.getElementById("count").textContent;
+const before = getComputedStyle(document.body).backgroundColor;
+document.getElementById("theme").click();
+seen.themed = before !== getComputedStyle(document.body).backgroundColor;
+const axis = document.querySelector("select[data-axis=x]");
+axis.value = "final/validation_accuracy"; axis.dispatchEvent(new Event("change"));
+seen.axis = document.querySelector("[data-scatter] .xtitle").textContent;
+seen.plots = document.querySelectorAll(".plot .main-svg").length > 0
+  && [...document.querySelectorAll(".plot")].every((plot) => plot.querySelector(".main-svg"));
+document.title = "seen " + Object.entries(seen).map((pair) => pair.join("=")).join(";");
+</script></body>"""
+
+
+def _table() -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(
+        ["run_id", "state", "model_variant", "quantization_strategy", "learning_rate", "epoch",
+         "final/validation_f1_score", "final/validation_accuracy", "inference/model_size_gb"]
+    )  # fmt: skip
+    for variant, strategy, size in CELLS:
+        for rate in (1e-4, 1e-3):
+            score = 0.3 + 400 * rate + size / 100
+            name = f"{variant}-{strategy}-{rate}"
+            writer.writerow([name, "finished", variant, strategy, rate, 1, score, score / 2, size])
+    return out.getvalue()
+
+
+def test_the_page_draws_sorts_filters_and_changes_theme_without_a_console_error(
+    tmp_path: Path,
+) -> None:
+    study = examine(read_csv(_table()), "Report")
+    path = tmp_path / "report.html"
+    path.write_text(page(study, figures_of(study)).replace("</body>", PROBE))
+    command = [
+        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+        "--window-size=1280,2000", "--virtual-time-budget=6000", "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+        path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    title = re.search(r"<title>seen ([^<]*)</title>", done.stdout)
+    assert title is not None
+    seen = dict(pair.split("=", 1) for pair in title[1].split(";"))
+    assert seen == {
+        "down": "0.001",
+        "up": "0.0001",
+        "filtered": "2 of 6 runs",
+        "themed": "true",
+        "axis": "Validation accuracy, higher is better",
+        "plots": "true",
+    }
