@@ -1,0 +1,149 @@
+"""Real agents over faults: a killed server, a killed run; and the flags of `wandb sweep`."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from server_client import Client, client_of
+
+from agent.server.process import (
+    ServerAddress,
+    end_server,
+    running_server,
+    start_server,
+    wait_until_ready,
+)
+
+SLOW = """
+import os, time, wandb
+with wandb.init(resume="allow") as run:
+    open(f"started-{run.id}-{os.getpid()}", "w").close()
+    for step in range(run.starting_step, 12):
+        run.log({"loss": 12 - step}, step=step)
+        time.sleep(float(os.environ.get("PACE_S", "0.3")))
+"""
+ONE = "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {x: {values: [1]}}\n"
+
+
+def wait_for(found: Callable[[], object], timeout_s: float = 60) -> object:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
+    options = ["--settle-s", "1"]
+    with running_server(tmp_path_factory.mktemp("server"), options=options) as address:
+        yield address
+
+
+def test_live_agents_and_runs_go_on_over_a_kill_of_the_server(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    process = start_server(data, 0)
+    agent: subprocess.Popen[str] | None = None
+    try:
+        note = wait_until_ready(process, data)
+        client = Client(tmp_path / "client", {**note.environment(), "PACE_S": "0.5"})
+        sweep = client.make_sweep(ONE, SLOW)
+        agent = client.start("agent", sweep)
+        wait_for(lambda: list(client.work.glob("started-*")))
+        time.sleep(1.5)
+        process.kill()
+        process.wait()
+        process = start_server(data, 0)
+        assert wait_until_ready(process, data).url == note.url
+        said, _ = agent.communicate(timeout=90)
+        assert agent.returncode == 0, said
+        found = client.python(
+            f"import wandb\nsweep = wandb.Api().sweep({sweep!r})\nrun = sweep.runs[0]\n"
+            "answer = [sweep.state, run.state, "
+            "[r['loss'] for r in run.scan_history(keys=['loss'])]]"
+        )
+        assert found == ["FINISHED", "finished", [12 - step for step in range(12)]]
+    finally:
+        if agent is not None and agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGKILL)
+            agent.wait()
+        end_server(process)
+
+
+def test_a_killed_run_is_handed_out_again_and_resumes(
+    server: ServerAddress, tmp_path: Path
+) -> None:
+    client = client_of(server, tmp_path)
+    sweep = client.make_sweep(ONE, SLOW)
+    agent = client.start("agent", sweep)
+    try:
+        (first,) = wait_for(lambda: list(client.work.glob("started-*")))  # type: ignore[misc]
+        run_id, pid = first.name.split("-")[1:]
+        time.sleep(2.5)
+        os.kill(int(pid), signal.SIGKILL)
+        said, _ = agent.communicate(timeout=90)
+        assert agent.returncode == 0, said
+    finally:
+        if agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGKILL)
+            agent.wait()
+    assert len(list(client.work.glob(f"started-{run_id}-*"))) == 2
+    found = client.python(
+        f"import wandb\nsweep = wandb.Api().sweep({sweep!r})\n"
+        "answer = [[r.id, r.state, [h['_step'] for h in r.scan_history(keys=['_step'])]] "
+        "for r in sweep.runs]"
+    )
+    assert found == [[run_id, "finished", list(range(12))]]
+
+
+def test_the_flags_of_wandb_sweep_steer_it(server: ServerAddress, tmp_path: Path) -> None:
+    client = client_of(server, tmp_path)
+    prior = client.python(
+        "import wandb\nwith wandb.init(project='study', config={'x': 1}) as run:\n"
+        "    run.log({'loss': 1})\nanswer = run.id"
+    )
+    three = ONE.replace("[1]", "[1, 2, 3]")
+    sweep = client.make_sweep(three, SLOW, "--prior_run", prior, "--name", "first")
+    short = sweep.rsplit("/", 1)[1]
+
+    def state() -> list[object]:
+        found: list[object] = client.python(
+            f"import wandb\ns = wandb.Api().sweep({sweep!r})\n"
+            "answer = [s.state, s.name, s.config['parameters']['x']['values']]"
+        )
+        return found
+
+    assert state() == ["PENDING", "first", [1, 2, 3]]
+    client.env["PACE_S"] = "0"
+    client.wandb("agent", "--count", "1", sweep)  # x=1 is known from before
+    client.wandb("sweep", "--pause", sweep)
+    assert state()[0] == "PAUSED"
+    client.wandb("sweep", "--resume", sweep)
+    (client.work / "sweep.yaml").write_text(ONE.replace("[1]", "[1, 2, 3, 4]"))
+    client.wandb("sweep", "--project", "study", "--update", short, "sweep.yaml")
+    assert state() == ["RUNNING", "first", [1, 2, 3, 4]]
+    client.wandb("sweep", "--cancel", sweep)
+    assert state()[0] == "CANCELED"
+    tried = client.python(
+        f"import wandb\nanswer = [r.config['x'] for r in wandb.Api().sweep({sweep!r}).runs]"
+    )
+    assert tried == [2]
+    refused = client.wandb("sweep", "--stop", sweep, check=False)
+    assert "already canceled" in refused
+
+
+def test_a_bad_sweep_is_refused_with_every_fault(server: ServerAddress, tmp_path: Path) -> None:
+    client = client_of(server, tmp_path)
+    (tmp_path / "bad.yaml").write_text(
+        "method: gird\nparameters: {x: {distribution: nromal}, y: {values: []}}\n"
+    )
+    said = client.wandb("sweep", "--project", "study", "bad.yaml", check=False)
+    for part in ("gird", "parameters.x", "parameters.y"):
+        assert part in said
+    assert "Traceback" not in said
