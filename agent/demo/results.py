@@ -45,12 +45,12 @@ class Watcher:
     def show_changes(self) -> None:
         """One line for every run that has started or ended since the last look."""
         for row in self.rows():
-            if self._told.get(row["run_id"]) == row["state"]:
+            if row["state"] == "pending" or self._told.get(row["run_id"]) == row["state"]:
                 continue
             self._told[row["run_id"]] = row["state"]
             f1 = row.get("final/validation_f1_score")
             score = f"  F1 {f1:.3f}" if isinstance(f1, float | int) else ""
-            done = sum(state not in ("running", "pending") for state in self._told.values())
+            done = sum(state != "running" for state in self._told.values())
             print(f"[{done:2d} done] {row['state']:<9} {row['name']}{score}", flush=True)
 
 

@@ -1,0 +1,36 @@
+# make demo   a whole study on this machine: no account, no internet, about five minutes
+# make test   lint, types and tests
+# make prove  the full counts of the fault and speed claims, written to tests/proofs.json
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test prove pretrain lock clean
+
+demo: $(INSTALLED)
+	$(BIN)/sweep-agent demo
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+prove: $(INSTALLED)
+	$(BIN)/python -m tests.prove
+
+pretrain: $(INSTALLED)
+	$(BIN)/sweep-agent pretrain
+
+# The lock holds every package of a working environment, tests included, at one exact version.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+lock: $(INSTALLED)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf .venv outputs wandb .mypy_cache .pytest_cache .ruff_cache
