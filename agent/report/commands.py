@@ -12,6 +12,8 @@ from agent.report.table import Row, base_row, read_csv, read_text, with_curves
 from agent.report.terminal import print_selections, print_study
 from agent.report.writing import with_scores, write_report
 
+NO_VARIANT = "no run names a model_variant (and quantization_strategy), so nothing can be compared"
+
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -86,6 +88,8 @@ def run_report(args: argparse.Namespace) -> int:
         rows = (*rows, base)
     title = args.title or f"Sweep report: {' and '.join(args.projects) or args.table.stem}"
     study = examine(rows, title)
+    if not study.families:
+        raise ReportError(NO_VARIANT)
     print_study(study)
     written = write_report(study, rows, args.out, x=args.pareto_x, y=args.pareto_y)
     print(f"{written[0]} and {len(written) - 1} more files in {args.out}")
@@ -127,7 +131,7 @@ def run_select(args: argparse.Namespace) -> int:
         if args.confirm_seeds is not None:
             planned += missing_seeds(family, found, args.confirm_seeds)
     if not chosen:
-        raise ReportError("no run names a model_variant, so there is nothing to choose from")
+        raise ReportError(NO_VARIANT)
     print_selections(chosen, planned, is_planned=args.confirm_seeds is not None)
     if args.out:
         record = {

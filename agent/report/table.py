@@ -4,6 +4,7 @@ One row per run: config keys and metric keys as columns, beside run id, state, p
 per-example scores. A missing value is absent, never 0 and never an empty string.
 """
 
+import ast
 import csv
 import io
 import json
@@ -112,10 +113,15 @@ class Row:
 
 
 def parse_scalar(text: str) -> Scalar | None:
-    """A CSV cell: blank is missing, a number is a number, all else is text."""
+    """A CSV cell: blank is missing, a number is a number, all else is text.
+
+    Lists and objects that Python or JSON wrote become what a row holds them as.
+    """
     word = text.strip()
     if not word or word.lower() == "nan":
         return None
+    if word[0] in "[{":
+        return _collection(word)
     if word in ("True", "False", "true", "false"):
         return word.lower() == "true"
     try:
@@ -124,6 +130,21 @@ def parse_scalar(text: str) -> Scalar | None:
         return word
     is_whole = number.is_integer() and abs(number) < 2**53
     return int(number) if is_whole and not set(word) & set(".eE") else number
+
+
+def _collection(word: str) -> str:
+    try:
+        value = ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
+    return plain_collection(value) if isinstance(value, list | tuple | dict) else word
+
+
+def plain_collection(value: list[object] | tuple[object, ...] | Mapping[str, object]) -> str:
+    """Lists as comma-separated text, objects as JSON: both are what RunConfig reads back."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return json.dumps(dict(value), sort_keys=True)
 
 
 def read_csv(text: str, *, where: str = "the table") -> tuple[Row, ...]:

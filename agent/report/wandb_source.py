@@ -4,7 +4,6 @@
 them (WANDB_BASE_URL, WANDB_API_KEY, `wandb login`).
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from agent.errors import ReportError, TrackingError
 from agent.report.columns import CURVES
-from agent.report.table import Curve, Row, Scalar, sorted_curves, with_predictions
+from agent.report.table import Curve, Row, Scalar, plain_collection, sorted_curves, with_predictions
 
 PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 PREDICTIONS_TYPE = "predictions"
@@ -114,11 +113,11 @@ def plain_values(record: Mapping[str, Any], prefix: str = "") -> dict[str, Scala
             if "_type" in value:
                 continue
             if name == "pruner_options":
-                found[name] = json.dumps(dict(value), sort_keys=True)
+                found[name] = plain_collection(value)
             else:
                 found.update(plain_values(value, f"{name}."))
         elif isinstance(value, list | tuple):
-            found[name] = ",".join(map(str, value))
+            found[name] = plain_collection(value)
         elif isinstance(value, str | int | float):
             found[name] = value
     return found

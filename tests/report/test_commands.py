@@ -92,10 +92,11 @@ def test_select_prints_choices_and_the_missing_seeds(
     assert record["selections"][0]["chosen"]["run_ids"] == ["full-0.005-0"]
 
 
-def test_select_without_variants_says_so(table: Path) -> None:
+def test_a_table_without_variants_says_so(table: Path) -> None:
     table.write_text("run_id,state\na,finished\n")
-    with pytest.raises(ReportError, match="no run names a model_variant"):
-        commands.run_select(_args("select", "--table", str(table)))
+    for name in ("select", "report"):
+        with pytest.raises(ReportError, match="no run names a model_variant"):
+            getattr(commands, f"run_{name}")(_args(name, "--table", str(table)))
 
 
 def test_workspace_prints_its_specification_without_a_server(

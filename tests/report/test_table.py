@@ -22,6 +22,17 @@ def test_a_blank_cell_is_missing_not_zero() -> None:
     assert (second.is_pruned, second.is_complete) == (True, False)
 
 
+def test_lists_and_objects_of_a_csv_become_what_a_config_reads() -> None:
+    assert table.parse_scalar("['learning_rate', 'lora_rank']") == "learning_rate,lora_rank"
+    assert table.parse_scalar("{'a': 1}") == '{"a": 1}'
+    assert table.parse_scalar("[odd") == "[odd"
+    assert (table.parse_scalar("1e-4"), table.parse_scalar("3"), table.parse_scalar("None")) == (
+        1e-4,
+        3,
+        "None",
+    )
+
+
 def test_the_written_table_reads_back_the_same() -> None:
     rows = known_rows()
     text = table.write_csv(rows)
