@@ -25,6 +25,12 @@ COMMANDS = (
     Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
     Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
     Command("pretrain", "agent.demo.commands", "make the demo's base model again"),
+    Command("submit", "agent.cluster.commands", "create sweeps and start agents as a Slurm array"),
+    Command("status", "agent.cluster.watch_commands", "show sweeps, tasks, runs and GPU hours"),
+    Command("logs", "agent.cluster.watch_commands", "show the Slurm log of a run"),
+    Command("plan", "agent.cluster.plan_commands", "say which grid points are done and which left"),
+    Command("fill", "agent.cluster.plan_commands", "run only missing and cut off grid points"),
+    Command("rerun", "agent.cluster.rerun_command", "run a point again from the code that ran it"),
 )
 
 

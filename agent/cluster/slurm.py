@@ -155,6 +155,27 @@ def queue(jobs: Sequence[str]) -> list[Task]:
     return list(parse_queue(text))
 
 
+def accounted_gpu_hours(jobs: Sequence[str]) -> float | None:
+    """GPU hours of these jobs by `sacct`; None where there is no accounting."""
+    if not jobs or shutil.which("sacct") is None:
+        return None
+    words = ["sacct", "-n", "-X", "-P", "-o", "ElapsedRaw,AllocTRES", "--jobs", ",".join(jobs)]
+    try:
+        return parse_accounting(call(words))
+    except ClusterError:
+        return None  # "Slurm accounting storage is disabled"
+
+
+def parse_accounting(text: str) -> float:
+    """Lines of `sacct -P -o ElapsedRaw,AllocTRES`."""
+    seconds = 0.0
+    for line in text.splitlines():
+        elapsed, _, resources = line.partition("|")
+        gpus = re.search(r"gres/gpu=(\d+)", resources)
+        seconds += int(elapsed or 0) * (int(gpus.group(1)) if gpus else 0)
+    return seconds / 3600
+
+
 def task_name(environment: Mapping[str, str]) -> str:
     """`12_3` for an array task, `12` for a plain job, `local` outside Slurm.
 

@@ -50,6 +50,12 @@ def freeze(project_dir: Path, snapshots_dir: Path) -> tuple[Path, Snapshot]:
     return target, snapshot
 
 
+def describe(project_dir: Path) -> Snapshot:
+    """What a snapshot of the tree as it is now would be, without making one."""
+    project_dir = project_dir.resolve()
+    return _describe(project_dir, *_read_tree(project_dir))
+
+
 def read_manifest(directory: Path) -> Snapshot | None:
     """The facts of the snapshot in `directory`; None when it is no snapshot."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent import sweep_files
 from agent.cluster import slurm
+from agent.cluster.grid_plan import training_name
 from agent.config import RunConfig
 from agent.errors import ClusterError, ConfigError
 
@@ -35,7 +36,7 @@ def order_by_sharing(points: Mapping[Path, Sequence[RunConfig]]) -> list[Path]:
     finds every training in the store instead of waiting for one.
     """
     trainings = {
-        path: {config.training_key({}) for config in configs} for path, configs in points.items()
+        path: {training_name(config) for config in configs} for path, configs in points.items()
     }
     by_density = sorted(points, key=lambda path: len(points[path]) / max(len(trainings[path]), 1))
     seen: set[str] = set()

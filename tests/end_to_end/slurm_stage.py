@@ -51,15 +51,23 @@ class Stage:
         self, rates: int, *, steps: int, step_s: float, project: str = "study", **settings: object
     ) -> str:
         """A grid over `rates` learning rates; ENTITY/PROJECT/SWEEP."""
+        path = self.write_sweep(project, rates, steps=steps, step_s=step_s, **settings)
+        environment = {**os.environ, **self.server_environment}
+        return create_sweep(path, environment, entity=self.entity, project=project)[0]
+
+    def write_sweep(
+        self, project: str, rates: int, *, steps: int, step_s: float, **settings: object
+    ) -> Path:
+        """The file of such a sweep, and what its points need."""
         store = self.directory / "outputs" / project
         store.mkdir(parents=True, exist_ok=True)
         settings = {"steps": steps, "step_s": step_s, **settings}
         (store / "settings.json").write_text(json.dumps(settings))
         path = self.directory / f"{project}.yaml"
         values = [round(0.001 * (index + 1), 6) for index in range(rates)]
-        path.write_text(SWEEP.format(point=HERE / "slurm_point.py", store=store, rates=values))
-        environment = {**os.environ, **self.server_environment}
-        return create_sweep(path, environment, entity=self.entity, project=project)[0]
+        text = SWEEP.format(point=HERE / "slurm_point.py", store=store, rates=values)
+        path.write_text(f"project: {project}\n{text}")
+        return path
 
     def states(self, project: str = "study") -> list[dict[str, Any]]:
         """What every grid point's file says."""
@@ -68,6 +76,18 @@ class Stage:
 
     def runs(self, sweep: str) -> "list[wandb.apis.public.Run]":
         return list(self.api().sweep(sweep).runs)
+
+    def runs_of_project(self, project: str) -> "list[wandb.apis.public.Run]":
+        return list(self.api().runs(f"{self.entity}/{project}"))
+
+    def sweep_of(self, project: str) -> str:
+        """The sweep that `submit` has recorded for a project."""
+        (path,) = (self.directory / "outputs/cluster/sweeps").glob(f"*__{project}__*.json")
+        return str(json.loads(path.read_text())["sweep"])
+
+    @property
+    def python(self) -> str:
+        return sys.executable
 
     def api(self) -> "wandb.Api":
         return wandb.Api(
@@ -101,17 +121,24 @@ class Stage:
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted((self.directory / "logs").iterdir()))
 
-    def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, *words: str, check: bool = True, key_in_environment: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
         """Run `sweep-agent` in the project, on the cluster's login node."""
-        return subprocess.run(
+        environment = {**os.environ, **self.cluster.environment, "WANDB_ENTITY": self.entity}
+        if key_in_environment:
+            environment["WANDB_API_KEY"] = key_in_environment
+        done = subprocess.run(
             [sys.executable, "-m", "agent.cli", *words],
             cwd=self.directory,
-            env={**os.environ, **self.cluster.environment},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=180,
-            check=check,
+            check=False,
         )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
 
 
 @contextlib.contextmanager

@@ -1,0 +1,161 @@
+"""submit, status, logs, plan and fill on a real Slurm, and no trace of the key anywhere."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster, missing_programs, wait_until
+from slurm_stage import Stage, running_cluster, running_stage
+
+from agent.cluster.credentials import write_key
+
+pytestmark = [
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.skipif(
+        bool(missing_programs()),
+        reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
+        "apt install slurmctld slurmd slurm-client munge",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_stage(tmp_path_factory.mktemp("stage"), cluster, "--settle-s", "2") as stage:
+        git_init(stage.directory)
+        yield stage
+
+
+def git_init(directory: Path) -> None:
+    (directory / ".gitignore").write_text("outputs/\n*.key\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words],
+            cwd=directory,
+            check=True,
+        )
+
+
+def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: Stage) -> None:
+    files = [stage.write_sweep(name, 2, steps=4, step_s=0.1) for name in ("first", "second")]
+    canary = stage.server_environment["WANDB_API_KEY"]
+    key_file = stage.directory / "wandb.key"
+    write_key(key_file, canary)
+    profile = stage.directory / "cluster.toml"
+    profile.write_text(
+        'cpus-per-task = 1\nmem = "500M"\ntime = "00:10:00"\npartition = "main"\n'
+        f'key_file = "{key_file}"\nbase_url = "{stage.base_url}"\narray = "0-1"\nlead_s = 60\n'
+        f'python = "{stage.python}"\nlog = "outputs/cluster/logs/%A_%a.log"\n'
+    )
+    common = ["--profile", str(profile)]
+
+    # -- submit, with the key in the submitter's environment as people have it
+    done = stage.command("submit", *map(str, files), *common, key_in_environment=canary)
+    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    assert "scancel " + job in done.stdout
+    assert done.stdout.count("/sweeps/") == 2
+    wait_until(
+        lambda: (stage.directory / "outputs/cluster/logs" / f"{job}_0.log").exists(),
+        timeout_s=60,
+        what="the first task",
+    )
+    seen_while_running = traces_of(canary, stage, allowed={key_file})
+    wait_until(
+        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
+        timeout_s=150,
+        what="the array to end",
+    )
+
+    # -- watch
+    status = stage.command("status", *common).stdout
+    assert status.count("finished of 2: 2 done") == 2
+    assert "no tasks in the queue" in status
+    run = stage.runs_of_project("first")[0]
+    assert run.config["learning_rate"] in (0.001, 0.002)
+
+    # -- the code that was submitted is the code that ran
+    snapshots = list((stage.directory / "outputs/cluster/snapshots").iterdir())
+    assert len(snapshots) == 1
+    assert not os.access(snapshots[0], os.W_OK) or os.getuid() == 0
+
+    # -- widen the grid: only the new point is left, and fill runs it and nothing else
+    stage.write_sweep("first", 3, steps=4, step_s=0.1)
+    plan = stage.command("plan", str(files[0]), "--list", *common).stdout
+    assert "3 grid points: 2 finished, 1 new" in plan
+    fill = stage.command("fill", str(files[0]), *common).stdout
+    assert "1 new to run of 3" in fill
+    filling = next(line.split()[1] for line in fill.splitlines() if "job  " in line)
+    wait_until(
+        lambda: not stage.cluster.run("squeue", "-h", "--jobs", filling).strip(),
+        timeout_s=120,
+        what="the filling array to end",
+    )
+    plan = stage.command("plan", str(files[0]), *common).stdout
+    assert "3 grid points: 3 finished" in plan
+    assert {len(state["lives"]) for state in stage.states("first")} == {1}
+
+    # -- no trace of the key
+    assert seen_while_running == []
+    assert traces_of(canary, stage, allowed={key_file}) == []
+
+
+def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:
+    """Where the key can be read: files of project and cluster, Slurm's answers, all argv."""
+    found = []
+    for root in (stage.directory, stage.cluster.directory):
+        for path in root.rglob("*"):
+            if path.is_file() and not path.is_symlink() and path not in allowed:
+                with path.open("rb") as file:
+                    if canary.encode() in file.read():
+                        found.append(str(path))
+    for words in (["scontrol", "show", "jobs", "-dd"], ["squeue", "-o", "%all"]):
+        if canary in stage.cluster.run(*words):
+            found.append(" ".join(words))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words_of = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if canary.encode() in words_of:
+                found.append(f"argv of {entry.name}")
+    return found
+
+
+def test_a_sweep_does_not_go_on_with_other_code_unless_told(stage: Stage) -> None:
+    path = stage.write_sweep("third", 1, steps=2, step_s=0.1)
+    server = ["--server-data", str(stage.server_data), "--array", "0", "--mem", "100M"]
+    waiting = ["--partition", "main", "--python", "/bin/true", "--gres", ""]
+    stage.command("submit", str(path), *server, *waiting)
+    sweep = stage.sweep_of("third")
+    (stage.directory / "changed.py").write_text("changed = True\n")
+    refused = stage.command("submit", sweep, *server, *waiting, check=False)
+    assert refused.returncode == 2
+    assert "already runs the code in" in refused.stderr
+    assert stage.command("submit", sweep, *server, *waiting, "--allow-new-code").returncode == 0
+
+
+def test_a_bad_sweep_is_refused_before_anything_is_submitted(stage: Stage) -> None:
+    path = stage.write_sweep("bad", 1, steps=1, step_s=0.1)
+    path.write_text(path.read_text().replace("Full LoRA", "Half LoRA"))
+    refused = stage.command("submit", str(path), check=False)
+    assert refused.returncode == 2
+    assert "Half LoRA" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_dry_run_prints_the_script_and_submits_nothing(stage: Stage) -> None:
+    path = stage.write_sweep("dry", 1, steps=1, step_s=0.1)
+    before = stage.cluster.run("squeue", "-h", "-t", "all")
+    text = stage.command("submit", str(path), "--dry-run", "--array", "0-7%4").stdout
+    assert "#SBATCH --array=0-7%4" in text
+    assert "SWEEP-OF-dry" in text
+    assert stage.cluster.run("squeue", "-h", "-t", "all") == before
