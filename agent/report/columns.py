@@ -121,8 +121,10 @@ COLUMNS: tuple[Column, ...] = (
         "GB",
         gain="smaller model",
     ),
-    Column(RUN_COST, "GPU time of this run", "lower", "cost", "s", is_hardware_bound=True),
-    Column(TRAINING_COST, "GPU time of its training", "lower", "cost", "s", is_hardware_bound=True),
+    Column(RUN_COST, "Device time of this run", "lower", "cost", "s", is_hardware_bound=True),
+    Column(
+        TRAINING_COST, "Device time of its training", "lower", "cost", "s", is_hardware_bound=True
+    ),
 )
 
 _PER_DATASET = re.compile(r"(final|test)/f1_(?!score$)(.+)")

@@ -41,7 +41,7 @@ def load_rows(args: argparse.Namespace) -> tuple[Row, ...]:
         from agent.report import wandb_source
 
         return wandb_source.read_projects(
-            args.projects, with_examples=not args.no_examples, progress=_progress
+            args.projects, with_examples=not args.no_examples, progress=_progress, warn=_warn
         )
     rows = read_csv(read_text(args.table, "table"), where=str(args.table))
     if not rows:
@@ -57,6 +57,10 @@ def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
         print(f"\rreading runs: {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:

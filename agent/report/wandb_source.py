@@ -17,11 +17,13 @@ from agent.report.table import Curve, Row, Scalar, plain_collection, sorted_curv
 PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 PREDICTIONS_TYPE = "predictions"
 Progress = Callable[[int, int], None]
+Warn = Callable[[str], None]
 
 
 def open_api() -> Any:
     """The public API; TrackingError in one line when there is no key or no server."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own error reports stay home
+    os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
     try:
         import wandb
 
@@ -39,12 +41,14 @@ def read_projects(
     with_examples: bool = True,
     api: Any = None,
     progress: Progress | None = None,
+    warn: Warn | None = None,
     with_curves: bool = True,
 ) -> tuple[Row, ...]:
     """Every run of the projects (`project` or `entity/project`), oldest first.
 
     Inference runs are left out: their results stand on the training runs too. `progress` is told
-    how many of a project's runs have been read. TrackingError when a project cannot be read.
+    how many of a project's runs have been read, `warn` of predictions that cannot be (their run
+    then has no interval). TrackingError when a project cannot be read.
     """
     opened = open_api() if api is None else api
     rows: list[Row] = []
@@ -53,9 +57,10 @@ def read_projects(
             runs = list(opened.runs(_full(path, opened), order="+created_at", lazy=False))
             kept = [run for run in runs if _job_type(run) != "inference"]
             for done, run in enumerate(kept, start=1):
-                rows.append(
-                    read_run(run, path, with_examples=with_examples, with_curves=with_curves)
-                )
+                row = read_run(run, path, with_curves=with_curves)
+                if with_examples and row.is_complete:
+                    row = _examples_or_warning(run, row, warn)
+                rows.append(row)
                 if progress:
                     progress(done, len(kept))
         except ReportError:
@@ -76,13 +81,23 @@ def _full(path: str, api: Any) -> str:
     return "/".join(words) if len(words) == 2 else f"{api.default_entity}/{words[0]}"
 
 
-def read_run(run: Any, project: str, *, with_examples: bool, with_curves: bool) -> Row:
-    """One run of the public API as a row, with its curves and, if wanted, its example scores."""
+def _examples_or_warning(run: Any, row: Row, warn: Warn | None) -> Row:
+    """A report without one run's interval is better than no report."""
+    try:
+        return read_examples(run, row)
+    except Exception as error:
+        if warn:
+            warn(f"predictions of run {row.run_id} cannot be read: {_first_line(error)}")
+        return row
+
+
+def read_run(run: Any, project: str, *, with_curves: bool = True) -> Row:
+    """One run of the public API as a row, with its curves."""
     values = {**plain_values(dict(run.config)), **plain_values(summary_of(run))}
     job_type = _job_type(run)
     if job_type:
         values["job_type"] = job_type
-    row = Row(
+    return Row(
         run_id=str(run.id),
         state=str(run.state),
         values=values,
@@ -91,7 +106,6 @@ def read_run(run: Any, project: str, *, with_examples: bool, with_curves: bool) 
         tags=frozenset(map(str, run.tags or ())),
         curves=read_curves(run, values) if with_curves else {},
     )
-    return read_examples(run, row) if with_examples and row.is_complete else row
 
 
 def summary_of(run: Any) -> dict[str, Any]:
@@ -153,7 +167,8 @@ def _from_artifacts(run: Any, name: str, folder: Path) -> Path | None:
     ordered = [a for a in artifacts if a.type == PREDICTIONS_TYPE] or artifacts
     for artifact in reversed(ordered):
         if name in artifact.manifest.entries:
-            return Path(artifact.get_entry(name).download(root=str(folder)))
+            root = artifact.download(root=str(folder), path_prefix=name, skip_cache=True)
+            return Path(root) / name
     return None
 
 

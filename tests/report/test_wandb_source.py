@@ -53,13 +53,10 @@ class FakeArtifact:
         self.type, self.name, self.text = kind, name, text
         self.manifest = SimpleNamespace(entries={name: object()})
 
-    def get_entry(self, name: str) -> "FakeArtifact":
-        return self
-
-    def download(self, root: str) -> str:
-        path = Path(root) / self.name
-        path.write_text(self.text)
-        return str(path)
+    def download(self, root: str, path_prefix: str, skip_cache: bool) -> str:
+        assert path_prefix == self.name
+        (Path(root) / self.name).write_text(self.text)
+        return root
 
 
 class FakeApi:
@@ -125,6 +122,20 @@ def test_predictions_come_from_run_files_where_no_artifact_has_them() -> None:
     assert row.scores == {"test": {"x": 0.25}}
     (row,) = wandb_source.read_projects(["demo"], api=api, with_examples=False)
     assert row.scores == {}
+
+
+def test_unreadable_predictions_cost_one_interval_not_the_report() -> None:
+    told: list[str] = []
+    runs = [
+        FakeRun("a", uploaded=[FakeFile("predictions.jsonl", "no json")]),
+        FakeRun("b", uploaded=[FakeFile("predictions.jsonl", _predictions(x=1.0))]),
+    ]
+    rows = wandb_source.read_projects(["demo"], api=FakeApi(demo=runs), warn=told.append)
+    assert [row.scores for row in rows] == [{}, {"validation": {"x": 1.0}}]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "predictions of run a cannot be read: run a, line 1: needs example_id"
+    )
 
 
 def test_lists_nested_summaries_and_media_become_plain_values() -> None:
