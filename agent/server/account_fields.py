@@ -30,6 +30,7 @@ FEATURES = (
     "MARK_RUN_FILES_UPLOADED",
     "FILESTREAM_GZIP",
     "SWEEPS_LOCAL_SCHEDULER",
+    "UPDATE_RUN_STATE",
 )
 
 
@@ -57,7 +58,22 @@ def user_of(entity: str, request: Request | None = None) -> dict[str, Any]:
 
 
 def _key_node(key: KeyRecord) -> dict[str, Any]:
-    return {"id": node_id("ApiKey", key.id), "name": f"…{key.hint}", "description": key.label}
+    return {"id": node_id("ApiKey", key.id), "name": key.hint, "description": key.label}
+
+
+def _member(name: str) -> dict[str, Any]:
+    return {
+        "id": node_id("User", _number(name)),
+        "admin": False,
+        "pending": False,
+        "email": f"{name}@localhost",
+        "username": name,
+        "name": name,
+        "photoUrl": None,
+        "accountType": "USER",
+        "apiKey": None,
+        "role": "member",
+    }
 
 
 def entity_of(name: str) -> dict[str, Any]:
@@ -76,7 +92,7 @@ def entity_of(name: str) -> dict[str, Any]:
         "defaultAccess": "PRIVATE",
         "isPaid": False,
         "limits": "{}",
-        "members": [],
+        "members": [_member(name)],
         "user": {"id": node_id("User", _number(name)), "name": name, "organizations": []},
         "organization": None,
         "xxhashDigestsEnabled": False,

@@ -1,4 +1,4 @@
-"""`sweep-agent serve`, `env` and `keys`."""
+"""`sweep-agent serve`, `env`, `keys` and `backup`."""
 
 import argparse
 import sys
@@ -102,7 +102,7 @@ def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--label", default="", help="a note to tell keys apart")
     add.add_argument("--key", help="the key itself; only for tests, others can see arguments")
     add.add_argument("--output", type=Path, help="write the key to this file (0600), not to stdout")
-    listing = actions.add_parser("list", help="list keys by number and last characters")
+    listing = actions.add_parser("list", help="list keys by number and first characters")
     _add_data(listing)
     revoke = actions.add_parser("revoke", help="make a key invalid at once")
     _add_data(revoke)
@@ -141,7 +141,7 @@ def _list(database: Database, _: argparse.Namespace) -> int:
     for key in keys:
         made = datetime.fromtimestamp(key.created_at, UTC).strftime("%Y-%m-%d %H:%M")
         state = "revoked" if key.revoked_at else "valid"
-        print(f"{key.id:4}  …{key.hint}  {key.entity:20}  {made}  {state:8}  {key.label}")
+        print(f"{key.id:4}  {key.hint}…  {key.entity:20}  {made}  {state:8}  {key.label}")
     return 0
 
 
@@ -150,4 +150,19 @@ def _revoke(database: Database, args: argparse.Namespace) -> int:
         revoked = revoke_key(connection, args.id, now=time.time())
     if not revoked:
         raise ServerError(f"there is no valid key number {args.id}; see `sweep-agent keys list`")
+    return 0
+
+
+def add_backup_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep-agent backup`."""
+    _add_data(parser)
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new directory")
+
+
+def run_backup(args: argparse.Namespace) -> int:
+    """Copy the data directory while the server works; `serve --data` takes the copy as it is."""
+    from agent.server.backups import back_up
+
+    count, size = back_up(args.data, args.to)
+    print(f"copied the database and {count} files ({size / 2**20:.1f} MiB) to {args.to}")
     return 0

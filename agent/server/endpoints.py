@@ -70,7 +70,7 @@ class Endpoints:
 
     async def graphql(self, request: Request) -> Response:
         entity = await self.in_thread(self.identity.entity_of, request)
-        body = parse_body(await read_body(request))
+        body = await self.in_thread(parse_body, await read_body(request))
         query, variables = body.get("query"), body.get("variables") or {}
         if not isinstance(query, str) or not isinstance(variables, dict):
             raise Refused("expected a JSON object with query and variables", status=400)
@@ -84,7 +84,7 @@ class Endpoints:
     async def file_stream(self, request: Request) -> Response:
         entity = await self.in_thread(self.identity.entity_of, request)
         raw = await read_body(request)
-        part = parse_body(raw) if raw.strip() else {}
+        part = await self.in_thread(parse_body, raw) if raw.strip() else {}
         names = request.path_params
         answer = await self.in_thread(
             self._take_part, entity, names["entity"], names["project"], names["run"], part

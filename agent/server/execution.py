@@ -37,6 +37,7 @@ from agent.server.tokens import Signer
 MAX_TOKENS = 20_000
 MAX_DOCUMENT_BYTES = 500_000
 MAX_DEPTH = 25
+MAX_REMEMBERED_BYTES = 20_000
 _TOLERATED = {
     "NoUndefinedVariablesRule",
     "NoUnusedVariablesRule",
@@ -121,7 +122,7 @@ class Executor:
     def __init__(self, services: Services, schema: GraphQLSchema) -> None:
         self.services = services
         self.schema = schema
-        self._parsed: OrderedDict[str, DocumentNode | list[GraphQLError]] = OrderedDict()
+        self._parsed: OrderedDict[str, DocumentNode] = OrderedDict()
         self._lock = Lock()
 
     def run(
@@ -157,13 +158,16 @@ class Executor:
             return [GraphQLError("the document is too long")]
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:
-            known = self._parsed.get(digest)
-        if known is None:
-            known = self._parse(text)
-            with self._lock:
-                self._parsed[digest] = known
-                while len(self._parsed) > 256:
-                    self._parsed.popitem(last=False)
+            remembered = self._parsed.get(digest)
+        if remembered is not None:
+            return remembered
+        known = self._parse(text)
+        if isinstance(known, list) or len(text) > MAX_REMEMBERED_BYTES:
+            return known  # only what is small and sound is worth the memory
+        with self._lock:
+            self._parsed[digest] = known
+            while len(self._parsed) > 256:
+                self._parsed.popitem(last=False)
         return known
 
     def _parse(self, text: str) -> DocumentNode | list[GraphQLError]:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.server.database import Database
-from agent.server.keys import find_key
+from agent.server.keys import KeyRecord, find_key
 from agent.server.refusals import Refused
 
 MAX_BODY_BYTES = 64 * 2**20
@@ -84,19 +84,24 @@ class Identity:
     def entity_of(self, request: Request) -> str:
         """The entity of the request's key. Raises Refused with 401 or 429."""
         key = key_in(request.headers.get("authorization", ""))
-        peer = request.client.host if request.client else "?"
+        record = self.record_of(request, key)
+        if not self._requests.allows(str(record.id), self._clock()):
+            raise Refused("too many requests with this key; slow down", status=429)
+        return record.entity
+
+    def record_of(self, request: Request, key: str | None) -> KeyRecord:
+        """What is known of a key. Raises Refused; guessing keys is slowed down."""
         record = None
         if key:
             with self._database.read() as connection:
                 record = find_key(connection, key)
-        if record is None:
-            if not self._failures.allows(peer, self._clock()):
-                raise Refused("too many requests without a valid key; wait a minute", status=429)
-            what = "this key is unknown or revoked" if key else "an API key is needed"
-            raise Refused(f"{what}: see `sweep-agent env` and `sweep-agent keys`", status=401)
-        if not self._requests.allows(str(record.id), self._clock()):
-            raise Refused("too many requests with this key; slow down", status=429)
-        return record.entity
+        if record is not None:
+            return record
+        peer = request.client.host if request.client else "?"
+        if not self._failures.allows(peer, self._clock()):
+            raise Refused("too many requests without a valid key; wait a minute", status=429)
+        what = "this key is unknown or revoked" if key else "an API key is needed"
+        raise Refused(f"{what}: see `sweep-agent env` and `sweep-agent keys`", status=401)
 
 
 def key_in(authorization: str) -> str | None:

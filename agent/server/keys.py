@@ -13,6 +13,7 @@ from agent.server.records import Record
 # The client's own rule: what follows the first "-" has at least 40 of these characters.
 _KEY_BODY = re.compile(r"[A-Za-z0-9_-]{40,200}")
 _ENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+HINT_LENGTH = 10
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -21,7 +22,7 @@ class KeyRecord(Record):
     """What is known of a key: never the key."""
 
     id: int
-    hint: str  # its last four characters
+    hint: str  # its first characters, too few to guess the rest
     entity: str
     label: str
     created_at: float
@@ -58,8 +59,8 @@ def add_key(
     if problems:
         raise ConfigError(problems, where="the new key")
     key_id = insert(
-        connection, "api_key", digest=digest_of(key), hint=key[-4:], entity=entity, label=label,
-        created_at=now,
+        connection, "api_key", digest=digest_of(key), hint=key[:HINT_LENGTH], entity=entity,
+        label=label, created_at=now,
     )  # fmt: skip
     return KeyRecord.of(
         connection.execute("SELECT * FROM api_key WHERE id = ?", (key_id,)).fetchone()

@@ -17,7 +17,6 @@ from starlette.routing import Route
 from agent.server.database import Connection
 from agent.server.execution import Services
 from agent.server.gate import Identity, read_body
-from agent.server.keys import find_key
 from agent.server.projects import find_project, list_projects
 from agent.server.records import iso_time
 from agent.server.refusals import Refused
@@ -62,13 +61,20 @@ class Pages:
         return self.render("login.html", next=_safe_target(request.query_params.get("next")))
 
     async def log_in(self, request: Request) -> Response:
-        form = parse_qs((await read_body(request, MAX_FORM_BYTES)).decode("utf-8", "replace"))
+        try:
+            body = await read_body(request, MAX_FORM_BYTES)
+        except Refused as refusal:
+            return self.render("login.html", status=400, next="/", problem=str(refusal))
+        form = parse_qs(body.decode("utf-8", "replace"))
         key = form.get("key", [""])[0].strip()
         target = _safe_target(form.get("next", ["/"])[0])
-        with self.services.database.read() as connection:
-            record = find_key(connection, key)
-        if record is None:
-            return self.render("login.html", status=401, next=target, problem="Unknown key.")
+        loop = asyncio.get_running_loop()
+        try:
+            record = await loop.run_in_executor(self.pool, self.identity.record_of, request, key)
+        except Refused as refusal:
+            return self.render(
+                "login.html", status=refusal.status, next=target, problem=str(refusal)
+            )
         expires_at = self.services.clock() + SESSION_S
         token = self.services.signer.sign({"session": record.id}, expires_at)
         response = RedirectResponse(target, status_code=303)

@@ -11,7 +11,14 @@ from agent.server.points import find_point
 from agent.server.projects import get_project
 from agent.server.records import Project, Run
 from agent.server.refusals import Refused
-from agent.server.runs import change_run, create_run, end_run, find_run, normalise_json
+from agent.server.runs import (
+    change_run,
+    create_run,
+    end_run,
+    find_run,
+    get_run,
+    normalise_json,
+)
 from agent.server.streams import clear_streams
 from agent.server.tokens import row_id
 
@@ -125,6 +132,8 @@ def _claim_for_outsider(request: Request, run: Run) -> None:
 @field("Mutation", "deleteRun")
 def delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     request: Request = info.context
+    if get_run(request.connection, row_id("Run", input["id"])) is None:
+        return {"clientMutationId": input.get("clientMutationId")}  # deleted before
     run = need_run(request, input["id"])
     if input.get("deleteArtifacts"):
         request.connection.execute("DELETE FROM artifact WHERE run_id = ?", (run.id,))

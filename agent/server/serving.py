@@ -11,6 +11,7 @@ import uvicorn
 from agent.errors import ServerError
 from agent.server.app import build_app, open_services
 from agent.server.claims import Policy
+from agent.server.connections import PromptProtocol, allow_many_descriptors
 from agent.server.database import Database
 from agent.server.gate import LOOPBACK_HOSTS
 from agent.server.keys import add_key, find_key, new_key
@@ -42,20 +43,28 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         bound = bind(listening, known.port if known else None)
         port = bound.getsockname()[1]
         scheme = "https" if listening.certfile else "http"
-        host = f"[{listening.host}]" if ":" in listening.host else listening.host
-        url = (listening.advertise or f"{scheme}://{host}:{port}").rstrip("/")
+        name = reachable_name(listening.host)
+        url = (listening.advertise or f"{scheme}://{name}:{port}").rstrip("/")
         services = open_services(data_dir, url, policy)
         key = first_key(services.database, known, listening.entity)
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
-        app = build_app(services, LOOPBACK_HOSTS | {listening.host})
+        app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})
+        allow_many_descriptors()
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False,
-            timeout_keep_alive=75, timeout_graceful_shutdown=5,
+            app, http=PromptProtocol, backlog=1024, log_level="warning", access_log=False,
+            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             ssl_certfile=listening.certfile, ssl_keyfile=listening.keyfile,
         )  # fmt: skip
         print(f"sweep server at {url} (data in {data_dir})", flush=True)
         uvicorn.Server(config).run(sockets=[bound])
+
+
+def reachable_name(host: str) -> str:
+    """How others name a host in an address: every interface is reached by the machine's name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def bind(listening: Listening, last_port: int | None) -> socket.socket:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from server_client import Client, client_of
@@ -26,10 +27,11 @@ with wandb.init(resume="allow") as run:
         run.log({"loss": 12 - step}, step=step)
         time.sleep(float(os.environ.get("PACE_S", "0.3")))
 """
+Found = TypeVar("Found")
 ONE = "program: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {x: {values: [1]}}\n"
 
 
-def wait_for(found: Callable[[], object], timeout_s: float = 60) -> object:
+def wait_for(found: Callable[[], Found | None], timeout_s: float = 60) -> Found:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         value = found()
@@ -83,7 +85,7 @@ def test_a_killed_run_is_handed_out_again_and_resumes(
     sweep = client.make_sweep(ONE, SLOW)
     agent = client.start("agent", sweep)
     try:
-        (first,) = wait_for(lambda: list(client.work.glob("started-*")))  # type: ignore[misc]
+        first = wait_for(lambda: next(client.work.glob("started-*"), None))
         run_id, pid = first.name.split("-")[1:]
         time.sleep(2.5)
         os.kill(int(pid), signal.SIGKILL)
