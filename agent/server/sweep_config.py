@@ -52,6 +52,7 @@ class SweepConfig:
     run_cap: int | None = None
     hyperband: Hyperband | None = None
     program: str | None = None
+    has_scheduler: bool = False  # points come from the client's own `wandb sweep-scheduler`
     nested: frozenset[str] = frozenset()  # dotted paths that came from nested parameters
 
 
@@ -91,7 +92,15 @@ def parse_sweep(text: str) -> SweepConfig:
     if problems:
         raise ConfigError(problems, where="the sweep")
     return SweepConfig(
-        str(method), space, metric, goal, run_cap, hyperband, program, frozenset(nested)
+        str(method),
+        space,
+        metric,
+        goal,
+        run_cap,
+        hyperband,
+        program,
+        bool(given.get("scheduler")),
+        frozenset(nested),
     )
 
 

@@ -91,6 +91,12 @@ def sweep_expected(source: Sweep, _: Info) -> int | None:
     return expected_count(source)
 
 
+@field("Sweep", "controllerRunName")
+def sweep_controller_run(source: Sweep, _: Info) -> str | None:
+    """The run that the client's scheduler writes its log to."""
+    return f"{source.name}-scheduler" if config_of(source.config).has_scheduler else None
+
+
 @field("Sweep", "project")
 def sweep_project(source: Sweep, info: Info) -> Project:
     return get_project(info.context.connection, source.project_id)
