@@ -25,6 +25,15 @@ COMMANDS = (
     Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
     Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
     Command("pretrain", "agent.demo.commands", "make the demo's base model again"),
+    Command(
+        "doctor", "agent.cluster.site_commands", "check GPU, kernels, locks, quota, network, login"
+    ),
+    Command(
+        "prepare", "agent.cluster.site_commands", "download models and data, set caches, offline"
+    ),
+    Command(
+        "probe", "agent.cluster.probe_command", "measure each cell, tell hours and GB of a sweep"
+    ),
     Command("submit", "agent.cluster.commands", "create sweeps and start agents as a Slurm array"),
     Command("status", "agent.cluster.watch_commands", "show sweeps, tasks, runs and GPU hours"),
     Command("logs", "agent.cluster.watch_commands", "show the Slurm log of a run"),

@@ -2,16 +2,15 @@
 
 import argparse
 import os
-import shlex
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from agent import sweep_files
 from agent.cluster import sweep_records
+from agent.cluster.array_submission import access_of, send
 from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
+from agent.cluster.point_submission import points_of, submit_points
 from agent.cluster.script import array_script
-from agent.cluster.server_access import ServerAccess
 from agent.cluster.server_job import start_server_job
 from agent.cluster.snapshot import freeze
 from agent.cluster.submission import (
@@ -19,7 +18,6 @@ from agent.cluster.submission import (
     create_sweep,
     is_sweep_path,
     order_by_sharing,
-    submit_script,
 )
 from agent.cluster.sweep_records import SweepRecords
 from agent.errors import ConfigError
@@ -51,6 +49,12 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
         "--serve-in-job",
         action="store_true",
         help="run the sweep server as a small CPU job; its data in --server-data",
+    )
+    parser.add_argument(
+        "--offline",
+        action="store_const",
+        const="1",
+        help="compute nodes reach no server: grids only, `wandb sync` afterwards",
     )
     add_option_arguments(parser)
 
@@ -113,42 +117,31 @@ def run_submit(args: argparse.Namespace) -> int:
         sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
         files[sweep] = str(path.absolute())
         print(f"{path}: {sweep}  {link}".rstrip())
-    jobs = send(options, list(files), chain=args.chain)
+    if args.offline:
+        jobs = _submit_offline(files, options)
+    else:
+        jobs = send(options, list(files), chain=args.chain)
     for sweep, file in files.items():
         for job in jobs:
             records.add_job(sweep, job, file=file, snapshot=code_dir, log=options.log)
     return 0
 
 
-def access_of(options: ArrayOptions) -> ServerAccess:
-    return ServerAccess(
-        options.base_url or None,
-        Path(options.server_data) if options.server_data else None,
-        Path(options.key_file) if options.key_file else None,
+def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str]:
+    """All points of the grids as a list; what the tasks leave on disk is synced later."""
+    unknown = [sweep for sweep, file in files.items() if not file]
+    if unknown:
+        raise ConfigError(
+            [f"{sweep}: give its YAML instead, offline tasks need its grid" for sweep in unknown],
+            where="the submission",
+        )
+    sweeps = {path: sweep_files.load(Path(file)) for path, file in files.items()}
+    jobs = submit_points(
+        [
+            (path, sweep, [(values, "") for values, _ in points_of(sweep, files[path])])
+            for path, sweep in sweeps.items()
+        ],
+        options,
     )
-
-
-def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[str]:
-    """Write the script, submit it, say how to watch it; the job ids."""
-    state_dir = Path(options.state_dir)
-    script = state_dir / "scripts" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.sbatch"
-    for directory in (script.parent, Path(options.log).parent):
-        directory.mkdir(parents=True, exist_ok=True)
-    script.write_text(array_script(options, sweeps), encoding="utf-8")
-    jobs = submit_script(script, chain=chain, directory=Path(options.project_dir))
-    print_commands(jobs, options)
+    print(f"{'after':>7}  wandb sync {options.state_dir}/wandb/wandb/offline-run-*")
     return jobs
-
-
-def print_commands(jobs: list[str], options: ArrayOptions) -> None:
-    chain = " ".join(jobs)
-    log = options.log.replace("%A", jobs[0]).replace("%a", "0")
-    shown: Mapping[str, str] = {
-        "job": chain if len(jobs) == 1 else f"{chain} (each after the one before)",
-        "watch": "sweep-agent status",
-        "queue": f"squeue --jobs {','.join(jobs)}",
-        "log": f"tail -f {shlex.quote(log)}",
-        "cancel": f"scancel {chain}",
-    }
-    for name, text in shown.items():
-        print(f"{name:>7}  {text}")

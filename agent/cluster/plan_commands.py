@@ -1,25 +1,21 @@
 """`sweep-agent plan` and `fill`: what is left of a sweep, and running only that."""
 
 import argparse
-import dataclasses
 import os
-import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent import sweep_files
-from agent.cluster.commands import access_of, add_option_arguments, options_of, send
+from agent.cluster.array_submission import access_of
+from agent.cluster.commands import add_option_arguments, options_of
 from agent.cluster.grid_plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.options import ArrayOptions
-from agent.cluster.point_commands import make_claim
-from agent.cluster.point_list import PointList
+from agent.cluster.point_submission import points_of, submit_points
 from agent.cluster.snapshot import freeze
 from agent.cluster.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.cluster.wandb_runs import Reader
-from agent.config import RunConfig
 from agent.errors import ConfigError
 
 
@@ -89,36 +85,14 @@ def run_fill(args: argparse.Namespace) -> int:
     if not args.no_snapshot:
         code_dir = str(freeze(Path.cwd(), Path(options.state_dir) / "snapshots")[0])
         options = options_of(args, project_dir=str(Path.cwd()), code_dir=code_dir)
-    submit_points([(p.sweep_path, p.sweep, points) for p, points in wanted], options)
+    submit_points(
+        [
+            (plan.sweep_path, plan.sweep, [(p.values, p.run_id) for p in points])
+            for plan, points in wanted
+        ],
+        options,
+    )
     return 0
-
-
-def submit_points(
-    wanted: Sequence[tuple[str, dict[str, object], list[PlannedPoint]]], options: ArrayOptions
-) -> list[str]:
-    """Write the list of points and submit an array that works through it; the job ids."""
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    directory = Path(options.state_dir) / "points" / name
-    directory.mkdir(parents=True)
-    work_dir = Path(options.code_dir or options.project_dir)
-    claims = [
-        make_claim(path, sweep, p.values, run_id=p.run_id, directory=directory, work_dir=work_dir)
-        for path, sweep, points in wanted
-        for p in points
-    ]
-    PointList.create(directory, claims)
-    return send(dataclasses.replace(options, points=str(directory)), [])
-
-
-def points_of(sweep: dict[str, object], where: str) -> list[tuple[dict[str, object], RunConfig]]:
-    """Every grid point as the file gives it, and resolved. ConfigError without a finite grid."""
-    if sweep.get("method") != "grid":
-        raise ConfigError(
-            [f"method = {sweep.get('method')!r}: only a grid has points that can be listed"],
-            where=where,
-        )
-    values = list(sweep_files.grid_points(sweep))
-    return list(zip(values, sweep_files.configs(sweep, where=where), strict=True))
 
 
 def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:

@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent.cluster.commands import access_of, add_option_arguments, options_of
+from agent.cluster.array_submission import access_of
+from agent.cluster.commands import add_option_arguments, options_of
 from agent.cluster.snapshot import Snapshot, describe, differences, read_manifest
 from agent.cluster.wandb_runs import Reader, RunFacts
 from agent.config import RunConfig

@@ -62,7 +62,8 @@ def build_workers(
     extra = task_facts(environment)
 
     def known(devices: str | None) -> dict[str, str]:
-        with_server = base if args.offline else access.environment(base)
+        offline = {**base, "WANDB_MODE": "offline"}
+        with_server = offline if args.offline else access.environment(base)
         return agent_environment(with_server, files_dir=files_dir, devices=devices, extra=extra)
 
     visible = environment.get("CUDA_VISIBLE_DEVICES")

@@ -6,7 +6,8 @@ from collections import deque
 from pathlib import Path
 
 from agent.cluster import slurm
-from agent.cluster.commands import access_of, add_option_arguments, options_of
+from agent.cluster.array_submission import access_of
+from agent.cluster.commands import add_option_arguments, options_of
 from agent.cluster.slurm import Task
 from agent.cluster.status import SweepStatus, status_lines
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
