@@ -78,7 +78,8 @@ class Spending:
     shared_runs: int
     pruning_saved_s: float | None  # an estimate: the points not trained, at the pace of the others
     pruned_runs: int
-    device: str = "GPU time"
+    by_gpu: Mapping[str, float]
+    device: str  # what the seconds are called: GPU time, or device time on a CPU
 
 
 def spending(rows: Iterable[Row]) -> Spending:
@@ -100,6 +101,7 @@ def spending(rows: Iterable[Row]) -> Spending:
         shared_runs=sum(row.text("train/reused_from") is not None for row in trained),
         pruning_saved_s=_total(_cut_short_s(runs) for runs in trainings.values()),
         pruned_runs=len(pruned),
+        by_gpu=costs_by_gpu(trained),
         device="device time" if reference_gpu(trained) == "cpu" else "GPU time",
     )
 
@@ -141,17 +143,15 @@ def _cut_short_s(runs: Sequence[Row]) -> float | None:
     return spent / reached * max(budget - reached, 0.0)
 
 
-def hours(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / SECONDS_PER_HOUR
-
-
 def spending_sentences(found: Spending) -> tuple[str, ...]:
     """The spending in words; what is unknown is said to be unknown."""
     if found.own_s is None:
         return (f"{_capital(found.device)} was not recorded by these runs.",)
+    parts = [f"{name}: {_duration(seconds)}" for name, seconds in found.by_gpu.items()]
+    each = f" ({', '.join(parts)})" if len(parts) > 1 else ""
     said = [
-        f"{_duration(found.own_s)} of {found.device} spent by the runs themselves, evaluation "
-        "included; a shared training counts once."
+        f"{_duration(found.own_s)} of {found.device} spent by the runs themselves{each}, "
+        "evaluation included; a shared training counts once."
     ]
     if found.runs_without_cost:
         said.append(

@@ -65,12 +65,6 @@ def difference_interval(
     return None if means is None else _quantiles(means[0] - means[1], len(first))
 
 
-def mean_interval(scores: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Percentile interval of one mean."""
-    means = _resampled_means(scores, scores, resamples, seed)
-    return None if means is None else _quantiles(means[0], len(scores))
-
-
 def _resampled_means(first: Floats, second: Floats, resamples: int, seed: int) -> Floats | None:
     """Shape [2, resamples]. A resample is a vector of counts, so a mean is one dot product."""
     count = len(first)

@@ -125,8 +125,9 @@ def _set_ticks(axes: "Axes", figure: Figure) -> None:
         if len(values) <= MOST_TICKS:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticks(values, [_short(value) for value in values])
-    elif all(value.is_integer() for value in values):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=MOST_TICKS))
+    else:
+        whole = all(value.is_integer() for value in values)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
 
 
 def _short(value: float) -> str:

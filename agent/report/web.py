@@ -18,6 +18,8 @@ from agent.report.tables import family_tables, runs_table
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 FAINT = 0.35
+MARKED = 0.7  # a pruned run behind the chosen ones: its cross has to be seen
+SHORT_BAR = 20  # percent: below that the number doesn't fit inside
 
 
 def page(study: Study, figures: Sequence[Figure]) -> str:
@@ -122,7 +124,7 @@ def _trace(series: Series, figure: Figure) -> dict[str, Any]:
         "meta": {"style": series.style},
         "showlegend": series.is_named,
         "legendgroup": f"cell {series.style}",
-        "opacity": FAINT if series.is_faint else 1.0,
+        "opacity": (MARKED if series.is_pruned else FAINT) if series.is_faint else 1.0,
         "text": list(series.notes) or None,
         "hovertemplate": "%{x:.4g}, %{y:.3f}<br>%{text}" if series.notes else "%{x:.4g}, %{y:.3f}",
     }
@@ -144,7 +146,7 @@ def _bar(series: Series) -> dict[str, Any]:
         "orientation": "h",
         "y": [series.label],
         "text": [f"{float(value):.1f} %" for value in series.x],
-        "textposition": "auto",
+        "textposition": "outside" if float(series.x[0]) < SHORT_BAR else "inside",
         "insidetextanchor": "start",
         "hovertemplate": "%{x:.1f} %",
     }

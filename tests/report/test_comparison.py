@@ -45,6 +45,26 @@ def test_a_pruned_run_is_compared_at_its_own_rung_only() -> None:
     assert [found.retention.rung_value, found.retention.rung_epoch] == pytest.approx([0.5, 1.0])
 
 
+def test_of_two_baselines_at_one_point_the_complete_one_is_taken() -> None:
+    rows = [
+        pruned("full", 1e-3, ((1.0, 0.2),), run_id="a"),
+        run("full", 1e-3, 0.8, run_id="b"),
+        run("full", 1e-3, None, state="failed", run_id="c"),
+        run("qlora4", 1e-3, 0.4),
+    ]
+    assert _matched(*rows)["value"] == pytest.approx(0.5)
+
+
+def test_two_pruned_sides_are_compared_at_the_last_rung_both_reached() -> None:
+    rows = [
+        pruned("full", 1e-3, ((1.0, 0.2), (2.0, 0.8), (3.0, 0.9)), rung=3),
+        pruned("qlora4", 1e-3, ((1.0, 0.2), (2.0, 0.4)), rung=2),
+    ]
+    (family,) = families_of(rows)
+    (found,) = matched_runs(family)
+    assert [found.retention.rung_value, found.retention.rung_epoch] == pytest.approx([0.5, 2.0])
+
+
 def test_another_seed_or_rate_is_no_match() -> None:
     found = _matched(run("full", 1e-3, 0.8, seed=1), run("qlora4", 1e-3, 0.4))
     assert found["note"] == "no Full LoRA run at learning_rate = 0.001, seed 0"

@@ -94,13 +94,12 @@ def test_unknown_costs_are_said_to_be_unknown() -> None:
     found = costs.spending([run("full", 1e-3, 0.5)])
     assert (found.own_s, found.runs_without_cost) == (None, 1)
     assert costs.spending_sentences(found) == ("GPU time was not recorded by these runs.",)
-    assert costs.hours(None) is None
-    assert costs.hours(7200) == 2
 
 
 def test_the_sentences_name_spent_saved_and_estimated() -> None:
     text = " ".join(costs.spending_sentences(costs.spending(known_rows())))
     assert "18.7 min of GPU time spent" in text
+    assert "(H100: 18.0 min, GPU not stated: 40.0 s)" in text
     assert "Pruning saved about 1.3 min of training (2 runs pruned" in text
 
 

@@ -26,7 +26,7 @@ def test_pairing_takes_the_difficulty_of_the_examples_out() -> None:
 
 def test_the_bootstrap_agrees_with_the_normal_interval_of_a_mean() -> None:
     scores = np.random.default_rng(2).random(400)
-    found = intervals.mean_interval(scores)
+    found = intervals.difference_interval(scores, np.zeros(len(scores)))
     half = 1.96 * scores.std() / 20
     assert found is not None
     assert found.low == pytest.approx(scores.mean() - half, abs=0.003)
@@ -37,13 +37,13 @@ def test_large_samples_are_resampled_in_pieces_with_nearly_the_same_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scores = np.random.default_rng(3).random(100)
-    whole = intervals.mean_interval(scores)
+    whole = intervals.difference_interval(scores, np.zeros(len(scores)))
     monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 1000)
-    pieces = intervals.mean_interval(scores)
+    pieces = intervals.difference_interval(scores, np.zeros(len(scores)))
     assert whole is not None
     assert pieces is not None
     assert [pieces.low, pieces.high] == pytest.approx([whole.low, whole.high], abs=0.005)
-    assert pieces == intervals.mean_interval(scores)
+    assert pieces == intervals.difference_interval(scores, np.zeros(len(scores)))
 
 
 def test_a_ratio_over_nothing_has_no_interval() -> None:

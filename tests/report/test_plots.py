@@ -55,6 +55,17 @@ def test_retention_bars_are_percentages_with_the_base_last() -> None:
     assert matched.notes == ("QLoRA int4", "QLoRA int8", "LoRA+PTQ int8")
 
 
+def test_retention_intervals_are_percentages_too() -> None:
+    scores = {str(i): 1.0 for i in range(10)}
+    rows = [
+        run("full", 1e-3, 1.0, scores=scores),
+        run("qlora4", 1e-3, 0.5, scores=dict.fromkeys(scores, 0.5)),
+    ]
+    found = {figure.name: figure for figure in figures_of(examine(rows))}["retention"]
+    bar = next(s for s in found.series if s.label == "QLoRA int4")
+    assert (bar.x, bar.low, bar.high) == ((50.0,), (50.0,), (50.0,))
+
+
 def test_the_pareto_figure_has_every_complete_run_and_its_front() -> None:
     figure = _figures()["pareto"]
     front, *groups = figure.series

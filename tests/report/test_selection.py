@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from agent.config import RunConfig
@@ -72,7 +74,10 @@ def test_a_seed_that_ran_twice_counts_once() -> None:
 
 
 def test_a_pruned_run_is_never_chosen() -> None:
-    rows = [run("full", 1e-3, 0.5), pruned("full", 1e-4, ((1.0, 0.9),))]
+    last: dict[str, Any] = {
+        "final__validation_f1_score": 0.9
+    }  # a pruned run writes its last score there too
+    rows = [run("full", 1e-3, 0.5), pruned("full", 1e-4, ((1.0, 0.9),), **last)]
     chosen = _only(rows, "all").chosen
     assert chosen is not None
     assert chosen.tuned == (("learning_rate", 1e-3),)
@@ -118,6 +123,18 @@ def test_ties_come_from_paired_examples_where_both_have_them() -> None:
     ((candidate, difference),) = found.ties
     assert candidate.tuned == (("learning_rate", 1e-4),)
     assert difference.method == "paired examples"
+
+
+def test_scores_of_the_last_point_say_nothing_about_an_earlier_one() -> None:
+    scores = {str(i): float(i % 2) for i in range(100)}
+    curve = ((2.0, 0.9), (3.0, 0.5))
+    rows = [run("full", 1e-3, 0.5, scores=scores, curve=curve)]
+    rows += [run("full", 1e-4, 0.5, scores=scores, curve=((3.0, 0.5),))]
+    assert _only(rows, "final").ties != ()
+    found = _only(rows, "all")
+    assert found.chosen is not None
+    assert found.chosen.epoch == 2.0
+    assert found.ties == ()  # 0.9 against 0.5 over 100 examples, by the bound
 
 
 def test_three_shared_seeds_give_a_paired_interval() -> None:
@@ -166,14 +183,15 @@ def test_the_plan_names_only_the_missing_seeds_of_the_winner_and_its_ties() -> N
         assert RunConfig.parse(point.config).dataset == "train.json"
 
 
-def test_running_seeds_count_and_failed_ones_are_planned_again() -> None:
+def test_running_seeds_count_and_failed_or_pruned_ones_are_planned_again() -> None:
     rows = [
         run("full", 1e-3, 0.8),
         run("full", 1e-3, None, seed=1, state="running"),
         run("full", 1e-3, None, seed=2, state="failed"),
+        pruned("full", 1e-3, ((1.0, 0.1),), seed=3),
     ]
     (family,) = families_of(rows)
-    assert [p.config["seed"] for p in missing_seeds(family, select(family), 3)] == [2]
+    assert [p.config["seed"] for p in missing_seeds(family, select(family), 4)] == [2, 3]
 
 
 def test_enough_seeds_need_no_plan() -> None:
