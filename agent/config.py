@@ -330,7 +330,7 @@ def is_path(name: str) -> bool:
         return True
     if name.endswith((".json", ".jsonl")) or name.count("/") > 1:
         return True
-    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) is None
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", name) is None
 
 
 def group_of(field: FieldInfo) -> Group:

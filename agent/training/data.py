@@ -26,13 +26,22 @@ class Data:
     validation: tuple[Example, ...]
     train_digest: str
     validation_digest: str
+    shared_prompts: int = 0  # validation prompts that are trained on too: only own files can
+
+    def facts(self) -> dict[str, int]:
+        """Sizes, for the run's summary."""
+        return {
+            "data/train_examples": len(self.train),
+            "data/validation_examples": len(self.validation),
+            "data/shared_prompts": self.shared_prompts,
+        }
 
 
 def load(config: RunConfig) -> Data:
     """Training and validation examples of a config. DataError when either would be empty."""
-    train, validation, _ = _splits(config)
+    train, validation, _ = _splits(config, wanted=("train", "validation"))
     if config.validation_dataset:
-        validation = read(config.validation_dataset)
+        validation = read(config.validation_dataset, "validation")
     if config.eval_examples is not None:
         validation = _subset(validation, config.eval_examples)
     for name, examples in (("training", train), ("validation", validation)):
@@ -41,22 +50,36 @@ def load(config: RunConfig) -> Data:
                 f"dataset = {config.dataset!r}: no {name} examples are left; use more data or "
                 "other held-out fractions"
             )
-    return Data(tuple(train), tuple(validation), digest_of(train), digest_of(validation))
+    trained = {example.messages for example in train}
+    return Data(
+        tuple(train),
+        tuple(validation),
+        digest_of(train),
+        # Runs are compared in pairs of examples, so the ids that make the pairs belong to it.
+        digest_of(validation, with_ids=True),
+        sum(example.messages in trained for example in validation),
+    )
 
 
 def load_test(config: RunConfig) -> tuple[Example, ...]:
     """The test examples. Only for the final evaluation of what was already chosen."""
-    examples = read(config.test_dataset) if config.test_dataset else _splits(config)[2]
+    if config.test_dataset:
+        examples = read(config.test_dataset, "test")
+    else:
+        examples = _splits(config, wanted=("train", "validation", "test"))[2]
     if not examples:
         raise DataError("there is no test split: give test_dataset or a test_fraction above 0")
     return tuple(examples)
 
 
-def _splits(config: RunConfig) -> tuple[list[Example], list[Example], list[Example]]:
-    named = _read_named(config.dataset)
+def _splits(
+    config: RunConfig, wanted: Sequence[str]
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Train, validation and test; the data set's own test split only when it is `wanted`."""
+    named = _read_named(config.dataset, wanted)
     train, validation, test = (named.get(name, []) for name in ("train", "validation", "test"))
-    need_validation = not validation and not config.validation_dataset
-    need_test = not test and not config.test_dataset
+    need_validation = "validation" not in named and not config.validation_dataset
+    need_test = "test" not in named and not config.test_dataset
     held_out = hold_out(
         train,
         config.validation_fraction if need_validation else 0.0,
@@ -72,14 +95,15 @@ def hold_out(
     """Split into train, validation and test, the same way in every process and on every machine.
 
     Each task and data set is split in its own proportion. The place of an example depends on its
-    prompt and the seed only, so that a prompt that occurs twice never trains and validates.
+    prompt and the seed only, so that a prompt that occurs twice never trains and validates; one
+    that occurs in two data sets goes where the first of them puts it.
     """
     part_of: dict[str, int] = {}
     for _, group in groupby(sorted(examples, key=_kind), key=_kind):
-        prompts = sorted({_prompt_rank(e, seed) for e in group})
-        ends = round(len(prompts) * validation), round(len(prompts) * (validation + test))
-        for position, rank in enumerate(prompts):
-            part_of[rank] = 1 if position < ends[0] else 2 if position < ends[1] else 0
+        ranks = sorted({_prompt_rank(e, seed) for e in group})
+        ends = round(len(ranks) * validation), round(len(ranks) * (validation + test))
+        for position, rank in enumerate(ranks):
+            part_of.setdefault(rank, 1 if position < ends[0] else 2 if position < ends[1] else 0)
     parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
         parts[part_of[_prompt_rank(example, seed)]].append(example)
@@ -91,7 +115,7 @@ def _kind(example: Example) -> tuple[str, str]:
 
 
 def _prompt_rank(example: Example, seed: int) -> str:
-    text = json.dumps([seed, *_kind(example), example.messages], ensure_ascii=False)
+    text = json.dumps([seed, example.messages], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -101,24 +125,27 @@ def _subset(examples: Sequence[Example], count: int) -> list[Example]:
     return [examples[i] for i in sorted(chosen)]
 
 
-def digest_of(examples: Iterable[Example]) -> str:
-    """Digest of contents in order; names of files and ids do not matter."""
+def digest_of(examples: Iterable[Example], *, with_ids: bool = False) -> str:
+    """Digest of contents in order; where they lie does not matter."""
     total = hashlib.sha256()
     for example in examples:
-        total.update(json.dumps(example.content(), ensure_ascii=False).encode() + b"\n")
+        content = [example.id, *example.content()] if with_ids else example.content()
+        total.update(json.dumps(content, ensure_ascii=False).encode() + b"\n")
     return total.hexdigest()[:KEY_LENGTH]
 
 
-def read(source: str) -> list[Example]:
-    """All examples of a file, a directory, several of them (with commas) or a Hugging Face id."""
-    return _read_named(source)["train"]
+def read(source: str, split: str = "train") -> list[Example]:
+    """All examples of a file, a directory, several of them (with commas) or a Hugging Face id,
+    of which `split` is taken when it has it, else its only one."""
+    named = _read_named(source, (split,))
+    return named.get(split) or named["train"]
 
 
-def _read_named(source: str) -> dict[str, list[Example]]:
-    """The named splits of a source; files on disk are one split, `train`."""
+def _read_named(source: str, wanted: Sequence[str]) -> dict[str, list[Example]]:
+    """The `wanted` splits of a source by name; files on disk are one split, `train`."""
     parts = [part.strip() for part in source.split(",") if part.strip()]
     if len(parts) == 1 and (not is_path(parts[0]) or _is_saved_dataset(Path(parts[0]))):
-        return _read_hub(parts[0])
+        return _read_hub(parts[0], wanted)
     examples: list[Example] = []
     for part in parts:
         for path in _files_of(Path(part).expanduser()):
@@ -147,32 +174,48 @@ def _is_saved_dataset(path: Path) -> bool:
     )
 
 
-def _read_hub(name: str) -> dict[str, list[Example]]:
+def _read_hub(name: str, wanted: Sequence[str]) -> dict[str, list[Example]]:
+    """The wanted splits. One that nobody wants stays unread, and empty under its name."""
+    tables = _load_tables(name)
+    if len(tables) == 1:
+        tables = {wanted[0]: next(iter(tables.values()))}
+    if wanted[0] not in tables:
+        raise DataError(
+            f"dataset = {name!r} has the splits {', '.join(tables)} and none named {wanted[0]}; "
+            "save the one you mean as a file"
+        )
+    named: dict[str, list[Example]] = {}
+    for split, table in tables.items():
+        rows = enumerate(table if split in wanted else (), start=1)
+        records = [
+            parse_record(row, where=f"{name}/{split}:{line}", source=Path(name).name)
+            for line, row in rows
+        ]
+        named[split] = _with_unique_ids(records)
+    return named
+
+
+def _load_tables(name: str) -> dict[str, Any]:
+    """The splits of a Hugging Face data set: an id, with `:config` after it where it has several,
+    a directory of Parquet files, or one that `save_to_disk` wrote."""
     import datasets  # seconds to import, and only Hugging Face sources need it
 
     path = Path(name).expanduser()
     try:
-        saved = path.is_dir() and not any(p.suffix == ".parquet" for p in path.iterdir())
-        loaded: Any = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(name)
+        if path.is_dir() and not any(p.suffix == ".parquet" for p in path.iterdir()):
+            loaded: Any = datasets.load_from_disk(str(path))
+        else:
+            place, _, subset = name.partition(":")
+            loaded = datasets.load_dataset(place, subset or None)
     except Exception as error:  # datasets raises a dozen kinds for "not there"
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"dataset = {name!r} is neither a file or directory here nor a data set that can be "
             f"loaded: {first_line}"
         ) from error
+    names = {alias: split for split, aliases in _SPLIT_NAMES.items() for alias in aliases}
     tables = loaded if isinstance(loaded, dict) else {"train": loaded}
-    named: dict[str, list[Example]] = {}
-    for split, table in tables.items():
-        target = next((k for k, names in _SPLIT_NAMES.items() if split in names), split)
-        rows = enumerate(table, start=1)
-        records = [
-            parse_record(row, where=f"{name}/{split}:{line}", source=path.name)
-            for line, row in rows
-        ]
-        named[target] = _with_unique_ids(records)
-    if "train" not in named:
-        named["train"] = next(iter(named.values()))
-    return named
+    return {names.get(split, split): table for split, table in tables.items()}
 
 
 def _with_unique_ids(examples: list[Example]) -> list[Example]:

@@ -14,6 +14,9 @@ import numpy as np
 from agent.config import RunConfig
 from agent.errors import DataError
 
+# Part of every training key: raise it when the steps of a training come out otherwise.
+PLAN_FORMAT = 1
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -24,6 +27,7 @@ class Plan:
     epochs: int
     eval_every: float
     seed: int
+    forward_batch_size: int | None = None  # sequences of one forward pass; batch_size when None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -37,7 +41,9 @@ class Plan:
     def point_steps(self) -> tuple[int, ...]:
         """Strictly increasing; the last is the end of the training."""
         count = math.floor(self.epochs / self.eval_every + 1e-9)
-        marks = (round(k * self.eval_every * self.steps_per_epoch) for k in range(1, count + 1))
+        # Rounded twice: 17 * 0.1 * 25 is a little above 42.5 in floating point.
+        exact = (round(k * self.eval_every * self.steps_per_epoch, 6) for k in range(1, count + 1))
+        marks = map(round, exact)
         steps = sorted({min(mark, self.total_steps) for mark in marks if mark > 0})
         if not steps or steps[-1] != self.total_steps:
             steps.append(self.total_steps)
@@ -62,7 +68,10 @@ class Plan:
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
 
     def _cost(self, indices: Sequence[int]) -> int:
-        return len(indices) * max(self.lengths[i] for i in indices)
+        """Tokens of the largest forward pass of a batch: what memory depends on."""
+        size = self.forward_batch_size or self.batch_size
+        parts = (indices[i : i + size] for i in range(0, len(indices), size))
+        return max(len(part) * max(self.lengths[i] for i in part) for part in parts)
 
 
 def make_plan(config: RunConfig, lengths: Sequence[int]) -> Plan:
@@ -70,7 +79,14 @@ def make_plan(config: RunConfig, lengths: Sequence[int]) -> Plan:
         raise DataError(
             f"no training example fits into max_length = {config.max_length} tokens; raise it"
         )
-    return Plan(tuple(lengths), config.batch_size, config.epochs, config.eval_every, config.seed)
+    return Plan(
+        tuple(lengths),
+        config.batch_size,
+        config.epochs,
+        config.eval_every,
+        config.seed,
+        config.forward_batch_size,
+    )
 
 
 def learning_rate_at(config: RunConfig, step: int, total_steps: int) -> float:

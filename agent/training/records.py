@@ -97,9 +97,7 @@ def parse_record(record: object, *, where: str, source: str) -> Example:
     if "messages" in record:
         messages, answer = _chat_turns(record["messages"], where)
     elif "instruction" in record or "output" in record:
-        text = [_text(record, "instruction", where), _text(record, "input", where, default="")]
-        messages = (("user", "\n".join(part for part in text if part)),)
-        answer = _text(record, "output", where)
+        messages, answer = _alpaca_turns(record, where)
     else:
         raise DataError(
             f"{where}: fields {sorted(map(str, record))} fit no known form; needed: instruction "
@@ -129,6 +127,15 @@ def _qa_example(record: Mapping[str, Any], where: str, source: str) -> Example:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _alpaca_turns(record: Mapping[str, Any], where: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    if record.get("history"):
+        raise DataError(f"{where}: has a history; write such a record as messages")
+    system = _text(record, "system", where, default="")
+    text = [_text(record, "instruction", where), _text(record, "input", where, default="")]
+    prompt = ("user", "\n".join(part for part in text if part))
+    return ((("system", system),) if system else ()) + (prompt,), _text(record, "output", where)
 
 
 def _chat_turns(turns: object, where: str) -> tuple[tuple[tuple[str, str], ...], str]:

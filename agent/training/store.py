@@ -180,9 +180,9 @@ def publish_directory(final: Path, fill: Callable[[Path], None]) -> bool:
         fill(staging)
         _seal(staging, parent="", writer="")
         staging.rename(final)
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
-        if final.exists():
+        if isinstance(error, OSError) and final.exists():
             return False
         raise
     files.sync_directory(final.parent)

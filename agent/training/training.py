@@ -16,7 +16,7 @@ import torch
 from agent.config import RunConfig
 from agent.errors import LeaseLost
 from agent.training import base, cost, data, lease, prompts, store
-from agent.training.plan import Plan, make_plan
+from agent.training.plan import PLAN_FORMAT, Plan, make_plan
 from agent.training.writer import StepLoss, Writer
 
 POLL_S = 0.5
@@ -78,6 +78,7 @@ class Training:
             "device": self.device.type,
             "world_size": 1,
             "prompt_format": prompts.PROMPT_FORMAT,
+            "plan_format": PLAN_FORMAT,
             "libraries": base.library_versions(),
         }
 
