@@ -1,0 +1,71 @@
+"""The README is part of the product: its commands exist, its links resolve, its tree is true."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from agent import variants
+from agent.arguments import build_parser
+from agent.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text()
+SHELL = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+LINES = [
+    line.split("#")[0].strip()
+    for block in SHELL
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.split("#")[0].strip()
+]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_make_targets_exist() -> None:
+    named = {line.split()[1] for line in LINES if line.startswith("make ")}
+    assert {"demo", "test"} <= named <= make_targets()
+
+
+def test_sweep_agent_commands_exist() -> None:
+    named = set(re.findall(r"sweep-agent ([a-z][a-z-]*)", TEXT))
+    assert named
+    assert named <= {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("line", [x for x in LINES if x.startswith("python train.py --model")])
+def test_calls_of_train_py_are_valid(line: str) -> None:
+    _, unknown = build_parser().parse_known_args(shlex.split(line)[2:])
+    assert unknown == []
+
+
+def test_named_files_and_links_exist() -> None:
+    links = [x for x in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in x]
+    files = re.findall(r"`((?:sweeps|slurm|agent|tests)/[\w./-]+)`", TEXT)
+    assert files
+    assert [name for name in [*links, *files] if not (ROOT / name).exists()] == []
+
+
+def test_the_tree_matches() -> None:
+    block = TEXT.split("## The tree")[1].split("```text\n")[1].split("```")[0]
+    entries = re.findall(r"^( *)(\S+)", block, re.MULTILINE)
+    shown = {name if not indent else f"agent/{name}" for indent, name in entries}
+    assert [name for name in shown if not (ROOT / name).exists()] == []
+    folders = {
+        f"agent/{p.name}/" for p in (ROOT / "agent").iterdir() if (p / "__init__.py").exists()
+    }
+    assert folders <= shown
+    top = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    ours = {"sweeps", "slurm", "agent", "tests"}
+    assert {f"{name}/" for name in top & ours} <= shown
+
+
+def test_the_table_of_cells_is_the_code_s_own() -> None:
+    for row in variants.VARIANTS:
+        pattern = rf"\| {re.escape(row.model_variant)} \| {row.quantization_strategy} \|.*"
+        line = re.search(pattern, TEXT)
+        assert line
+        assert line.group().endswith(f"| {row.quantization_method} |")
