@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.report.columns import COLUMNS, RUN_COST, TRAINING_COST, Column
-from agent.report.families import BASELINE, gpu_of
+from agent.report.families import BASELINE, STEP_KEYS, gpu_of
 from agent.report.table import Row
 
 UNSTATED = "GPU not stated"
@@ -27,15 +27,20 @@ def gains(
     """Efficiency of one variant against Full LoRA, for every column that names a gain.
 
     Times and memory are compared only on a GPU type that both sides ran on; where several are
-    shared, on the one with most runs. Size and FLOPs don't depend on it.
+    shared, on the one with most runs. Size and FLOPs don't depend on it. Training time and memory
+    also need the same micro-batch and gradient checkpointing on both sides.
     """
     gpu, told = _shared_gpu(treated, baseline)
+    unlike = _unlike_steps(treated, baseline)
     found = []
     for column in columns:
         if not column.gain:
             continue
         if column.is_hardware_bound and gpu is None:
             found.append(Gain(column, None, told))
+            continue
+        if column.is_hardware_bound and column.group == "training" and unlike:
+            found.append(Gain(column, None, unlike))
             continue
         wanted = gpu if column.is_hardware_bound else None
         mine, theirs = (mean_of(rows, column.key, wanted) for rows in (treated, baseline))
@@ -53,6 +58,16 @@ def _shared_gpu(treated: Sequence[Row], baseline: Sequence[Row]) -> tuple[str | 
         return None, f"no shared GPU type: {mine} against {BASELINE} on {theirs}"
     gpu = max(sorted(shared), key=lambda name: names[0].count(name) + names[1].count(name))
     return gpu, gpu
+
+
+def _unlike_steps(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
+    """Settings of a training step that differ between the sides, in words."""
+    found = []
+    for key in STEP_KEYS:
+        mine, theirs = ({str(row.values.get(key)) for row in rows} for rows in (treated, baseline))
+        if mine != theirs and mine and theirs:
+            found.append(f"{key} {'/'.join(sorted(mine))} against {'/'.join(sorted(theirs))}")
+    return "training costs not compared: " + ", ".join(found) if found else ""
 
 
 def mean_of(rows: Iterable[Row], key: str, gpu: str | None = None) -> float | None:

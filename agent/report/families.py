@@ -28,9 +28,13 @@ _NAMED_BY = {
     "data/digest": ("dataset", "validation_fraction", "test_fraction", "split_seed"),
     "evaluation/digest": ("validation_dataset", "test_dataset", "eval_examples"),
 }
+# How a step is computed, not what it learns: scores stay comparable, training costs do not.
+STEP_KEYS = ("micro_batch_size", "gradient_checkpointing")
 _FIELDS = RunConfig.model_fields
 SHARED_KEYS: tuple[str, ...] = tuple(
-    name for name, field in _FIELDS.items() if group_of(field) in ("training", "evaluation")
+    name
+    for name, field in _FIELDS.items()
+    if group_of(field) in ("training", "evaluation") and name not in STEP_KEYS
 )
 
 

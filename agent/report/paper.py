@@ -172,29 +172,7 @@ def _draw_bars(axes: "Axes", figure: Figure) -> None:
     bars = [series for series in figure.series if series.kind == "bars"]
     places = {series.label: len(bars) - 1 - index for index, series in enumerate(bars)}
     for series in bars:
-        value, place = float(series.x[0]), places[series.label]
-        axes.barh(place, value, height=0.62, color=_colour(series), alpha=0.85, zorder=2)
-        ends = [value, *(end for end in (*series.low, *series.high) if end is not None)]
-        if len(ends) == 3:
-            gaps = [[max(value - ends[1], 0.0)], [max(ends[2] - value, 0.0)]]
-            axes.errorbar(
-                value,
-                place,
-                xerr=gaps,
-                fmt="none",
-                ecolor="black",
-                elinewidth=0.8,
-                capsize=2,
-                zorder=4,
-            )
-        axes.annotate(
-            f"{value:.0f}",
-            (max(ends), place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-        )
+        _draw_bar(axes, series, places[series.label])
     for series in figure.series:
         if series.kind == "points":
             axes.plot(
@@ -215,6 +193,33 @@ def _draw_bars(axes: "Axes", figure: Figure) -> None:
     axes.margins(x=0.1)
     axes.set_xlim(left=0)
     axes.set_xlabel(figure.x_title)
+
+
+def _draw_bar(axes: "Axes", series: Series, place: int) -> None:
+    """One bar with its interval, and its value behind both."""
+    value = float(series.x[0])
+    axes.barh(place, value, height=0.62, color=_colour(series), alpha=0.85, zorder=2)
+    ends = [value, *(end for end in (*series.low, *series.high) if end is not None)]
+    if len(ends) == 3:
+        gaps = [[max(value - ends[1], 0.0)], [max(ends[2] - value, 0.0)]]
+        axes.errorbar(
+            value,
+            place,
+            xerr=gaps,
+            fmt="none",
+            ecolor="black",
+            elinewidth=0.8,
+            capsize=2,
+            zorder=4,
+        )
+    axes.annotate(
+        f"{value:.0f}",
+        (max(ends), place),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+    )
 
 
 def _legend(canvas: "Canvas", axes: "Axes", figure: Figure) -> None:

@@ -246,21 +246,7 @@ def pareto_scatter(
     known = [row for row in rows if _both(row, cost.key, score.key)]
     points = [(row.number(cost.key) or 0.0, row.number(score.key) or 0.0) for row in known]
     on_front = pareto.front(points, (cost.better, score.better))
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(known):
-        label = BASE_LABEL if row is family.base else cell_label(cell_of(row))
-        groups.setdefault(label, []).append(index)
-    series = [
-        Series(
-            label,
-            "points",
-            styles.get(label, NEUTRAL_STYLE),
-            tuple(points[i][0] for i in indices),
-            tuple(points[i][1] for i in indices),
-            notes=tuple(describe(known[i]) if known[i] is not family.base else "" for i in indices),
-        )
-        for label, indices in sorted(groups.items(), key=lambda g: styles.get(g[0], len(styles)))
-    ]
+    series = _scatter_series(family, known, points, styles)
     front = Series(
         "Pareto front",
         "front",
@@ -277,6 +263,30 @@ def pareto_scatter(
         f"Every complete run ({cost.phrase}: {cost.better} is better). The line joins the "
         "runs that no other run beats in both.",
     )
+
+
+def _scatter_series(
+    family: FamilyReport,
+    rows: Sequence[Row],
+    points: Sequence[tuple[float, float]],
+    styles: Mapping[str, int],
+) -> list[Series]:
+    """One series per cell, the untouched base last."""
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        label = BASE_LABEL if row is family.base else cell_label(cell_of(row))
+        groups.setdefault(label, []).append(index)
+    return [
+        Series(
+            label,
+            "points",
+            styles.get(label, NEUTRAL_STYLE),
+            tuple(points[i][0] for i in indices),
+            tuple(points[i][1] for i in indices),
+            notes=tuple(describe(rows[i]) if rows[i] is not family.base else "" for i in indices),
+        )
+        for label, indices in sorted(groups.items(), key=lambda g: styles.get(g[0], len(styles)))
+    ]
 
 
 def _cost_axis(rows: Sequence[Row], score: str, wanted: str | None) -> Column | None:

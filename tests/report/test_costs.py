@@ -37,6 +37,15 @@ def test_an_unstated_gpu_is_not_taken_for_the_same() -> None:
     assert _gains()["train/peak_vram_gb"].ratio is None
 
 
+def test_another_micro_batch_leaves_training_costs_blank_but_not_inference() -> None:
+    found = _gains(hardware__gpu="H100", micro_batch_size=2)
+    assert found["train/peak_vram_gb"].ratio is None
+    assert found["train/peak_vram_gb"].note == (
+        "training costs not compared: micro_batch_size 2 against None"
+    )
+    assert found["inference/avg_latency_ms_per_sample"].ratio == 1.0
+
+
 def test_a_missing_metric_is_no_gain() -> None:
     gain = _gains(hardware__gpu="H100")["inference/flops_per_query_gflops"]
     assert (gain.ratio, gain.note) == (None, "")

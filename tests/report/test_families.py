@@ -30,6 +30,11 @@ def test_seed_learning_rate_and_pruner_do_not_make_a_family() -> None:
     assert len(families.families_of(rows)) == 1
 
 
+def test_how_a_step_is_computed_does_not_make_a_family() -> None:
+    rows = (run("full", 1e-3, 0.5), run("qlora4", 1e-3, 0.4, micro_batch_size=1))
+    assert len(families.families_of(rows)) == 1
+
+
 def test_a_digest_counts_where_a_moved_file_does_not() -> None:
     digest: dict[str, Any] = {"data__digest": "d1"}
     moved = run("qlora4", 1e-3, 0.4, dataset="elsewhere/train.json", **digest)
