@@ -15,6 +15,7 @@ from agent.errors import ConfigError, StudyError
 from agent.search.journal import JournalFile
 
 FIRST_TRIES = 5  # two workers that make a database's tables at once make one of them fail
+PROXY_WAIT_S = 20.0
 _TROUBLE = ("sqlalchemy", "psycopg", "psycopg2", "pymysql", "MySQLdb", "redis", "grpc")
 
 
@@ -126,7 +127,9 @@ def _proxy(url: str) -> BaseStorage:
 
     with warnings.catch_warnings():  # experimental in Optuna 5, and said so in the README
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
+        storage = optuna.storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
+    storage.wait_server_ready(timeout=PROXY_WAIT_S)
+    return storage
 
 
 _OPENERS: dict[str, Callable[[str], BaseStorage]] = {

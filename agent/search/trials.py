@@ -10,6 +10,7 @@ have been there: `reconsider` asks again between two points.
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,7 @@ class Trial:
         self._place = place  # for messages
         self._former = former  # how the same grid point was pruned under another run
         self._suspended = False
+        self._judged_at = -math.inf  # monotonic seconds
         self._lock = threading.Lock()  # against the thread that gives signs of life
         self._finished = frozen.state.is_finished()
         self.verdict = _stored_verdict(frozen) or Verdict(False, 0, "nothing was reported yet")
@@ -110,9 +112,15 @@ class Trial:
                 ) from None
             return self._judge()
 
-    def reconsider(self) -> Verdict:
-        """Judge again without a new report: others may have reached a rung in the meantime."""
-        if not self._finished:
+    def reconsider(self, *, at_most_every_s: float = 0.0) -> Verdict:
+        """Judge again without a new report: others may have reached a rung in the meantime.
+
+        Of runs in lock-step only the last to report a rung finds its quorum there; the others
+        learn here, some steps later, instead of an evaluation point later. Meant to be called
+        between steps: asked again within `at_most_every_s`, it only repeats the last verdict.
+        """
+        is_due = time.monotonic() - self._judged_at >= at_most_every_s
+        if is_due and not self._finished and self.verdict.rung < self._rungs:
             with self._storage_open():
                 self._judge()
         return self.verdict
@@ -147,8 +155,11 @@ class Trial:
     def _judge(self) -> Verdict:
         if self.verdict.prune:  # said once, it holds, also when the caller went on
             return self.verdict
+        self._judged_at = time.monotonic()
         frozen = self._frozen()
         rung = max(frozen.intermediate_values, default=0)
+        if not rung:
+            return self.verdict
         verdict = self._former_verdict(rung) or self._ask(frozen, rung)
         if verdict.prune and not self._may_leave():
             reason = f"{verdict.reason}; kept, because no other run of the stratum is in the race"

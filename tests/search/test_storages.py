@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,41 @@ def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_p
     trials = trials_in(database, "load/test")
     assert sorted(t.system_attrs[paired.RUN] for t in trials) == [f"run{i}" for i in range(3)]
     assert all(sorted(t.intermediate_values) == [1] for t in trials)
+
+
+PROXY = """
+import sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import optuna
+from agent.search.storages import open_storage
+optuna.storages.run_grpc_proxy_server(
+    open_storage(sys.argv[1], Path("/nowhere")), host="127.0.0.1", port=int(sys.argv[2])
+)
+"""
+
+
+@pytest.fixture
+def proxy(tmp_path: Path) -> Iterator[str]:
+    """Optuna's storage proxy in front of a journal, as a login node would run it."""
+    pytest.importorskip("grpc", reason="grpcio is not installed (pip install grpcio)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    words = [sys.executable, "-c", PROXY, str(tmp_path / "j"), port]
+    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}) as server:
+        yield f"grpc://127.0.0.1:{port}"
+        server.terminate()
+
+
+def test_runs_prune_through_optunas_storage_proxy(proxy: str) -> None:
+    with opened(proxy, "a", 1e-3) as good:
+        good.report(1, examples(0.8))
+        with opened(proxy, "b", 1e-2) as bad:
+            assert bad.report(1, examples(0.3)).prune
+        good.suspend()
+    states = [trial.state for trial in trials_in(proxy, "me/p")]
+    assert states == [TrialState.WAITING, TrialState.PRUNED]
 
 
 def test_a_server_that_is_not_there_is_one_line_without_the_password() -> None:

@@ -108,6 +108,16 @@ def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal:
     assert asked_again == [True] * 7 + [False]
 
 
+def test_asking_again_between_steps_is_rate_limited(journal: Path) -> None:
+    with opened(journal, "a", 1e-4) as best, opened(journal, "b", 1e-3) as bad:
+        assert not bad.reconsider().prune  # nothing was reported yet
+        assert "waits for its quorum" in bad.report(1, examples(0.3)).reason
+        best.report(1, examples(0.8))
+        assert not bad.reconsider(at_most_every_s=3600).prune
+        assert bad.reconsider(at_most_every_s=0).prune
+        best.suspend()
+
+
 def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
     means = {2e-2: 0.4, 1e-2: 0.41, 1e-3: 0.8, 1e-4: 0.799}
     outcomes = set()
