@@ -7,6 +7,8 @@ them (WANDB_BASE_URL, WANDB_API_KEY, `wandb login`).
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from agent.report.columns import CURVES
 from agent.report.table import Curve, Row, Scalar, plain_collection, sorted_curves, with_predictions
 
 PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
+READERS = 6  # runs read at the same time: each costs a few round trips
 PREDICTIONS_TYPE = "predictions"
 Progress = Callable[[int, int], None]
 Warn = Callable[[str], None]
@@ -56,13 +59,14 @@ def read_projects(
         try:
             runs = list(opened.runs(_full(path, opened), order="+created_at", lazy=False))
             kept = [run for run in runs if _job_type(run) != "inference"]
-            for done, run in enumerate(kept, start=1):
-                row = read_run(run, path, with_curves=with_curves)
-                if with_examples and row.is_complete:
-                    row = _examples_or_warning(run, row, warn)
-                rows.append(row)
-                if progress:
-                    progress(done, len(kept))
+            read = partial(
+                _read, project=path, examples=with_examples, curves=with_curves, warn=warn
+            )
+            with ThreadPoolExecutor(READERS) as pool:
+                for done, row in enumerate(pool.map(read, kept), start=1):
+                    rows.append(row)
+                    if progress:
+                        progress(done, len(kept))
         except ReportError:
             raise
         except Exception as error:
@@ -79,6 +83,11 @@ def _full(path: str, api: Any) -> str:
     if not all(words) or len(words) > 2:
         raise ReportError(f"project {path!r}: write PROJECT or ENTITY/PROJECT")
     return "/".join(words) if len(words) == 2 else f"{api.default_entity}/{words[0]}"
+
+
+def _read(run: Any, *, project: str, examples: bool, curves: bool, warn: Warn | None) -> Row:
+    row = read_run(run, project, with_curves=curves)
+    return _examples_or_warning(run, row, warn) if examples and row.is_complete else row
 
 
 def _examples_or_warning(run: Any, row: Row, warn: Warn | None) -> Row:
