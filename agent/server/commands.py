@@ -166,3 +166,50 @@ def run_backup(args: argparse.Namespace) -> int:
     count, size = back_up(args.data, args.to)
     print(f"copied the database and {count} files ({size / 2**20:.1f} MiB) to {args.to}")
     return 0
+
+
+def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `sweep-agent sync`."""
+    _add_data(parser)
+    parser.add_argument(
+        "--to", default="https://api.wandb.ai", metavar="URL",
+        help="the server to send to (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--entity", help="entity there (default: the key's own)")
+    parser.add_argument("--project", help="send this project only (default: all)")
+
+
+def run_sync(args: argparse.Namespace) -> int:
+    """Recreate the sweeps of a data directory (or of a backup of one) on another W&B server."""
+    from agent.server.ledger import Ledger
+    from agent.server.records import Project
+    from agent.server.remote import Remote, find_key
+    from agent.server.syncing import Destination, sync_project, whoami
+
+    path = args.data / "server.db"
+    if not path.exists():
+        raise ServerError(f"{args.data} is not the data directory of a sweep server")
+    url = args.to.rstrip("/")
+    remote = Remote(url, find_key(url))
+    entity = args.entity or whoami(remote)
+    database = Database(path)
+    ledger = Ledger(args.data / "sync.db", f"{url} {entity}")
+    try:
+        with database.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM project WHERE ? IS NULL OR name = ? ORDER BY id",
+                (args.project, args.project),
+            ).fetchall()
+            if args.project and not rows:
+                raise ServerError(f"{args.data} has no project {args.project!r}")
+            to = Destination(remote, entity, ledger)
+            for project in map(Project.of, rows):
+                tally = sync_project(connection, args.data, to, project, print)
+                print(
+                    f"{project.name}: sent {tally.sweeps} sweeps, {tally.runs} runs, "
+                    f"{tally.lines} lines, {tally.files} files, {tally.artifacts} artifacts"
+                )
+    finally:
+        ledger.close()
+        database.close()
+    return 0
