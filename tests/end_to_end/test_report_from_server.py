@@ -1,6 +1,5 @@
 """A report made from runs that the real client logged to the real embedded server."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +33,9 @@ with wandb.init(project="study", job_type="inference", name="benchmark") as run:
 """
 
 READ = """
-import argparse, sys
+import sys
 from agent.errors import TrackingError
-from agent.report import commands, wandb_source, workspace, workspace_views
+from agent.report import study, table, wandb_source, workspace, workspace_views, writing
 
 def said(call):
     try:
@@ -45,10 +44,10 @@ def said(call):
         return str(error)
     return ""
 
-parser = argparse.ArgumentParser()
-commands.add_report_arguments(parser)
+rows = wandb_source.read_projects(["study"])
 answer = {
-    "report": commands.run_report(parser.parse_args(["study", "--out", OUT])),
+    "report": writing.markdown_report(study.examine(rows)),
+    "curves": table.write_curves(rows),
     "unknown": said(lambda: wandb_source.read_projects(["nothing-here"])),
     "dashboard": said(lambda: workspace_views.save(workspace.specify("view"), "study")),
     "torch": "torch" in sys.modules,
@@ -57,30 +56,22 @@ answer = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("report")
-
-
-@pytest.fixture(scope="module")
-def answer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process that reads the server says; the report lies in `folder`."""
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process says that logs runs to the server and reads them back."""
     with running_server(tmp_path_factory.mktemp("server")) as address:
         client = client_of(address, tmp_path_factory.mktemp("client"))
-        found: dict[str, Any] = client.python(f"OUT = {str(folder)!r}\n{LOG}\n{READ}")
+        found: dict[str, Any] = client.python(f"{LOG}\n{READ}")
         return found
 
 
-def test_retention_and_intervals_come_from_the_server(answer: dict[str, Any], folder: Path) -> None:
-    assert (answer["report"], answer["torch"]) == (0, False)
-    text = (folder / "report.md").read_text()
-    assert "| QLoRA int4 | 0.001 | 1 | 0.250 | 50.0 \\[50.0, 50.0\\] |" in text
+def test_retention_and_intervals_come_from_the_server(answer: dict[str, Any]) -> None:
+    assert "| QLoRA int4 | 0.001 | 1 | 0.250 | 50.0 \\[50.0, 50.0\\] |" in answer["report"]
+    assert not answer["torch"]
 
 
-def test_curves_come_from_the_server_and_inference_runs_stay_out(
-    answer: dict[str, Any], folder: Path
-) -> None:
-    assert "benchmark" not in (folder / "report.md").read_text()
-    curves = (folder / "curves.csv").read_text().splitlines()
+def test_curves_come_from_the_server_and_inference_runs_stay_out(answer: dict[str, Any]) -> None:
+    assert "benchmark" not in answer["report"]
+    curves = answer["curves"].splitlines()
     assert len(curves) == 1 + 2 * 2
     assert curves[1].split(",")[1:3] == ["1.0", "0.5"]
 
