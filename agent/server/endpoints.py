@@ -180,7 +180,9 @@ def guarded(endpoint: Endpoint) -> Endpoint:
             return refuse(str(refusal), refusal.status if refusal.status != 200 else 400)
         except SweepAgentError as error:
             return refuse(str(error), 400)
-        except (ClientDisconnect, HTTPException):
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except HTTPException:
             raise
         except Exception:
             log.exception("a request to %s failed", request.url.path.split("/")[1])
