@@ -34,8 +34,8 @@ from agent.server.refusals import Refused
 from agent.server.streams import KeyCatalogue
 from agent.server.tokens import Signer
 
-MAX_TOKENS = 20_000
-MAX_DOCUMENT_BYTES = 500_000
+MAX_TOKENS = 1_500  # several times what the longest document of the client has
+MAX_DOCUMENT_BYTES = 100_000
 MAX_DEPTH = 25
 MAX_REMEMBERED_BYTES = 20_000
 _TOLERATED = {
