@@ -165,7 +165,7 @@ class RunConfig(BaseModel):
     )
     pruner: str = _field("search", "which rule stops hopeless runs; none for no pruning", "paired")
     pruner_warmup: Int = _field(
-        "search", "first rungs at which nothing is pruned", 1, unit="rungs", ge=0
+        "search", "first rung at which runs are judged", 1, unit="rungs", ge=0
     )
     pruner_options: Annotated[dict[str, Any], BeforeValidator(_json_text)] = _field(
         "search", "arguments of the pruner by name, as JSON", {}
