@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.errors import ConfigError
+from agent.quiet import quieten_libraries
 
 BASE_MODEL = Path(__file__).parent / "assets" / "base_model"
 SEED, STEPS, BATCH_SIZE = 0, 400, 32
@@ -41,6 +42,7 @@ def run_pretrain(args: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(problems, where="the arguments")
 
+    quieten_libraries()
     import torch  # after the checks: it takes seconds
 
     from agent.demo.base_model import pretrain
