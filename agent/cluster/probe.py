@@ -155,8 +155,17 @@ def read_measured(store: Path) -> Measured:
     )
 
 
-def estimate(cell: str, configs: Sequence[RunConfig], measured: Measured, records: int) -> Estimate:
-    """Scale one cell's measurement to all of its grid points; shared trainings count once."""
+def estimate(
+    cell: str,
+    configs: Sequence[RunConfig],
+    measured: Measured,
+    records: int,
+    seen: set[str],
+) -> Estimate:
+    """Scale one cell's measurement to all of its grid points.
+
+    `seen` names the trainings that other cells have paid for; those of this cell are added.
+    """
     training_s, validation_s, points = 0.0, 0.0, 0
     longest_s, own = 0.0, len(seen)
     for config in configs:

@@ -9,8 +9,8 @@ import contextlib
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -61,13 +61,17 @@ def build_workers(
         base |= read_assignments(args.environment.read_text(encoding="utf-8").splitlines())
     extra = task_facts(environment)
 
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
+    cores = max(int(environment.get("SLURM_CPUS_PER_TASK", "1")) // len(each), 1)
+
     def known(devices: str | None) -> dict[str, str]:
         offline = {**base, "WANDB_MODE": "offline"}
         with_server = offline if args.offline else access.environment(base)
-        return agent_environment(with_server, files_dir=files_dir, devices=devices, extra=extra)
+        return agent_environment(
+            with_server, files_dir=files_dir, devices=devices, extra=extra, cores=cores
+        )
 
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
     return [
         Worker(
             f"worker {index}",
@@ -125,7 +129,8 @@ def _node(environment: Mapping[str, str]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"[supervisor {time.strftime('%H:%M:%S')}] {text}", flush=True)
+    now = datetime.now().isoformat(timespec="milliseconds")
+    print(f"[supervisor {now}] {text}", flush=True)
 
 
 def main(words: Sequence[str] | None = None) -> int:

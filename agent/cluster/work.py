@@ -138,9 +138,14 @@ def slots(visible: str | None, *, gpus_per_agent: int, agents_per_gpu: int) -> l
 
 
 def agent_environment(
-    base: Mapping[str, str], *, files_dir: Path, devices: str | None, extra: Mapping[str, str]
+    base: Mapping[str, str],
+    *,
+    files_dir: Path,
+    devices: str | None,
+    extra: Mapping[str, str],
+    cores: int = 1,
 ) -> dict[str, str]:
-    """What an agent and its grid points run under.
+    """What an agent and its grid points run under; `cores` are its share of the task's.
 
     Preempted runs end with a non-zero status by W&B's own rule, so both of the agent's rules
     against failing sweeps would shut it down in a bad hour; they are switched off here.
@@ -155,6 +160,8 @@ def agent_environment(
         "WANDB_DIR": str(files_dir),
         "PYTHONUNBUFFERED": "1",
     }
+    # More threads than the task has cores make a training many times slower.
+    environment.setdefault("OMP_NUM_THREADS", str(cores))
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = devices
     return environment
