@@ -63,6 +63,7 @@ def examples(mean: float) -> dict[str, float]:
     return {f"e{i}": mean + 0.01 * (i % 5) * mean for i in range(30)}
 
 
+@pytest.mark.xdist_group("postgres")  # one server for the three
 def test_two_runs_prune_through_postgresql_and_a_resumed_one_goes_on(database: str) -> None:
     with opened(database, "a", 1e-3) as good:
         good.report(1, examples(0.8))
@@ -80,6 +81,7 @@ def test_two_runs_prune_through_postgresql_and_a_resumed_one_goes_on(database: s
     assert complete.params == {"learning_rate": 1e-3}
 
 
+@pytest.mark.xdist_group("postgres")  # one server for the three
 def test_a_dead_workers_trial_in_postgresql_is_freed_and_taken_up_again(database: str) -> None:
     with opened(database, "killed", 1e-3, scope="dead") as trial:
         trial.report(1, examples(0.5))
@@ -93,6 +95,7 @@ def test_a_dead_workers_trial_in_postgresql_is_freed_and_taken_up_again(database
         trial.suspend()
 
 
+@pytest.mark.xdist_group("postgres")  # one server for the three
 def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
