@@ -167,12 +167,17 @@ class JournalFile(BaseJournalBackend):
                 head = self._mend_tail()
                 with self._path.open("ab", buffering=0) as journal:
                     _write_all(journal.fileno(), head + b"".join(lines))
-                    os.fsync(journal.fileno())
-            finally:
+            finally:  # closing has sent the records to the server, where the file is on one
                 self._lock.release()
+            self._make_durable()
         except OSError as error:
             text = f"the pruning journal {self._path} cannot be written: {error.strerror}"
             raise StudyError(text) from None
+
+    def _make_durable(self) -> None:
+        """Wait for the disk, after the lock is free: that of one writer then serves all."""
+        with self._path.open("rb") as journal:
+            os.fsync(journal.fileno())
 
     def _mend_tail(self) -> bytes:
         """Make the end of the file fit for a new record; call it under the lock.
