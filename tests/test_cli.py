@@ -1,0 +1,48 @@
+"""The command table: every command explains itself, and a user's mistake is told in one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from agent.cli import COMMANDS, build_parser, main
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: sweep-agent {name}")
+    assert len(shown.splitlines()) > 3
+
+
+def test_names_are_unique_and_all_are_listed() -> None:
+    names = [command.name for command in COMMANDS]
+    assert len(names) == len(set(names))
+    text = build_parser().format_help()
+    assert [name for name in names if name not in text] == []
+
+
+@pytest.mark.parametrize("words", [[], ["chek"], ["check"], ["check", "--nofile", "x.yaml"]])
+def test_a_wrong_call_exits_2_without_a_traceback(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    told = capsys.readouterr().err
+    assert "usage: sweep-agent" in told
+    assert "Traceback" not in told
+
+
+def test_a_missing_file_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gone.yaml"]) == 2
+    assert "gone.yaml: cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback() -> None:
+    code = "import sys; from agent.cli import main; sys.exit(main(['--help']))"
+    pipe = f'{sys.executable} -c "{code}" | head -n 1'
+    done = subprocess.run(pipe, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("usage")
+    assert "Traceback" not in done.stderr
