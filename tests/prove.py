@@ -1,0 +1,63 @@
+"""`make prove`: the full counts behind every claim of faults and speed, written to proofs.json.
+
+    python -m tests.prove [training search server cluster benchmark]
+
+Each part is a module `tests/prove_PART.py` whose `main()` returns its figures. A part that is not
+named keeps what was written before; each carries its command, date and machine.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agent import files
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "proofs.json"
+PARTS = ("training", "search", "server", "cluster", "benchmark")
+
+
+def main(words: Sequence[str]) -> int:
+    unknown = sorted(set(words) - set(PARTS))
+    if unknown:
+        print(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    failed = []
+    for part in words or PARTS:
+        print(f"proving {part} …", flush=True)
+        started = time.monotonic()
+        try:
+            figures = importlib.import_module(f"tests.prove_{part}").main()
+        except Exception as error:  # the other parts still count, and this one is told as failed
+            print(f"{part} failed: {type(error).__name__}: {error}", file=sys.stderr)
+            failed.append(part)
+            continue
+        results[part] = {
+            "command": f"python -m tests.prove {part}",
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": describe_machine(),
+            "seconds": round(time.monotonic() - started),
+            "figures": figures,
+        }
+        files.write_json(RESULTS, results)
+    return 1 if failed else 0
+
+
+def describe_machine() -> str:
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory_gib:.0f} GiB, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
