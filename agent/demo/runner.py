@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -42,6 +43,7 @@ class Demo:
 
     def run(self) -> int:
         began = time.monotonic()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: clean up
         self._prepare()
         with ExitStack() as stack:
             server = stack.enter_context(running_server(self._out / "server"))
@@ -113,6 +115,7 @@ class Demo:
         ]
         for thread in threads:
             thread.start()
+        print(f"agents   {self._agents} (logs in {self._out / 'logs'})", flush=True)
         watcher = results.Watcher(self._env, sweeps)
         while any(thread.is_alive() for thread in threads):
             time.sleep(POLL_S)
