@@ -1,32 +1,42 @@
 """Server-rendered pages: what a browser sees at the addresses that the client prints.
 
-A browser logs in with a key and gets a cookie that scripts cannot read and other sites cannot use.
+Each page is whole without a script; the script adds charts, live values and faster tables. Nothing
+comes from outside, and every text of a user is escaped.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote
 
-from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from agent.server.database import Connection
 from agent.server.execution import Services
-from agent.server.gate import Identity, read_body
+from agent.server.gate import Identity
+from agent.server.pages_drawing import Drawing
+from agent.server.pages_metrics import better_of, heading_of
+from agent.server.pages_run import artifacts_of, console_of, files_of, predictions_of
+from agent.server.pages_series import CurveCache, HistoryCache, curves_payload
+from agent.server.pages_session import Sessions, login_address, read_form, safe_target
+from agent.server.pages_sweep import ACTIONS, sweep_payload
+from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of
+from agent.server.pages_view import Choice, draw
 from agent.server.projects import find_project, list_projects
-from agent.server.records import iso_time
+from agent.server.records import Project, Run, Sweep
 from agent.server.refusals import Refused
-from agent.server.runs import find_run, list_runs, of_project, of_sweep
-from agent.server.sweeps import find_sweep, list_sweeps
+from agent.server.runs import count_runs, find_run, of_project, of_sweep
+from agent.server.streams import EVENTS, HISTORY
+from agent.server.sweeps import find_sweep, get_sweep, list_sweeps, set_state
 
 COOKIE = "sweep_agent_session"
-SESSION_S = 12 * 3600
-MAX_FORM_BYTES = 10_000
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+Content = dict[str, Any]
+
+
+class Missing(Exception):
+    """There is no such page for this entity."""
 
 
 class Pages:
@@ -34,155 +44,253 @@ class Pages:
 
     def __init__(self, services: Services, identity: Identity, pool: ThreadPoolExecutor) -> None:
         self.services = services
-        self.identity = identity
+        self.sessions = Sessions(services, identity)
         self.pool = pool
-        self.templates = Environment(
-            loader=FileSystemLoader(Path(__file__).with_name("templates")),
-            autoescape=select_autoescape(default=True),
-        )
-        self.templates.filters["time"] = iso_time
+        self.drawing = Drawing()
+        self.rows = RowCache()
+        self.curves = CurveCache()
+        self.histories = HistoryCache()
 
     def routes(self) -> list[Route]:
         project = "/{entity}/{project}"
+        sweep, run = f"{project}/sweeps/{{sweep}}", f"{project}/runs/{{run}}"
+        page, data = self.page, self.data
         return [
+            Route("/static/{name}", self.drawing.asset, methods=["GET"]),
             Route("/login", self.login_form, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
             Route("/logout", self.log_out, methods=["POST"]),
-            Route("/", self.home, methods=["GET"]),
-            Route("/{entity}", self.home, methods=["GET"]),
-            Route(project, self.project, methods=["GET"]),
-            Route(f"{project}/workspace", self.project, methods=["GET"]),
-            Route(f"{project}/sweeps/{{sweep}}", self.sweep, methods=["GET"]),
-            Route(f"{project}/runs/{{run}}", self.run, methods=["GET"]),
-            Route(f"{project}/runs/{{run}}/{{rest:path}}", self.run, methods=["GET"]),
+            Route("/", page("projects.html", self.home), methods=["GET"]),
+            Route("/{entity}", page("projects.html", self.home), methods=["GET"]),
+            Route(project, page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/workspace", page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/sweeps", page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/data", data(self.project_data), methods=["GET"]),
+            Route(f"{project}/curves", data(self.curve_data), methods=["GET"]),
+            Route(sweep, page("sweep.html", self.sweep), methods=["GET"]),
+            Route(f"{sweep}/data", data(self.sweep_data), methods=["GET"]),
+            Route(f"{sweep}/state", self.steer, methods=["POST"]),
+            Route(f"{run}/data", data(self.run_data), methods=["GET"]),
+            Route(run, page("run.html", self.run), methods=["GET"]),
+            Route(f"{run}/{{rest:path}}", page("run.html", self.run), methods=["GET"]),
         ]
 
+    # ------------------------------------------------------------------ coming and going
     async def login_form(self, request: Request) -> Response:
-        return self.render("login.html", next=_safe_target(request.query_params.get("next")))
+        target = safe_target(request.query_params.get("next"))
+        return self.drawing.page("login.html", next=target)
 
     async def log_in(self, request: Request) -> Response:
+        target = "/"
         try:
-            body = await read_body(request, MAX_FORM_BYTES)
+            form = await read_form(request)
+            target = safe_target(form.get("next"))
+            key = form.get("key", "").strip()
+            return await self._in_thread(self.sessions.log_in, request, key, target)
         except Refused as refusal:
-            return self.render("login.html", status=400, next="/", problem=str(refusal))
-        form = parse_qs(body.decode("utf-8", "replace"))
-        key = form.get("key", [""])[0].strip()
-        target = _safe_target(form.get("next", ["/"])[0])
-        loop = asyncio.get_running_loop()
-        try:
-            record = await loop.run_in_executor(self.pool, self.identity.record_of, request, key)
-        except Refused as refusal:
-            return self.render(
-                "login.html", status=refusal.status, next=target, problem=str(refusal)
-            )
-        expires_at = self.services.clock() + SESSION_S
-        token = self.services.signer.sign({"session": record.id}, expires_at)
-        response = RedirectResponse(target, status_code=303)
-        response.set_cookie(
-            COOKIE, token, max_age=SESSION_S, httponly=True, samesite="strict",
-            secure=self.services.address.startswith("https"),
-        )  # fmt: skip
-        return response
+            status = refusal.status if refusal.status != 200 else 400
+            return self.drawing.page("login.html", status=status, next=target, problem=str(refusal))
 
     async def log_out(self, _: Request) -> Response:
         response = RedirectResponse("/login", status_code=303)
         response.delete_cookie(COOKIE)
         return response
 
-    async def home(self, request: Request) -> Response:
-        def content(connection: Connection, entity: str) -> dict[str, Any] | None:
-            if request.path_params.get("entity", entity) != entity:
-                return None
-            return {"projects": list_projects(connection, entity, 0, 200).items}
+    # ------------------------------------------------------------------ what pages show
+    def home(self, connection: Connection, entity: str, request: Request) -> Content:
+        if request.path_params.get("entity", entity) != entity:
+            raise Missing
+        projects = list_projects(connection, entity, 0, 200).items
+        counted = [(item, count_runs(connection, of_project(item.id))) for item in projects]
+        return {"projects": counted}
 
-        return await self.show(request, "projects.html", content)
+    def project(self, connection: Connection, entity: str, request: Request) -> Content:
+        found = see_project(connection, entity, request)
+        rows, total = self.rows.rows(connection, of_project(found.id))
+        choice = Choice.of(request.query_params)
+        sweeps = [
+            (item, count_runs(connection, of_sweep(item.id)))
+            for item in list_sweeps(connection, found.id, 0, 200).items
+        ]
+        left_out = max(0, total - MAX_RUNS)
+        return {
+            "project": found, "sweeps": sweeps, "table": draw(rows, choice), "choice": choice,
+            "total": total, "left_out": left_out,
+        }  # fmt: skip
 
-    async def project(self, request: Request) -> Response:
-        def content(connection: Connection, entity: str) -> dict[str, Any] | None:
-            found = self._project(connection, entity, request)
-            if found is None:
-                return None
-            runs = list_runs(connection, of_project(found.id), order="-created_at", limit=200)
-            sweeps = list_sweeps(connection, found.id, 0, 200)
-            return {"project": found, "runs": runs.items, "sweeps": sweeps.items}
+    def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        found = see_project(connection, entity, request)
+        since = number_in(request, "since")
+        rows, total = self.rows.rows(connection, of_project(found.id), since)
+        return payload(rows, total, since)
 
-        return await self.show(request, "project.html", content)
+    def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        """One metric over all runs of the project (those changed at `since` or later)."""
+        found = see_project(connection, entity, request)
+        key = request.query_params.get("key", "")[:300]
+        since = number_in(request, "since") or 0.0
+        scope = of_project(found.id)
+        listed = connection.execute(
+            f"SELECT id, name, revision, updated_at FROM run WHERE {scope.sql} "
+            "ORDER BY id DESC LIMIT ?",
+            (*scope.values, MAX_RUNS),
+        ).fetchall()
+        drawn = [
+            (row["name"], self.curves.curve(connection, row["id"], row["revision"], key))
+            for row in listed
+            if row["updated_at"] >= since
+        ]
+        answer = curves_payload([(name, points) for name, points in drawn if points], len(listed))
+        latest = max((row["updated_at"] for row in listed), default=since)
+        described = {"key": key, "heading": heading_of(key), "better": better_of(key)}
+        return {**answer, **described, "at": latest}
 
-    async def sweep(self, request: Request) -> Response:
-        def content(connection: Connection, entity: str) -> dict[str, Any] | None:
-            found = self._project(connection, entity, request)
-            sweep = (
-                find_sweep(connection, found.id, request.path_params["sweep"]) if found else None
-            )
-            if found is None or sweep is None:
-                return None
-            runs = list_runs(connection, of_sweep(sweep.id), limit=1000)
-            return {"project": found, "sweep": sweep, "runs": runs.items}
+    def sweep(self, connection: Connection, entity: str, request: Request) -> Content:
+        project, sweep = see_sweep(connection, entity, request)
+        shown = sweep_payload(connection, sweep, self.rows)
+        return {
+            "project": project, "sweep": sweep, "shown": shown, "now": self.services.clock(),
+            "actions": ACTIONS[sweep.state], "token": self.sessions.form_token(request),
+        }  # fmt: skip
 
-        return await self.show(request, "sweep.html", content)
+    def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        _, sweep = see_sweep(connection, entity, request)
+        return sweep_payload(connection, sweep, self.rows)
 
-    async def run(self, request: Request) -> Response:
-        def content(connection: Connection, entity: str) -> dict[str, Any] | None:
-            found = self._project(connection, entity, request)
-            run = find_run(connection, found.id, request.path_params["run"]) if found else None
-            return {"project": found, "run": run} if run else None
+    def run(self, connection: Connection, entity: str, request: Request) -> Content:
+        project, run = see_run(connection, entity, request)
+        sweep = get_sweep(connection, run.sweep_id)
+        row = row_of(run, {sweep.id: sweep.name} if sweep else {})
+        return {
+            "project": project, "run": run, "sweep": sweep, "row": row,
+            "config": list(flat(run.config_values())), "summary": list(flat(run.summary_values())),
+            "predictions": predictions_of(connection, self.services, run),
+            "console": console_of(connection, run),
+            "files": files_of(connection, self.services, run),
+            "artifacts": artifacts_of(connection, self.services, run),
+        }  # fmt: skip
 
-        return await self.show(request, "run.html", content)
+    def run_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        """Charts and console of a run, unless nothing has changed since `revision`."""
+        _, run = see_run(connection, entity, request)
+        known = number_in(request, "revision")
+        answer: Content = {
+            "revision": run.revision, "state": run.state, "is_live": not run.is_over,
+            "duration_s": row_of(run, {}).values["duration_s"],
+        }  # fmt: skip
+        if known == run.revision:
+            return answer
+        first = number_in(request, "line")
+        answer["history"] = self.histories.payload(connection, run.id, HISTORY)
+        answer["system"] = self.histories.payload(connection, run.id, EVENTS)
+        answer["summary"] = [[key, value] for key, value in flat(run.summary_values())]
+        answer["console"] = console_of(connection, run, int(first) if first is not None else None)
+        return answer
 
-    def _project(self, connection: Connection, entity: str, request: Request) -> Any:
-        if request.path_params["entity"] != entity:
-            return None
-        return find_project(connection, entity, request.path_params["project"])
+    # ------------------------------------------------------------------ what people change
+    async def steer(self, request: Request) -> Response:
+        """Start, pause, stop or cancel a sweep, by a form of its page."""
+        try:
+            form = await read_form(request)
+            await self._in_thread(self._steer, request, form)
+        except Refused as refusal:
+            return self.drawing.page("refused.html", status=refusal.status, problem=str(refusal))
+        except Missing:
+            return self.drawing.page("missing.html", status=404)
+        return RedirectResponse(request.url.path.removesuffix("/state"), status_code=303)
 
-    async def show(self, request: Request, template: str, content: Any) -> Response:
+    def _steer(self, request: Request, form: dict[str, str]) -> None:
+        entity = self.sessions.entity_of(request)
+        if entity is None:
+            raise Refused("log in first", status=401)
+        self.sessions.check_form(request, form)
+        with self.services.database.write() as connection:
+            _, sweep = see_sweep(connection, entity, request)
+            wanted = form.get("state", "")
+            if wanted not in {action[0] for action in ACTIONS[sweep.state]}:
+                raise Refused(f"a sweep that is {sweep.state} cannot become {wanted!r}", 409)
+            set_state(connection, sweep, wanted, self.services.clock())
+
+    # ------------------------------------------------------------------ how they get there
+    def page(self, template: str, content: Callable[..., Content]) -> Callable[..., Any]:
         """A page for whoever is logged in; the others are asked for a key."""
 
-        def work() -> tuple[str | None, dict[str, Any] | None]:
-            entity = self.entity_of(request)
+        async def answer(request: Request) -> Response:
+            try:
+                entity, found = await self._in_thread(self._read, request, content)
+            except Missing:
+                return self.drawing.page("missing.html", status=404)
             if entity is None:
-                return None, None
-            with self.services.database.read() as connection:
-                return entity, content(connection, entity)
+                return RedirectResponse(login_address(request), status_code=303)
+            return await self._in_thread(self._draw, template, entity, found)
 
-        entity, found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        return answer
+
+    def _draw(self, template: str, entity: str, found: Content) -> Response:
+        return self.drawing.page(template, entity=entity, **found)
+
+    def data(self, content: Callable[..., Content]) -> Callable[..., Any]:
+        """The same as JSON, for the script of a page."""
+
+        async def answer(request: Request) -> Response:
+            headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+            try:
+                entity, found = await self._in_thread(self._read, request, content)
+            except Missing:
+                return JSONResponse({"error": "there is no such page"}, 404, headers)
+            if entity is None:
+                return JSONResponse({"error": "log in first"}, 401, headers)
+            return await self._in_thread(JSONResponse, found, 200, headers)
+
+        return answer
+
+    def _read(
+        self, request: Request, content: Callable[..., Content]
+    ) -> tuple[str | None, Content]:
+        entity = self.sessions.entity_of(request)
         if entity is None:
-            return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
-        if found is None:
-            return self.render("missing.html", status=404, entity=entity)
-        return self.render(template, entity=entity, **found)
+            return None, {}
+        with self.services.database.read() as connection:
+            return entity, content(connection, entity, request)
 
-    def entity_of(self, request: Request) -> str | None:
-        """Whose session (or key) the request carries; None if it has neither."""
-        grant = self.services.signer.open(request.cookies.get(COOKIE, ""), self.services.clock())
-        if grant is not None and "session" in grant:
-            with self.services.database.read() as connection:
-                row = connection.execute(
-                    "SELECT entity FROM api_key WHERE id = ? AND revoked_at IS NULL",
-                    (grant["session"],),
-                ).fetchone()
-            return str(row[0]) if row else None
-        if "authorization" not in request.headers:
-            return None
-        try:
-            return self.identity.entity_of(request)
-        except Refused:
-            return None
-
-    def render(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-        text = self.templates.get_template(template).render(**values)
-        headers = {
-            "Content-Security-Policy": _POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-store",
-        }
-        return HTMLResponse(text, status_code=status, headers=headers)
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
 
-def _safe_target(path: str | None) -> str:
-    """Where to go after the login: a path of this server only."""
-    is_local = path and path.startswith("/") and not path.startswith(("//", "/\\"))
-    return path if is_local and path and "\n" not in path and "\r" not in path else "/"
+def see_project(connection: Connection, entity: str, request: Request) -> Project:
+    """The project of the address. What belongs to others is missing like what isn't there."""
+    names = request.path_params
+    found = (
+        find_project(connection, entity, names["project"]) if names["entity"] == entity else None
+    )
+    if found is None:
+        raise Missing
+    return found
+
+
+def see_sweep(connection: Connection, entity: str, request: Request) -> tuple[Project, Sweep]:
+    project = see_project(connection, entity, request)
+    sweep = find_sweep(connection, project.id, request.path_params["sweep"])
+    if sweep is None:
+        raise Missing
+    return project, sweep
+
+
+def see_run(connection: Connection, entity: str, request: Request) -> tuple[Project, Run]:
+    project = see_project(connection, entity, request)
+    run = find_run(connection, project.id, request.path_params["run"])
+    if run is None:
+        raise Missing
+    return project, run
+
+
+def number_in(request: Request, name: str) -> float | None:
+    """A number of the query, None if it has none."""
+    try:
+        value = float(request.query_params.get(name, ""))
+    except ValueError:
+        return None
+    return value if abs(value) < 2**53 else None
 
 
 def page_routes(services: Services, identity: Identity, pool: ThreadPoolExecutor) -> list[Route]:

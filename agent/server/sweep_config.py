@@ -11,6 +11,8 @@ from agent.search.proposals import Choice, Parameter, Range, is_grid_parameter
 
 METHODS = ("grid", "random", "bayes", "custom")
 MAX_NESTING = 20
+MAX_TEXT = 256 * 1024
+MAX_BRACKETS = 100
 _BOUNDS = {
     "int_uniform": ("min", "max"),
     "uniform": ("min", "max"),
@@ -58,11 +60,7 @@ class SweepConfig:
 
 def parse_sweep(text: str) -> SweepConfig:
     """Read a sweep. Raises ConfigError with every violation."""
-    try:
-        given = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ConfigError([f"this is not YAML: {detail}"], where="the sweep") from None
+    given = _load(text)
     if not isinstance(given, dict):
         raise ConfigError(["expected a mapping with method and parameters"], where="the sweep")
     problems: list[str] = []
@@ -102,6 +100,38 @@ def parse_sweep(text: str) -> SweepConfig:
         bool(given.get("scheduler")),
         frozenset(nested),
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, with which a few lines can stand for more values than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a sweep")
+        return super().compose_node(parent, index)
+
+
+def _load(text: str) -> Any:
+    """YAML within limits. Raises ConfigError."""
+    problem = None
+    if len(text) > MAX_TEXT:
+        problem = f"longer than {MAX_TEXT} characters"
+    elif _bracket_depth(text) > MAX_BRACKETS:
+        problem = f"nested more than {MAX_BRACKETS} deep"
+    if problem is None:
+        try:
+            return yaml.load(text, _Loader)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            problem = f"this is not YAML: {' '.join(str(error).split())[:200]}"
+    raise ConfigError([problem], where="the sweep")
+
+
+def _bracket_depth(text: str) -> int:
+    deepest = depth = 0
+    for character in text:
+        depth += (character in "[{") - (character in "]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _read_metric(
