@@ -1,9 +1,9 @@
 """The sweep server as a small job of its own, where login nodes allow no daemons.
 
-One CPU, requeueable, ended when the sweeps no longer need it. Its data lie on the node's own disk,
-because SQLite cannot lock most shared file systems safely; a snapshot goes to shared storage every
-minute and before the job ends, and the next life of the job starts from it. The address is written
-to shared storage, where agents look it up before every start.
+One CPU, requeueable, ended by whoever started it. Its data lie on the node's own disk, because
+SQLite cannot lock most shared file systems safely; a snapshot goes to shared storage every minute
+and before the job ends, and the next life of the job starts from it. The address is written to
+shared storage, where agents look it up before every start.
 """
 
 import shlex
@@ -86,5 +86,5 @@ def start_server_job(options: ArrayOptions, *, timeout_s: float = START_TIMEOUT_
                 f"squeue --jobs {job} and {options.state_dir}/server-{job}.log"
             )
         time.sleep(1)
-    print(f"sweep server: job {job}, {read_note(data).url}")
+    print(f" server  job {job}, {read_note(data).url}; end it after the sweeps: scancel {job}")
     return job

@@ -2,8 +2,7 @@
 
 Data on the node's own disk; a snapshot on shared storage every minute and at the end; the note
 with the address on shared storage for the agents. A requeued job starts from the snapshot, under
-the same keys, and writes the new address; agents look it up before every start, and those that
-run find the server again only if it comes back where it was, so the job asks for the same node.
+the same keys, and writes the new address; agents look it up before every start.
 """
 
 import argparse
@@ -32,13 +31,14 @@ _NOT_COPIED = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "server.lock", "s
 
 def take_snapshot(local: Path, shared: Path) -> None:
     """A consistent copy of the database by SQLite's own backup, then every other new file."""
-    shared.mkdir(parents=True, exist_ok=True)
+    shared.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = shared / f".{DATABASE}.{files.unique_suffix()}"
     with (
         contextlib.closing(sqlite3.connect(local / DATABASE)) as source,
         contextlib.closing(sqlite3.connect(temporary)) as copy,
     ):
         source.backup(copy)
+    temporary.chmod(0o600)
     temporary.replace(shared / DATABASE)
     for path in local.rglob("*"):
         inside = path.relative_to(local)
@@ -68,6 +68,15 @@ def publish_note(local: Path, shared: Path) -> None:
         files.write_atomically(target, content, mode=0o600)
 
 
+def address_of(node: str) -> str:
+    """This node's address as others see it: by its name in Slurm, else by its host name."""
+    for name in (node, socket.gethostname()):
+        with contextlib.suppress(OSError):
+            if name:
+                return socket.gethostbyname(name)
+    return "127.0.0.1"
+
+
 def serve_words(local: Path, host: str) -> list[str]:
     """The server on this node's address. The key of the note guards it."""
     words = [sys.executable, "-m", "agent.cli", "serve", "--data", str(local), "--port", "0"]
@@ -89,7 +98,7 @@ def main(words: Sequence[str] | None = None) -> int:
     # One place per user and shared directory, the same in every life on this node.
     local = args.local / f"sweep-server-{os.getuid()}-{args.shared.resolve().name}"
     restore(args.shared, local)
-    host = socket.gethostbyname(socket.gethostname())
+    host = address_of(os.environ.get("SLURMD_NODENAME", ""))
     server = subprocess.Popen(serve_words(local, host), stdin=subprocess.DEVNULL)
     try:
         _watch(server, local, args.shared, told)

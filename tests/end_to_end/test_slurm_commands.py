@@ -12,7 +12,7 @@ from slurm_stage import Stage, running_cluster, running_stage
 from agent.cluster.credentials import write_key
 
 pytestmark = [
-    pytest.mark.xdist_group("slurm"),
+    pytest.mark.xdist_group("slurm-commands"),
     pytest.mark.skipif(
         bool(missing_programs()),
         reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
@@ -45,14 +45,14 @@ def git_init(directory: Path) -> None:
 
 
 def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: Stage) -> None:
-    files = [stage.write_sweep(name, 2, steps=4, step_s=0.1) for name in ("first", "second")]
+    files = [stage.write_sweep(name, 1, steps=4, step_s=0.1) for name in ("first", "second")]
     canary = stage.server_environment["WANDB_API_KEY"]
     key_file = stage.directory / "wandb.key"
     write_key(key_file, canary)
     profile = stage.directory / "cluster.toml"
     profile.write_text(
         'cpus-per-task = 1\nmem = "500M"\ntime = "00:10:00"\npartition = "main"\n'
-        f'key_file = "{key_file}"\nbase_url = "{stage.base_url}"\narray = "0-1"\nlead_s = 60\n'
+        f'key_file = "{key_file}"\nbase_url = "{stage.base_url}"\narray = "0"\nlead_s = 60\n'
         f'python = "{stage.python}"\nlog = "outputs/cluster/logs/%A_%a.log"\n'
     )
     common = ["--profile", str(profile)]
@@ -76,10 +76,10 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
 
     # -- watch
     status = stage.command("status", *common).stdout
-    assert status.count("finished of 2: 2 done") == 2
+    assert status.count("finished of 1: 1 done") == 2
     assert "no tasks in the queue" in status
     run = stage.runs_of_project("first")[0]
-    assert run.config["learning_rate"] in (0.001, 0.002)
+    assert run.config["learning_rate"] == 0.001
 
     # -- the code that was submitted is the code that ran
     snapshots = list((stage.directory / "outputs/cluster/snapshots").iterdir())
@@ -87,11 +87,11 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     assert not os.access(snapshots[0], os.W_OK) or os.getuid() == 0
 
     # -- widen the grid: only the new point is left, and fill runs it and nothing else
-    stage.write_sweep("first", 3, steps=4, step_s=0.1)
+    stage.write_sweep("first", 2, steps=4, step_s=0.1)
     plan = stage.command("plan", str(files[0]), "--list", *common).stdout
-    assert "3 grid points: 2 finished, 1 new" in plan
+    assert "2 grid points: 1 finished, 1 new" in plan
     fill = stage.command("fill", str(files[0]), *common).stdout
-    assert "1 new to run of 3" in fill
+    assert "1 new to run of 2" in fill
     filling = next(line.split()[1] for line in fill.splitlines() if "job  " in line)
     wait_until(
         lambda: not stage.cluster.run("squeue", "-h", "--jobs", filling).strip(),
@@ -99,7 +99,7 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
         what="the filling array to end",
     )
     plan = stage.command("plan", str(files[0]), *common).stdout
-    assert "3 grid points: 3 finished" in plan
+    assert "2 grid points: 2 finished" in plan
     assert {len(state["lives"]) for state in stage.states("first")} == {1}
 
     # -- no trace of the key
@@ -159,3 +159,33 @@ def test_a_dry_run_prints_the_script_and_submits_nothing(stage: Stage) -> None:
     assert "#SBATCH --array=0-7%4" in text
     assert "SWEEP-OF-dry" in text
     assert stage.cluster.run("squeue", "-h", "-t", "all") == before
+
+
+def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(
+    stage: Stage,
+) -> None:
+    path = stage.write_sweep("offline", 2, steps=3, step_s=0.1)
+    options = {
+        "--array": "0-1", "--gres": "", "--mem": "200M", "--cpus-per-task": "1",
+        "--python": stage.python, "--log": "outputs/cluster/logs/%A_%a.log",
+        "--server-data": str(stage.server_data), "--partition": "main",
+    }  # fmt: skip
+    words = [word for pair in options.items() for word in pair]
+    done = stage.command("submit", str(path), "--offline", *words)
+    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    wait_until(
+        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
+        timeout_s=120,
+        what="the offline array to end",
+    )
+    assert stage.runs(stage.sweep_of("offline")) == []
+    runs = [str(p) for p in (stage.directory / "outputs/cluster/wandb/wandb").glob("offline-*")]
+    subprocess.run(
+        [stage.python, "-m", "wandb", "sync", *runs],
+        env={**os.environ, **stage.server_environment},
+        check=True,
+        capture_output=True,
+    )
+    synced = stage.runs(stage.sweep_of("offline"))
+    assert sorted(run.config["learning_rate"] for run in synced) == [0.001, 0.002]
+    assert {run.state for run in synced} == {"finished"}
