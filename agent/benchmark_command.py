@@ -1,0 +1,129 @@
+"""`sweep-agent benchmark` and `sweep-agent evaluate`: one fresh process for each run.
+
+No torch here: the processes load the models, this one only looks at the runs and starts them.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from agent.errors import ConfigError
+from agent.finished_runs import complete_runs, find, open_api
+
+Start = Callable[[Sequence[str]], int]  # words after `python -m`, the exit status back
+
+
+def run_process(words: Sequence[str]) -> int:
+    """Run a module in a fresh interpreter and wait for it."""
+    process = subprocess.Popen([sys.executable, "-m", *words])
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+# ---------------------------------------------------------------------- benchmark
+def add_benchmark_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN_OR_ARTIFACT",
+        help="ENTITY/PROJECT/RUN of a finished training run, or its model artifact with :version",
+    )
+    parser.add_argument(
+        "--all",
+        metavar="SWEEP",
+        action="append",
+        default=[],
+        help="ENTITY/PROJECT/SWEEP: every run that finished and was not pruned; repeatable",
+    )
+    parser.add_argument(
+        "--queries", type=int, default=50, metavar="N", help="validation queries (default 50)"
+    )
+    parser.add_argument(
+        "--only-missing",
+        action="store_true",
+        help="leave out runs measured before on this device, driver and library versions",
+    )
+    parser.add_argument(
+        "--reference",
+        action="store_true",
+        help="this GPU's results take the plain inference/ keys of the training run",
+    )
+    _add_store(parser)
+
+
+def run_benchmark(args: argparse.Namespace, start: Start = run_process) -> int:
+    """0 when every run was measured, 1 when some were not (the others are)."""
+    if args.queries < 1:
+        raise ConfigError([f"--queries {args.queries}: must be 1 or more"], where="the options")
+    runs = list(args.runs)
+    for sweep in args.all:
+        runs += complete_runs(open_api(), sweep)
+    if not runs:
+        raise ConfigError(["name a run, or a sweep with --all"], where="the options")
+    options = ["--queries", str(args.queries), *_store_option(args)]
+    options += ["--only-missing"] if args.only_missing else []
+    options += ["--reference"] if args.reference else []
+    return _run_each("agent.benchmark", list(dict.fromkeys(runs)), options, start)
+
+
+# ---------------------------------------------------------------------- evaluate
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="ENTITY/PROJECT/RUN, chosen before")
+    parser.add_argument(
+        "--test", action="store_true", help="score on the test split (the only split there is here)"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="score a run again that has test scores; it is counted"
+    )
+    _add_store(parser)
+
+
+def run_evaluate(args: argparse.Namespace, start: Start = run_process) -> int:
+    """Score chosen runs once on the test split. Nothing is scored when any of them was before."""
+    if not args.test:
+        problem = "evaluate needs --test: validation scores are made while a sweep runs"
+        raise ConfigError([problem], where="the options")
+    runs = list(dict.fromkeys(args.runs))
+    if not args.again:
+        _refuse_second_looks(runs)
+    options = [*_store_option(args), *(["--again"] if args.again else [])]
+    return _run_each("agent.final_test", runs, options, start)
+
+
+def _refuse_second_looks(runs: Sequence[str]) -> None:
+    api = open_api()
+    found = [find(api, run) for run in runs]
+    scored = [run.path for run in found if run.summary.get("test/f1_score") is not None]
+    if scored:
+        problems = [
+            f"{path} was scored on the test split before; --again scores it again"
+            for path in scored
+        ]
+        raise ConfigError(problems, where="the runs to test")
+
+
+# ---------------------------------------------------------------------- both
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store", metavar="DIR", help="training store; the one in the run's config when not given"
+    )
+
+
+def _store_option(args: argparse.Namespace) -> list[str]:
+    return ["--store", args.store] if args.store else []
+
+
+def _run_each(module: str, runs: Sequence[str], options: Sequence[str], start: Start) -> int:
+    failed = []
+    for number, run in enumerate(runs, start=1):
+        print(f"[{number}/{len(runs)}] {run}", flush=True)
+        if start([module, run, *options]):
+            failed.append(run)
+    if failed:
+        print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0

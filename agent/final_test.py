@@ -1,0 +1,105 @@
+"""Score one chosen run on the test split, which nothing has looked at before.
+
+    python -m agent.final_test ENTITY/PROJECT/RUN
+
+Once: a run that has test scores is refused, because choosing again after having seen them would
+turn the test split into validation data. `--again` is counted in `test/times_scored`.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import finished_runs, tracking
+from agent.benchmark import adapter_of, store_of
+from agent.errors import ConfigError, SweepAgentError
+from agent.finished_runs import FinishedRun
+from agent.quiet import quieten_libraries
+
+if TYPE_CHECKING:
+    from agent.evaluation.validation import Scores
+
+PREDICTIONS = "test_predictions.jsonl"
+
+
+def main(words: Sequence[str]) -> int:
+    quieten_libraries()
+    parser = argparse.ArgumentParser(prog="agent.final_test", allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--store")
+    parser.add_argument("--again", action="store_true")
+    args = parser.parse_args(list(words))
+    try:
+        run = finished_runs.find(finished_runs.open_api(), args.run)
+        values = score_once(run, store=args.store, again=args.again)
+    except SweepAgentError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    print(f"{run.name}: test F1 {values['test/f1_score']:.3f}, logged on {run.path}", flush=True)
+    return 0
+
+
+def refuse_second_look(run: FinishedRun) -> None:
+    """ConfigError when the run has been scored on the test split."""
+    if run.summary.get("test/f1_score") is not None:
+        problem = (
+            f"{run.path} was scored on the test split before; choosing after a second look would "
+            "make it validation data, so it takes --again"
+        )
+        raise ConfigError([problem], where="the runs to test")
+
+
+def score_once(
+    run: FinishedRun, *, store: str | None = None, again: bool = False
+) -> dict[str, float]:
+    """Score the run's last adapter as deployed, and put the scores on the run."""
+    if not again:
+        refuse_second_look(run)
+    scores, digest = score(run, store=store)
+    named = scores.metrics()
+    values = {
+        **{f"test/{name}": value for name, value in named.items()},
+        "test/examples": float(len(scores.predictions)),
+        "test/times_scored": float(run.summary.get("test/times_scored") or 0) + 1,
+    }
+    with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
+        file = write_predictions(scores, Path(folder))
+        name = f"test-predictions-{tracking.artifact_name(run.config)}"
+        finished_runs.complete_run(run, {**values, "test/digest": digest}, name, [file])
+    return values
+
+
+def score(run: FinishedRun, *, store: str | None = None) -> tuple["Scores", str]:
+    """Scores on the test split, and the digest of what was asked."""
+    from agent.evaluation import benchmark_model, validation
+    from agent.training import base, data
+
+    config = run.config
+    examples = data.load_test(config)
+    digest = validation.evaluation_digest(config, data.digest_of(examples, with_ids=True))
+    root = store_of(config, store)
+    wanted = str(run.summary.get("base/digest", ""))
+    path = benchmark_model.locate_base(config, wanted, root / "digests")
+    with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
+        adapter = adapter_of(run, root, Path(folder))
+        loaded = base.load(
+            config, path, config.variant.training_precision, base.choose_device(config)
+        )
+        scores = validation.score_adapter(
+            config, loaded, adapter, examples, calibration=data.load(config).train
+        )
+    return scores, digest
+
+
+def write_predictions(scores: "Scores", folder: Path) -> Path:
+    from agent.evaluation import validation
+
+    validation.write_scores(folder, scores)
+    return (folder / validation.PREDICTIONS).rename(folder / PREDICTIONS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
