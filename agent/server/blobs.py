@@ -31,6 +31,9 @@ class BlobStore:
         self.root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+
+    def clear_leftovers(self) -> None:
+        """Remove what a killed server was receiving; only for who holds the directory's lock."""
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
 

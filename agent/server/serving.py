@@ -47,6 +47,7 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         name = reachable_name(listening.host)
         url = (listening.advertise or f"{scheme}://{name}:{port}").rstrip("/")
         services = open_services(data_dir, url, policy)
+        services.blobs.clear_leftovers()
         key = first_key(services.database, known, listening.entity)
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
         app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})
