@@ -21,7 +21,7 @@ from slurm_cluster import missing_programs
 from slurm_stage import Stage, running_cluster, running_stage
 from slurm_training import Outcome, one_training, prepare_project, whole_demo
 
-COUNTS = {"requeue": 5, "cancel": 5, "limit": 5, "program": 2, "agent": 2, "node": 1}
+COUNTS = {"requeue": 5, "cancel": 5, "limit": 5, "program": 2, "agent": 2, "node": 1, "orphan": 1}
 AT_ONCE = 3  # trainings share the machine's cores
 
 

@@ -111,6 +111,7 @@ def run_prepare(args: argparse.Namespace) -> int:
             "HF_DATASETS_OFFLINE": "1",
         }
     path = Path(options.state_dir) / ENVIRONMENT_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"{name}={value}" for name, value in variables.items()]
     files.write_atomically(path, "\n".join(["# written by sweep-agent prepare", *lines, ""]))
     print(f"{path}: read by every task of an array; for your own shell: set -a; . {path}")

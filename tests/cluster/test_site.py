@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from agent.cluster import probe, site
 from agent.cluster.credentials import read_key, write_key
 from agent.cluster.options import ArrayOptions
@@ -18,6 +19,7 @@ from agent.cluster.site_commands import cache_variables, hub_names
 from agent.cluster.slurm import Task, parse_accounting
 from agent.cluster.status import SweepStatus, counts_of, job_of, own_gpu_hours, status_lines
 from agent.cluster.wandb_runs import RunFacts
+from agent.cluster.work import read_assignments
 from agent.config import RunConfig
 from agent.errors import ClusterError
 
@@ -235,3 +237,31 @@ def test_the_status_tells_points_tasks_runs_and_hours() -> None:
 def test_accounting_counts_gpus_not_jobs() -> None:
     text = "3600|billing=8,cpu=8,gres/gpu=2,node=1\n1800|cpu=8,node=1\n1800|gres/gpu=1\n"
     assert parse_accounting(text) == 2.5
+
+
+def test_prepare_writes_the_caches_and_offline_switches_that_every_task_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    (tmp_path / "sweep.yaml").write_text(
+        "method: grid\nprogram: train.py\nparameters:\n  model_variant: {value: Full LoRA}\n"
+        "  base_model: {value: ./model}\n  dataset: {value: data.jsonl}\n"
+        "  learning_rate: {values: [1e-4]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "sweep.yaml", "--cache", "big"]) == 0
+    path = tmp_path / "outputs" / "cluster" / "environment"
+    assert str(path) in capsys.readouterr().out
+    variables = read_assignments(path.read_text().splitlines())
+    assert variables["HF_HOME"] == str(tmp_path / "big" / "huggingface")
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert Path(variables["TRITON_CACHE_DIR"]).is_dir()
+
+
+def test_a_message_of_a_command_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "e/p/s", "--array", "x", "--dry-run"]) == 2
+    assert "array = 'x': does not look like: tasks" in capsys.readouterr().err

@@ -23,7 +23,6 @@ from agent.demo.data import write_data
 
 REPOSITORY = Path(__file__).parents[2]
 END_TIMEOUT_S = 600
-FAULTS = ("requeue", "cancel", "limit", "program", "agent", "node")
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,8 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
         for pid in pids(text, "train.py" if fault == "program" else "--forward-signals"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    elif fault == "orphan":
+        hit_with_orphan(stage, job, node, project)
     elif fault == "node":
         stage.cluster.kill_node(node)
         wait_until(
@@ -114,6 +115,30 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
             what="Slurm to notice the dead node",
         )
         stage.cluster.start_node(node)
+
+
+def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
+    """The node is cut off and falls silent; what ran there wakes up after others took over."""
+    orphans = pids(f"SLURM_ARRAY_JOB_ID={job}\0", "")
+    stage.cluster.kill_node(node)
+    for pid in orphans:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(
+        lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
+        timeout_s=180,
+        what="Slurm to notice the silent node",
+    )
+    stage.cluster.start_node(node)
+    store = stage.directory / "outputs" / f"store-{project}"
+    before = len(list(store.glob("*/eval-*")))
+    wait_until(
+        lambda: len(list(store.glob("*/eval-*"))) > before,
+        timeout_s=END_TIMEOUT_S,
+        what="somebody to take the training over",
+    )
+    for pid in orphans:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def look(
