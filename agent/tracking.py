@@ -164,7 +164,7 @@ class Run:
         """All predictions as an artifact, and the first rows as a table in the run."""
         name = f"predictions-{artifact_name(self._config)}"
         self._log_artifact(name, "predictions", {rows.name: rows}, {})
-        records = [json.loads(line) for line in rows.read_text().splitlines()[:TABLE_ROWS]]
+        records = [json.loads(line) for line in rows.read_text().split("\n")[:-1][:TABLE_ROWS]]
         columns = list(records[0])
         data = [[_cell(record[column]) for column in columns] for record in records]
         self._run.summary.update({"validation/predictions": wandb.Table(columns, data)})

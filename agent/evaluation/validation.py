@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from agent.config import RunConfig, digest
+from agent.config import KEY_LENGTH, RunConfig, digest
 from agent.evaluation import deployments, generation
 from agent.evaluation.scores import SCORERS, macro_f1
 from agent.training import cost, prompts, store
@@ -206,7 +206,7 @@ def score_answer(example: Example, prompt: Sequence[int], answer: generation.Ans
         example_id=example.id,
         task=example.task,
         dataset=example.dataset,
-        prompt_hash=hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest()[:16],
+        prompt_hash=hash_prompt(prompt),
         output=answer.text,
         gold=example.answers,
         score=score.f1,
@@ -215,6 +215,11 @@ def score_answer(example: Example, prompt: Sequence[int], answer: generation.Ans
         tokens_out=answer.tokens_out,
         finish=answer.finish,
     )
+
+
+def hash_prompt(prompt: Sequence[int]) -> str:
+    """Names a prompt by its token ids, so that a changed template shows."""
+    return hashlib.sha256(json.dumps(list(prompt)).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def write_scores(directory: Path, scores: Scores) -> None:
@@ -229,7 +234,8 @@ def write_scores(directory: Path, scores: Scores) -> None:
 
 
 def read_scores(directory: Path) -> Scores:
-    lines = (directory / PREDICTIONS).read_text().splitlines()
+    # Not splitlines: an answer may hold a line separator of Unicode, which JSON leaves as it is.
+    lines = (directory / PREDICTIONS).read_text().split("\n")[:-1]
     rows = (json.loads(line) for line in lines)
     predictions = tuple(Prediction(**{**row, "gold": tuple(row["gold"])}) for row in rows)
     summary = json.loads((directory / SCORES).read_text())

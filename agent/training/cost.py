@@ -6,7 +6,8 @@ count of one sequence is a*T + b*T*T exactly (linear layers and attention over f
 two lengths give it for all.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from agent.config import RunConfig
+from agent import files
+from agent.config import RunConfig, digest
 from agent.training import adapters, base
 
 _LENGTHS = (8, 16)  # any two lengths determine the polynomial
@@ -38,9 +40,35 @@ def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
     if config.gradient_checkpointing:
         enable_checkpointing(twin)
     twin.train()
-    first, second = (_count(twin, length) for length in _LENGTHS)
+    first, second = (count_flops(twin, length) for length in _LENGTHS)
     quadratic = (second / _LENGTHS[1] - first / _LENGTHS[0]) / (_LENGTHS[1] - _LENGTHS[0])
     return StepFlops(first / _LENGTHS[0] - quadratic * _LENGTHS[0], quadratic)
+
+
+def step_flops(
+    config: RunConfig, path: Path, identity: Mapping[str, object], cache: Path
+) -> StepFlops:
+    """`measure_step_flops`, counted once for all trainings of one architecture and adapter.
+
+    `identity` is that of the training, `cache` a directory.
+    """
+    shape = {name: value for name, value in identity.items() if name not in _WITHOUT_FLOPS}
+    remembered = cache / f"{digest(shape)}.json"
+    try:
+        return StepFlops(**json.loads(remembered.read_text()))
+    except (OSError, ValueError, TypeError):
+        counted = measure_step_flops(config, path)
+    cache.mkdir(parents=True, exist_ok=True)
+    files.write_json(remembered, asdict(counted))
+    return counted
+
+
+# What a training's identity holds that does not change the arithmetic of one sequence.
+_WITHOUT_FLOPS = (
+    "data learning_rate seed epochs batch_size micro_batch_size weight_decay warmup_ratio schedule "
+    "max_grad_norm optimizer eval_every max_length training_precision world_size device "
+    "prompt_format plan_format lora_alpha lora_dropout"
+).split()
 
 
 def enable_checkpointing(model: Any) -> None:
@@ -50,11 +78,13 @@ def enable_checkpointing(model: Any) -> None:
     enable()
 
 
-def _count(model: torch.nn.Module, length: int) -> float:
+def count_flops(model: torch.nn.Module, length: int, *, backward: bool = True) -> float:
+    """FLOPs of one sequence of `length` tokens through a model on the meta device."""
     ids = torch.zeros(1, length, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        logits.float().sum().backward()
+        if backward:
+            logits.float().sum().backward()
     return float(counter.get_total_flops())
 
 

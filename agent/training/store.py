@@ -25,6 +25,7 @@ from agent.training.lease import Lease
 
 MANIFEST = "manifest.json"
 RECORD = "record.json"
+DIVERGED = "diverged.json"
 TRANSIENT = "state.safetensors"  # optimizer and RNG: needed to go on, not to serve
 
 
@@ -132,6 +133,18 @@ class TrainingDirectory:
         if published is None:
             raise StoreError(f"{final}: was written but cannot be read back; is the disk full?")
         return published
+
+    def note_divergence(self, lease: Lease, reason: str) -> None:
+        """Every run of this training would end the same way; none needs to find out again."""
+        lease.check()
+        files.write_json(self.path / DIVERGED, {"reason": reason})
+
+    def divergence(self) -> str | None:
+        """Why this training has no further points, if it diverged."""
+        try:
+            return str(json.loads((self.path / DIVERGED).read_text())["reason"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     def drop_steps(self, keep: str = "") -> None:
         """Remove step checkpoints that a newer state has replaced."""

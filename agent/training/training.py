@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from agent.config import RunConfig
-from agent.errors import LeaseLost
+from agent.errors import LeaseLost, TrainingDiverged
 from agent.training import base, cost, data, lease, prompts, store
 from agent.training.plan import PLAN_FORMAT, Plan, make_plan
 from agent.training.writer import StepLoss, Writer
@@ -67,9 +67,10 @@ class Training:
         self.root = Path(config.store).expanduser().absolute()
         self.base_path = base.locate(config)
         self.environment = self._describe_environment()
+        self.identity = config.training_identity(self.environment)
         self.key = config.training_key(self.environment)
         self.directory = store.TrainingDirectory(self.root, self.key)
-        self.directory.describe(config.training_identity(self.environment))
+        self.directory.describe(self.identity)
 
     def _describe_environment(self) -> Mapping[str, object]:
         return {
@@ -116,6 +117,8 @@ class Training:
             while number <= len(self.plan.point_steps):
                 self._check_interruption()
                 found = self.directory.point(number, parent)
+                if found is None and (reason := self.directory.divergence()):
+                    raise TrainingDiverged(reason)
                 if found is None and writer is None:
                     if (term := observer.try_acquire()) is None:
                         self._wait()
@@ -138,7 +141,7 @@ class Training:
 
     def _make_writer(self, term: lease.Lease) -> Writer:
         try:
-            flops = cost.measure_step_flops(self.config, self.base_path)
+            flops = cost.step_flops(self.config, self.base_path, self.identity, self.root / "flops")
             writer = Writer(
                 self.config,
                 self.base,

@@ -121,10 +121,12 @@ class Writer:
             part = batch[start : start + size]
             loss += self._forward_backward(part, answer_tokens)
         if not math.isfinite(loss):
-            raise TrainingDiverged(
+            reason = (
                 f"the loss became {loss} at step {step} of {self._plan.total_steps} with "
                 f"learning_rate = {self._config.learning_rate:g}; try a smaller one"
             )
+            self._directory.note_divergence(self._lease, reason)
+            raise TrainingDiverged(reason)
         if self._config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self._config.max_grad_norm)
         self._optimizer.step()

@@ -1,12 +1,20 @@
 """The smallest real trainings: the shipped base model on a few examples of its own world."""
 
 import json
-from collections.abc import Sequence
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config import RunConfig
 from agent.demo.data import TASKS, make_examples
+
+if TYPE_CHECKING:
+    from agent.training.training import EvaluationPoint, Training
 
 BASE_MODEL = Path(__file__).parents[2] / "agent/demo/assets/base_model"
 
@@ -58,3 +66,69 @@ def make_config(root: Path, **values: Any) -> RunConfig:
 def write_lines(path: Path, rows: Sequence[object]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def open_training(
+    root: Path, values: Mapping[str, Any] | None = None, **options: Any
+) -> "Training":
+    """The training of a config under `root`; `values` change the config, `options` the run."""
+    from agent.training import data
+    from agent.training.training import Training
+
+    config = make_config(root, **(values or {}))
+    counts = Path(config.store) / "flops"  # counted once for all tests: it takes longest
+    if not counts.exists():
+        counts.parent.mkdir(parents=True, exist_ok=True)
+        counts.symlink_to(shared_counts())
+    return Training(config, data.load(config), poll_s=0.05, **options)
+
+
+@cache
+def shared_counts() -> Path:
+    return Path(tempfile.mkdtemp(prefix="flops-"))
+
+
+def losses_of(points: Iterable["EvaluationPoint"]) -> list[tuple[int, float]]:
+    return [(loss.step, loss.loss) for point in points for loss in point.losses]
+
+
+def tensors_of(point: Path) -> dict[str, Any]:
+    """All tensors of an evaluation point: adapter, optimizer and random state."""
+    from safetensors.torch import load_file
+
+    files = [point / "adapter" / "adapter_model.safetensors", point / "state.safetensors"]
+    return {f"{f.name} {name}": t for f in files for name, t in load_file(f).items()}
+
+
+def assert_equal_bits(place: Path, other: Path) -> None:
+    import torch
+
+    first, second = tensors_of(place), tensors_of(other)
+    assert set(first) == set(second)
+    differing = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not differing
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run `work` in a forked process, which needs no imports; its wait status as an exit code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads, from 3.12 on
+        pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill_at(step: int) -> Callable[[Any], None]:
+    """An `on_step` that ends the process, without any goodbye, once `step` is done."""
+
+    def on_step(loss: Any) -> None:
+        if loss.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return on_step

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import lab
 
 from agent.errors import DataError
 from agent.training import data, prompts
 from agent.training.records import Example
+from training import lab
 
 
 def example(prompt: str, dataset: str = "qa", answer: str = "x", name: str = "") -> Example:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from training import lab
 
 from agent.errors import DataError
 from agent.training.plan import Plan, learning_rate_at, make_plan
+from training import lab
 
 
 def plan(lengths: int = 10, batch: int = 4, epochs: int = 2, every: float = 1.0) -> Plan:
@@ -36,7 +36,7 @@ def test_every_example_is_trained_once_an_epoch_the_last_batch_is_what_is_left()
     for epoch in range(2):
         steps = range(epoch * 3 + 1, epoch * 3 + 4)
         batches = [made.batch(step) for step in steps]
-        assert sorted(sum(batches, [])) == list(range(10))
+        assert sorted(index for batch in batches for index in batch) == list(range(10))
         assert sorted(map(len, batches)) == [2, 4, 4]
 
 

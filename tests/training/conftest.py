@@ -1,0 +1,51 @@
+"""One thread, so that tests beside each other do not wait for each other's cores, and one finished
+training that tests may read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    import torch
+
+    from agent.quiet import quieten_libraries
+
+    quieten_libraries()
+    torch.set_num_threads(1)
+
+
+@dataclass
+class Finished:
+    """A training that ran undisturbed; every state of it is kept."""
+
+    root: Path
+    places: list[Path]  # its evaluation points
+    losses: list[tuple[int, float]]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    from training import lab
+
+    from agent.training.store import TrainingDirectory
+
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingDirectory, "drop_states", lambda *_, **__: None)
+        points = list(lab.open_training(root, run_id="first").points())
+    yield Finished(root, [p.directory for p in points], lab.losses_of(points))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What agent.quiet silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for message in (
+                ".*is_gradient_checkpointing.*deprecated",
+                ".*torch.jit.script_method.*deprecated",
+            ):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:{message}"))
