@@ -10,6 +10,8 @@ by more than chance explains, and it is not closing that gap.
   gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most `level` (union
   bound), and most of it is spent early, where stopping saves most. The look is numbered by its
   rung, not by how often somebody asked.
+- One rung may be a lucky checkpoint of the better run: the deficit has to have shown at the rung
+  before, too (at `before_level`), where both have been there.
 - A run may close the gap after all. Its last gain on the better run is extrapolated as a damped
   trend (Gardner 1985): gain x (φ + φ² + …) over the rungs that are left. Where there is no
   earlier rung to take a trend from, a run is not judged against one with a higher learning rate:
@@ -40,7 +42,8 @@ class Rule:
 
     rungs: int  # evaluation points of the full budget
     warmup: int = 1  # rungs every run is given: it is judged at this rung for the first time
-    level: float = 0.05  # chance, over all looks, to stop a run that is not worse
+    level: float = 0.1  # chance, over all looks, to stop a run that is not worse
+    before_level: float = 0.1  # p-value that the deficit must have had at the rung before
     damping: float = 0.5  # φ of the damped trend; 0 gives no allowance for catching up
 
     @property
@@ -95,6 +98,7 @@ class Comparison:
     p_value: float
     expected_gain: float  # what the run is likely to win back by the end
     is_premature: bool  # a lower learning rate without a trend yet
+    is_new: bool  # the rung before showed no such deficit
 
 
 def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | None) -> Verdict:
@@ -160,14 +164,14 @@ def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     difference, chance = _test(mine, theirs)
     if difference <= 0:
         return None
-    gain, trend = 0.0, False
-    before, theirs_before = me.scores.get(rung - 1), rival.scores.get(rung - 1)
-    if before and theirs_before and before.examples == theirs_before.examples:
-        trend = True
-        gain = (theirs_before.mean - before.mean) - difference
-    expected = rule.expected_gain(max(gain, 0.0), rung)
     slower = me.rate is not None and rival.rate is not None and me.rate < rival.rate
-    return Comparison(rival.point, difference, chance, expected, slower and not trend)
+    before, theirs_before = me.scores.get(rung - 1), rival.scores.get(rung - 1)
+    if not before or not theirs_before or before.examples != theirs_before.examples:
+        return Comparison(rival.point, difference, chance, 0.0, slower, False)
+    earlier, chance_before = _test(before, theirs_before)
+    expected = rule.expected_gain(max(earlier - difference, 0.0), rung)
+    is_new = earlier <= 0 or chance_before > rule.before_level
+    return Comparison(rival.point, difference, chance, expected, False, is_new)
 
 
 @lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
@@ -178,8 +182,8 @@ def _test(mine: ExampleScores, theirs: ExampleScores) -> tuple[float, float]:
 
 
 def is_hopeless(found: Comparison, level: float) -> bool:
-    catches_up = found.is_premature or found.expected_gain >= found.difference
-    return found.p_value <= level and not catches_up
+    may_turn = found.is_premature or found.is_new or found.expected_gain >= found.difference
+    return found.p_value <= level and not may_turn
 
 
 def p_value(gaps: "np.typing.NDArray[np.float64]") -> float:
@@ -210,6 +214,8 @@ def _sentence(rung: int, found: Comparison, level: float, rivals: int) -> str:
     )
     if found.p_value <= level and found.is_premature:
         text += "; learns at a lower rate, so the next rung has to show its trend"
+    elif found.p_value <= level and found.is_new:
+        text += "; not so at the rung before, so the next one has to confirm it"
     elif found.p_value <= level and found.expected_gain >= found.difference:
         text += f"; catching up, {found.expected_gain:.4f} expected by the end"
     return text

@@ -53,7 +53,7 @@ def _build(
 def options_of(name: str) -> tuple[str, ...]:
     """The names that `pruner_options` may hold for a pruner."""
     if name == "paired":
-        return ("level", "damping")
+        return ("level", "before_level", "damping")
     if name == "none":
         return ()
     parameters = tuple(inspect.signature(_CLASSES[name]).parameters)
@@ -97,15 +97,11 @@ class ExampleWilcoxonPruner(BasePruner):
 def _paired(
     options: Mapping[str, Any], config: RunConfig, rungs: int, peers: int | None
 ) -> BasePruner:
-    level, damping = (
-        float(options.get("level", Rule.level)),
-        float(options.get("damping", Rule.damping)),
-    )
-    if not 0 < level < 1:
-        raise ValueError(f"level = {level} must lie between 0 and 1")
-    if not 0 <= damping <= 1:
-        raise ValueError(f"damping = {damping} must lie between 0 and 1")
-    return PairedPruner(Rule(rungs, config.pruner_warmup, level, damping), peers=peers)
+    given = {name: float(value) for name, value in options.items()}
+    for name, value in given.items():
+        if not (0 <= value <= 1 if name == "damping" else 0 < value < 1):
+            raise ValueError(f"{name} = {value} must lie between 0 and 1")
+    return PairedPruner(Rule(rungs, config.pruner_warmup, **given), peers=peers)
 
 
 def _with_warmup(name: str, **defaults: Any) -> Maker:

@@ -66,7 +66,7 @@ def test_the_warm_up_is_the_first_rung_at_which_a_run_is_judged(
 
 
 def test_nobody_is_pruned_at_the_last_rung() -> None:
-    peers = [peer("a", [0.5, 0.8]), peer("b", [0.5, 0.4])]
+    peers = [peer("a", [0.8, 0.8]), peer("b", [0.5, 0.4])]
     assert not judge("b", peers, Rule(rungs=2), 2).prune
     assert judge("b", peers, Rule(rungs=3), 2).prune
 
@@ -79,6 +79,17 @@ def test_a_run_that_is_catching_up_is_allowed_for() -> None:
     assert "catching up" in late.reason
     too_late = judge("b", [leader, peer("b", [0.10, 0.50])], Rule(3, warmup=2, damping=0.3), 2)
     assert too_late.prune
+
+
+def test_one_bad_checkpoint_is_no_reason_to_stop() -> None:
+    peers = [peer("a", [0.5, 0.8, 0.8]), peer("b", [0.5, 0.6, 0.79])]
+    at_two = [replace(p, scores={r: p.scores[r] for r in (1, 2)}) for p in peers]
+    early = judge("b", at_two, Rule(9), 2)
+    assert not early.prune
+    assert "not so at the rung before" in early.reason
+    assert not judge("b", peers, Rule(9), 2).prune  # it has recovered
+    still = [peers[0], peer("b", [0.5, 0.6, 0.62])]
+    assert judge("b", still, Rule(9), 2).rung == 3
 
 
 def test_a_lower_learning_rate_is_judged_against_a_higher_one_only_by_its_trend() -> None:

@@ -187,14 +187,14 @@ def test_a_suspended_run_goes_on_with_the_same_trial(journal: Path) -> None:
 
 
 def test_a_pruned_run_that_is_opened_again_stops_where_it_stopped(journal: Path) -> None:
-    with opened(journal, "a", 1e-4) as best, opened(journal, "b", 1e-3) as bad:
-        best.report(1, examples(0.5))
-        bad.report(1, examples(0.5))
+    with opened(journal, "a", 1e-3) as best, opened(journal, "b", 1e-4) as bad:
+        best.report(1, examples(0.8))
+        bad.report(1, examples(0.3))  # a low rate is given a second rung
         best.report(2, examples(0.8))
         stopped = bad.report(2, examples(0.3))
         assert stopped.prune
         with opened(journal, "b", 1e-3) as again:
-            assert not again.report(1, examples(0.5)).prune
+            assert not again.report(1, examples(0.3)).prune
             assert again.report(2, examples(0.3)) == stopped
         best.suspend()
 
