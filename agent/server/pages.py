@@ -5,9 +5,10 @@ comes from outside, and every text of a user is escaped.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -20,8 +21,8 @@ from agent.server.pages_drawing import Drawing
 from agent.server.pages_metrics import better_of, heading_of
 from agent.server.pages_run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages_series import CurveCache, HistoryCache, curves_payload
-from agent.server.pages_session import Sessions, login_address, read_form, safe_target
-from agent.server.pages_sweep import ACTIONS, sweep_payload
+from agent.server.pages_session import COOKIE, Sessions, login_address, read_form, safe_target
+from agent.server.pages_sweep import ACTIONS, drawn, sweep_payload, title_of
 from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of
 from agent.server.pages_view import Choice, draw
 from agent.server.projects import find_project, list_projects
@@ -31,8 +32,9 @@ from agent.server.runs import count_runs, find_run, of_project, of_sweep
 from agent.server.streams import EVENTS, HISTORY
 from agent.server.sweeps import find_sweep, get_sweep, list_sweeps, set_state
 
-COOKIE = "sweep_agent_session"
 Content = dict[str, Any]
+T = TypeVar("T")
+log = logging.getLogger("sweep_agent.server")
 
 
 class Missing(Exception):
@@ -109,7 +111,7 @@ class Pages:
         rows, total = self.rows.rows(connection, of_project(found.id))
         choice = Choice.of(request.query_params)
         sweeps = [
-            (item, count_runs(connection, of_sweep(item.id)))
+            (item, title_of(item), count_runs(connection, of_sweep(item.id)))
             for item in list_sweeps(connection, found.id, 0, 200).items
         ]
         left_out = max(0, total - MAX_RUNS)
@@ -151,6 +153,7 @@ class Pages:
         return {
             "project": project, "sweep": sweep, "shown": shown, "now": self.services.clock(),
             "actions": ACTIONS[sweep.state], "token": self.sessions.form_token(request),
+            **drawn(shown),
         }  # fmt: skip
 
     def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
@@ -163,6 +166,7 @@ class Pages:
         row = row_of(run, {sweep.id: sweep.name} if sweep else {})
         return {
             "project": project, "run": run, "sweep": sweep, "row": row,
+            "sweep_title": title_of(sweep) if sweep else "",
             "config": list(flat(run.config_values())), "summary": list(flat(run.summary_values())),
             "predictions": predictions_of(connection, self.services, run),
             "console": console_of(connection, run),
@@ -218,11 +222,15 @@ class Pages:
         async def answer(request: Request) -> Response:
             try:
                 entity, found = await self._in_thread(self._read, request, content)
+                if entity is None:
+                    return RedirectResponse(login_address(request), status_code=303)
+                return await self._in_thread(self._draw, template, entity, found)
             except Missing:
                 return self.drawing.page("missing.html", status=404)
-            if entity is None:
-                return RedirectResponse(login_address(request), status_code=303)
-            return await self._in_thread(self._draw, template, entity, found)
+            except Exception:
+                log.exception("a page of the kind %s failed", template)
+                words = "The server failed to make this page; its log says why."
+                return self.drawing.page("refused.html", status=500, problem=words)
 
         return answer
 
@@ -236,11 +244,14 @@ class Pages:
             headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
             try:
                 entity, found = await self._in_thread(self._read, request, content)
+                if entity is None:
+                    return JSONResponse({"error": "log in first"}, 401, headers)
+                return await self._in_thread(JSONResponse, found, 200, headers)
             except Missing:
                 return JSONResponse({"error": "there is no such page"}, 404, headers)
-            if entity is None:
-                return JSONResponse({"error": "log in first"}, 401, headers)
-            return await self._in_thread(JSONResponse, found, 200, headers)
+            except Exception:
+                log.exception("the data of a page failed")
+                return JSONResponse({"error": "the server failed; its log says why"}, 500, headers)
 
         return answer
 
@@ -253,7 +264,7 @@ class Pages:
         with self.services.database.read() as connection:
             return entity, content(connection, entity, request)
 
-    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
 

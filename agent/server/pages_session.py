@@ -5,7 +5,7 @@ the key ends its sessions. Forms that change something carry a token made from t
 """
 
 import secrets
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -96,7 +96,7 @@ def login_address(request: Request) -> str:
     """The login form that leads back to where the request wanted to go."""
     path = request.url.path
     target = f"{path}?{request.url.query}" if request.url.query else path
-    return f"/login?{urlencode({'next': target})}"
+    return f"/login?next={quote(target)}"
 
 
 def safe_target(path: str | None) -> str:

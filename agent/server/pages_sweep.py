@@ -5,10 +5,13 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
+import yaml
+
 from agent.search.proposals import Choice, grid_point, grid_size
 from agent.server.database import Connection
 from agent.server.pages_metrics import SCORE, better_of, heading_of
 from agent.server.pages_table import Column, RowCache, Scalar, column_payload, short_text
+from agent.server.pages_view import FIRST_ROWS, text_of
 from agent.server.points import digest_of, expected_count, flatten, unflatten
 from agent.server.records import ENDED_STATES, Sweep
 from agent.server.runs import of_sweep
@@ -27,6 +30,18 @@ ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "FINISHED": (_RESUME,),
     "CANCELED": (_RESUME,),
 }
+
+
+@lru_cache(maxsize=256)
+def _named(config_text: str) -> str | None:
+    given = yaml.safe_load(config_text)
+    name = given.get("name") if isinstance(given, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def title_of(sweep: Sweep) -> str:
+    """What people call the sweep: its name in the YAML, else its id."""
+    return sweep.display_name or _named(sweep.config) or sweep.name
 
 
 def swept_keys(sweep: Sweep) -> list[str]:
@@ -65,6 +80,7 @@ def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict
     expected = expected_count(sweep)
     ended = sum(line["state"] in ENDED_STATES for line in lines)
     return {
+        "title": title_of(sweep),
         "state": sweep.state,
         "metric": config.metric,
         "goal": config.goal,
@@ -115,7 +131,7 @@ def _lines(connection: Connection, sweep: Sweep, rows: dict[str, Any]) -> list[d
         lines.append(_line(point["run_name"], state, flat, row, point["attempts"]))
     named = {line["run"] for line in lines}
     for name, row in reversed(rows.items()):  # runs that were not handed out by this server
-        if name not in named and not str(row.values.get("job_type")) == "scheduler":
+        if name not in named and row.values.get("job_type") != "scheduler":
             lines.append(_line(name, str(row.values["state"]), dict(row.values), row, None))
     if config.method != "grid":
         return lines
@@ -159,4 +175,43 @@ def _agents(connection: Connection, sweep: Sweep) -> list[dict[str, Any]]:
     return [
         {"name": agent.name, "host": agent.host, "heartbeat_at": agent.heartbeat_at}
         for agent in list_agents(connection, sweep.id)
+    ]
+
+
+BEST_RUNS = 10
+
+
+def drawn(shown: dict[str, Any]) -> dict[str, Any]:
+    """The points and the best runs as texts, for the page before its script takes over."""
+    columns = shown["columns"]
+    total = shown["total"]
+    values = [c.get("values") or [c.get("constant")] * total for c in columns]
+    lines = [
+        {
+            "id": shown["ids"][place],
+            "texts": [text_of(c["key"], v[place]) for c, v in zip(columns, values, strict=True)],
+        }
+        for place in range(min(total, FIRST_ROWS))
+    ]
+    return {"lines": lines, "best": _best(shown, values)}
+
+
+def _best(shown: dict[str, Any], values: list[list[Scalar]]) -> list[dict[str, str]]:
+    """The runs that lead by the sweep's own metric, which may be better low or high."""
+    by_key = {c["key"]: v for c, v in zip(shown["columns"], values, strict=True)}
+    scores = by_key.get(shown["metric"] or "", [])
+    ranked = [
+        (float(value), place)
+        for place, value in enumerate(scores)
+        if isinstance(value, int | float) and shown["ids"][place]
+    ]
+    ranked.sort(key=lambda pair: -pair[0] if shown["better"] == "higher" else pair[0])
+    return [
+        {
+            "id": shown["ids"][place],
+            "name": text_of("", by_key["name"][place]),
+            "value": text_of("", value),
+            "words": ", ".join(f"{key} {text_of('', by_key[key][place])}" for key in shown["keys"]),
+        }
+        for value, place in ranked[:BEST_RUNS]
     ]

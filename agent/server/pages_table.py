@@ -13,8 +13,14 @@ from typing import Any
 
 from agent.server.database import Connection
 from agent.server.filters import Clause
-from agent.server.pages_metrics import FIRST_COLUMNS, METRICS, better_of, heading_of
-from agent.server.pages_metrics import style_of, variant_of
+from agent.server.pages_metrics import (
+    FIRST_COLUMNS,
+    METRICS,
+    better_of,
+    heading_of,
+    style_of,
+    variant_of,
+)
 from agent.server.records import Run
 
 Scalar = str | int | float | bool | None
@@ -124,7 +130,7 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
         "group": run.group_name,
         "tags": ", ".join(str(tag) for tag in run.tag_list()),
     }
-    values = {key: value for key, value in own.items() if value not in (None, "")}
+    values: dict[str, Scalar] = {k: value for k, value in own.items() if value not in (None, "")}
     origins = dict.fromkeys(values, "run")
     for origin, tree in (("summary", run.summary_values()), ("config", config)):
         for key, value in flat(tree):
@@ -208,6 +214,7 @@ def column_payload(column: Column) -> dict[str, Any]:
         "heading": column.heading,
         "origin": column.origin,
         "first": column.is_first,
+        "number": column.is_number,
     }
     if column.is_number:
         described["better"] = better_of(column.key)

@@ -1,0 +1,92 @@
+// The page of one run: a small chart for each metric, and what still changes while it runs.
+
+import { Chart } from "./charts.js";
+import { badge, duration, make, text } from "./format.js";
+import { get, keepUp } from "./live.js";
+
+const FIRST = ["validation/f1_score", "validation/accuracy", "train/loss", "loss"];
+const HIDDEN = new Set(["epoch", "step"]);
+const TITLES = { epoch: "Epoch", step: "Step", seconds: "Seconds" };
+
+export async function start(main) {
+  const page = new Run(main.dataset.address, Number(main.dataset.line));
+  await page.update();
+  keepUp(() => page.update());
+}
+
+class Run {
+  constructor(address, line) {
+    this.address = address;
+    this.line = line;
+    this.revision = null;
+    this.charts = new Map();
+    this.axis = document.getElementById("x-axis");
+    this.axis.addEventListener("change", () => { this.hasChosen = true; this.draw(); });
+    document.querySelectorAll("[data-scripted]").forEach((part) => (part.hidden = false));
+  }
+
+  async update() {
+    const news = await get(`${this.address}/data`, { revision: this.revision, line: this.line });
+    document.getElementById("run-state").replaceChildren(badge(news.state));
+    document.getElementById("duration").textContent = duration(news.duration_s);
+    this.revision = news.revision;
+    if (news.history) {
+      this.news = news;
+      this.draw();
+      this.summarise(news.summary);
+      this.write(news.console);
+    }
+    return news.is_live;
+  }
+
+  draw() {
+    const { history, system } = this.news;
+    if (!this.hasChosen) {
+      const series = Object.values(history);
+      const hasEpochs = series.some(({ epoch }) => epoch.length > 1 && epoch.every((value) => value !== null));
+      this.axis.value = hasEpochs ? "epoch" : "step";
+    }
+    const rank = (key) => (FIRST.indexOf(key) + 1 || FIRST.length + 1);
+    const keys = Object.keys(history).filter((key) => !HIDDEN.has(key))
+      .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+    this.drawAll("history", keys.map((key) => [key, history[key], this.axis.value]));
+    this.drawAll("system", Object.keys(system).sort().map((key) => [key, system[key], "seconds"]));
+  }
+
+  drawAll(place, wanted) {
+    const box = document.getElementById(place);
+    if (!wanted.length) box.replaceChildren(make("p", {}, "Nothing has been logged."));
+    for (const [key, series, wish] of wanted) {
+      const name = `${place} ${key}`;
+      if (!this.charts.has(name)) {
+        if (!this.charts.size || box.firstElementChild?.tagName === "P") box.querySelector("p")?.remove();
+        const figure = make("figure", {}, make("figcaption", {}, make("h3", {}, key)));
+        box.append(figure);
+        this.charts.set(name, new Chart(figure, 200));
+      }
+      const axis = [wish, "step", "seconds"].find((x) => series[x].every((value) => value !== null)) ?? wish;
+      const pairs = series.y.map((y, i) => [series[axis][i], y]).filter(([x]) => x !== null);
+      const [xs, ys] = [pairs.map(([x]) => x), pairs.map(([, y]) => y)];
+      const summary = `${key} over ${TITLES[axis].toLowerCase()}, ${ys.length} points, last ${text("", ys.at(-1))}`;
+      this.charts.get(name).draw({ kind: "lines", x: TITLES[axis], y: "", summary,
+        series: [{ id: key, label: key, href: null, style: 1, xs, ys }] });
+    }
+  }
+
+  summarise(pairs) {
+    const body = document.querySelector("#summary tbody");
+    if (!pairs.length) return;
+    pairs.sort(([a], [b]) => (a < b ? -1 : 1));
+    body.replaceChildren(...pairs.map(([key, value]) =>
+      make("tr", {}, make("th", { scope: "row" }, key), make("td", {}, text("", value)))));
+  }
+
+  write({ lines, next }) {
+    this.line = next;
+    if (!lines.length) return;
+    const box = document.getElementById("console");
+    const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    box.append(`${lines.join("\n")}\n`);
+    if (isAtEnd) box.scrollTop = box.scrollHeight;
+  }
+}
