@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
 from agent.errors import StudyError
 
@@ -30,7 +29,7 @@ LONGEST_WAIT_S = 0.02  # between two tries; Optuna's own lock backs off to 1 s a
 _NOTHING = {"op_code": 2, "worker_id": "", "study_id": -1, "user_attr": {"damaged": 1}}
 
 
-class JournalLock(BaseJournalFileLock):
+class JournalLock:
     """The open-file lock of Optuna (same file, made exclusively), with short waits and an owner.
 
     The file appears with its owner's token in it, by a link. So a lock whose owner was killed on
@@ -44,7 +43,7 @@ class JournalLock(BaseJournalFileLock):
         self._grace_s = grace_s
         self._token = b""
 
-    def acquire(self) -> bool:
+    def acquire(self) -> None:
         self._token = f"{_process_space()} {os.getpid()} {uuid.uuid4().hex}".encode()
         own = Path(f"{self._path}.{uuid.uuid4().hex}")
         own.write_bytes(self._token)
@@ -52,7 +51,6 @@ class JournalLock(BaseJournalFileLock):
             self._wait_for_link(own)
         finally:
             own.unlink(missing_ok=True)
-        return True
 
     def _wait_for_link(self, own: Path) -> None:
         wait_s, seen, since = 0.0005, None, time.monotonic()
