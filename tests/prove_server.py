@@ -1,7 +1,7 @@
 """The full counts of the server's fault and speed claims: `python tests/prove_server.py`.
 
 Prints and returns figures; nothing is asserted here. The test suite runs the same with small
-counts. `python tests/prove_server.py load` (or kills, hostility) runs one of them.
+counts. `python tests/prove_server.py load` (or kills, hostility, verify) runs one of them.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent / "end_to_end"), str(Path(__file__).parent.parent)]
 
+from server_client import client_of  # noqa: E402
 from server_hostility import be_hostile  # noqa: E402
 from server_kills import kill_under_load  # noqa: E402
 from server_load import percentile_ms, put_under_load  # noqa: E402
@@ -72,10 +73,23 @@ def prove_load(agents: int = 200, duration_s: float = 90.0) -> dict[str, Any]:
     }
 
 
+def prove_verify() -> dict[str, Any]:
+    """`wandb verify`, the client's own check of a server; what it warns of."""
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder) / "data") as server:
+        client = client_of(server, Path(folder) / "client")
+        said = client.wandb("verify", "--host", server.base_url, timeout_s=400)
+    lines = said.splitlines()
+    return {
+        "checks_passed": sum("✅" in line for line in lines),
+        "checks_warned": [line.split("..")[0] for line in lines if "❌" in line],
+    }
+
+
 PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "kills": prove_kills,
     "hostility": prove_hostility,
     "load": prove_load,
+    "verify": prove_verify,
 }
 
 

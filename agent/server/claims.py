@@ -177,7 +177,8 @@ def _next_command(
     """Work for an idle agent."""
     if sweep.state == "PAUSED":
         return []
-    if sweep.state == "RUNNING":
+    waits_only = sweep.state == "FINISHED" and config_of(sweep.config).has_scheduler
+    if sweep.state in ("PENDING", "RUNNING") or (waits_only and sweep.exhausted):
         point = next_open_point(connection, sweep.id)
         if point is None and not sweep.exhausted:
             point = propose_point(connection, sweep)

@@ -6,7 +6,6 @@ from typing import Any
 from agent.server.access import connection_of, need_project, need_sweep, page_bounds, parse_object
 from agent.server.account_fields import user_of
 from agent.server.claims import take_heartbeat
-from agent.server.database import update
 from agent.server.execution import Info, Request, field
 from agent.server.filters import Clause
 from agent.server.points import add_point, digest_of, expected_count, flatten, unflatten
@@ -279,5 +278,7 @@ def enqueue_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         request.now, sweep_id=found.id, state="pending", display_name=point.display_name,
         config=json.dumps({key: {"value": value} for key, value in config.items()}),
     )  # fmt: skip
-    update(request.connection, "sweep", found.id, updated_at=request.now)
+    if cap is not None and count + 1 >= cap:
+        # The scheduler stops asking once the sweep is finished; agents still take what waits.
+        change_sweep(request.connection, found, request.now, state="FINISHED", exhausted=1)
     return {"id": run.name, "runQueueItemId": node_id("Point", point.id)}

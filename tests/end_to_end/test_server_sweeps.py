@@ -131,3 +131,38 @@ def test_a_bad_sweep_is_refused_with_every_fault(server: ServerAddress, tmp_path
     for part in ("gird", "parameters.x", "parameters.y"):
         assert part in said
     assert "Traceback" not in said
+
+
+OPTIMIZER = """
+import optuna
+def study(sweep): return optuna.create_study(direction="minimize")
+def space(trial): return {"x": trial.suggest_float("x", 0.0, 1.0)}
+"""
+SCHEDULED = """
+program: train.py
+method: custom
+run_cap: 2
+metric: {name: loss}
+scheduler: {engine: optuna, source: optimizer.py, optimizer: study, search_space: space}
+"""
+QUICK = "import wandb\nwith wandb.init() as run:\n    run.log({'loss': run.config.x})\n"
+
+
+def test_the_clients_own_scheduler_drives_a_sweep(server: ServerAddress, tmp_path: Path) -> None:
+    client = client_of(server, tmp_path)
+    (tmp_path / "optimizer.py").write_text(OPTIMIZER)
+    sweep = client.make_sweep(SCHEDULED, QUICK)
+    agent = client.start("agent", sweep)
+    try:
+        said = client.wandb("sweep-scheduler", "--batch-size", "2", sweep, timeout_s=120)
+        agent.communicate(timeout=60)
+    finally:
+        if agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGKILL)
+            agent.wait()
+    assert "the sweep is FINISHED" in said
+    found = client.python(
+        f"import wandb\nruns = wandb.Api().sweep({sweep!r}).runs\n"
+        "answer = [[r.state, r.config['x'] == r.summary['loss']] for r in runs]"
+    )
+    assert found == [["finished", True], ["finished", True]]
