@@ -32,7 +32,7 @@ def main(share: float = 1.0) -> dict[str, object]:
         return {"skipped": f"no Slurm here: {', '.join(missing)} not installed"}
     with tempfile.TemporaryDirectory(prefix="prove-cluster-") as folder:
         directory = Path(folder)
-        patience = ["--settle-s", "5", "--silence-s", "60"]
+        patience = ["--settle-s", "5", "--silence-s", "60", "--lease-s", "60"]
         with (
             running_cluster(directory / "slurm", nodes=6) as cluster,
             running_stage(directory / "stage", cluster, *patience) as stage,

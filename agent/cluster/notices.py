@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from agent.cluster.slurm import duration_s, timestamp
 
+RESERVE_S = 5.0  # for asking Slurm to requeue
 LIMIT_MARGIN_S = 60.0  # Slurm sends the signal up to a minute earlier than asked
 
 
@@ -73,6 +74,15 @@ def plan_after_saving(
     if notice is Notice.TIME_LIMIT:
         return Plan(True, True, "time limits never requeue by themselves")
     return Plan(True, True, f"PreemptMode={preempt_mode or 'unknown'} does not requeue by itself")
+
+
+def saving_time_s(fields: Mapping[str, str], *, now: float, lead_s: float) -> float:
+    """How long runs may take to save. After it the task has to ask for its requeue, or it ends
+    without one; a run that did not answer is cut off and taken over in the next life.
+    """
+    end = timestamp(fields.get("EndTime", ""))
+    left_s = end - now if end is not None else lead_s
+    return max(min(left_s, max(lead_s, 30.0)) - RESERVE_S, RESERVE_S)
 
 
 def _limit_s(fields: Mapping[str, str]) -> int | None:

@@ -16,7 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from agent.cluster import processes, slurm
-from agent.cluster.notices import Notice, Plan, plan_after_saving, read_notice
+from agent.cluster.notices import (
+    Notice,
+    Plan,
+    plan_after_saving,
+    read_notice,
+    saving_time_s,
+)
 from agent.cluster.processes import GridPointProcess
 from agent.cluster.worker import Worker
 from agent.errors import ClusterError
@@ -92,7 +98,8 @@ class Supervisor:
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
         notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
         self._say(f"{signal.Signals(number).name}: {notice.value}; saving")
-        notice, points = self._save(notice)
+        patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
+        notice, points = self._save(notice, began + patience_s)
         self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")
         if number == signal.SIGTERM:  # sent to wandb's own processes as well
             self._say_last_words(notice, points)
@@ -112,7 +119,7 @@ class Supervisor:
         self._say(plan.reason)
         return self._follow(plan, notice)
 
-    def _save(self, notice: Notice) -> tuple[Notice, list[GridPointProcess]]:
+    def _save(self, notice: Notice, until: float) -> tuple[Notice, list[GridPointProcess]]:
         """Tell the grid points until none runs; which ones there were. Ctrl-C turns saving into
         stopping.
         """
@@ -125,9 +132,19 @@ class Supervisor:
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
             if not any(worker.running_grid_points() for worker in self._workers):
                 return notice, list(points.values())
+            if time.monotonic() > until:
+                self._cut_off()
+                return notice, list(points.values())
             number = self._inbox.wait(0.1)
             if number == signal.SIGINT:
                 notice, told = Notice.STOP, {}
+
+    def _cut_off(self) -> None:
+        """Runs that have not ended in time: their claims stay for the next life."""
+        for worker in self._workers:
+            for point in worker.running_grid_points():
+                self._say(f"run {point.run_id} did not end in time; it is cut off")
+                processes.send(point.pid, signal.SIGKILL)
 
     def _say_last_words(self, notice: Notice, points: Sequence[GridPointProcess]) -> None:
         kind = "stopped" if notice is Notice.STOP else "preempted"

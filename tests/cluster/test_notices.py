@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from agent.cluster.notices import Notice, plan_after_saving, read_notice
+from agent.cluster.notices import Notice, plan_after_saving, read_notice, saving_time_s
 from agent.cluster.slurm import duration_s, parse_fields, parse_queue, task_name, timestamp
 
 START = datetime(2026, 11, 24, 5, 55, 30).timestamp()
@@ -73,6 +73,14 @@ def test_a_task_requeues_itself_only_where_the_cluster_would_not(
         notice, preempt_mode=mode, can_requeue=can_requeue, restarts=restarts, max_restarts=50
     )
     assert (plan.requeue, plan.wait_for_kill) == (requeue, wait)
+
+
+def test_runs_may_save_as_long_as_there_is_time_left_to_ask_for_the_requeue() -> None:
+    at_limit = START + 3600 - 50
+    assert saving_time_s(RUNNING, now=at_limit, lead_s=60) == 45
+    assert saving_time_s(PREEMPTED, now=START + 31, lead_s=180) == 15
+    assert saving_time_s(RUNNING, now=START + 3599, lead_s=60) == 5
+    assert saving_time_s({}, now=START, lead_s=60) == 55
 
 
 def test_fields_may_hold_spaces_and_equal_signs() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.cluster import processes
+from agent.cluster import supervisor as supervisor_module
 from agent.cluster.claims import Claim, ClaimFile, RunState
 from agent.cluster.processes import GridPointProcess
 from agent.cluster.supervisor import Inbox, Supervisor
@@ -223,6 +224,27 @@ def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
     assert supervisor.run() == code
     assert stage.log == ["a started", f"a {told}"]
     assert worker.pid is None
+
+
+def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage.directory / "point.py").write_text(
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+        "pathlib.Path(os.environ['LOG']).write_text('deaf')\n"
+        "time.sleep(60)\n"
+    )
+    stage.runs = {"e/p/one": ("a",)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: stage.log == ["deaf"])
+    inbox = Inbox()
+    inbox._receive(signal.SIGUSR1, None)
+    supervisor = Supervisor([worker], inbox, {}, lead_s=0, max_restarts=0, say=stage.said.append)
+    monkeypatch.setattr(supervisor_module, "saving_time_s", lambda *_, **__: 0.5)
+    assert supervisor.run() == 1
+    assert "run a did not end in time; it is cut off" in stage.said
+    assert [claim.run_id for claim in ClaimFile(stage.claims_path).open_claims()] == ["a"]
 
 
 def test_only_the_grid_point_is_taken_for_one_not_a_helper_of_the_agent(stage: Stage) -> None:

@@ -63,7 +63,7 @@ def create_demo_sweep(stage: Stage, name: str, project: str, **values: object) -
 def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
     """A training of one grid point, hit by `fault` at a random moment; no fault for 'none'."""
     sweep = create_demo_sweep(
-        stage, "full_lora", project, learning_rate=0.002, epochs=3, log_every_steps=5
+        stage, "full_lora", project, learning_rate=0.002, epochs=6, log_every_steps=5
     )
     options: dict[str, object] = {"array": "0-0", "time": "00:20:00", "lead_s": "20"}
     words = []
@@ -79,7 +79,7 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
         jobs.append(stage.submit([sweep], f"--dependency=afterany:{job}", **after))
     store = stage.directory / "outputs" / f"store-{project}"
     wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=240, what=f"{project} to train")
-    time.sleep(random.Random(seed).uniform(0, 4))
+    time.sleep(random.Random(seed).uniform(0, 3))
     hit(stage, sweep, job, fault, project)
     saved_s = seconds_to_saved(stage, job, project) if fault in ("requeue", "cancel") else None
     wait_until(

@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
 
 @pytest.fixture(scope="module")
 def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    patience = ["--settle-s", "2", "--silence-s", "60"]
+    patience = ["--settle-s", "2", "--silence-s", "60", "--lease-s", "60"]
     with running_stage(tmp_path_factory.mktemp("stage"), cluster, *patience) as stage:
         yield stage
 
