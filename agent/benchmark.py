@@ -81,9 +81,12 @@ def benchmark(
         {**metrics.beside_inference(run.summary), **measured, **hardware.values()},
     )
     update = metrics.inference_update(
-        run.summary, measured, setup_key=hardware.key, is_reference=is_reference
+        run.summary,
+        {**measured, "inference/run": inference_run},
+        setup_key=hardware.key,
+        is_reference=is_reference,
     )
-    finished_runs.amend_summary(run, {**update, "inference/run": inference_run})
+    finished_runs.amend_summary(run, update)
     print(f"{run.name}: logged as {inference_run} and on {run.path}", flush=True)
     return measured
 

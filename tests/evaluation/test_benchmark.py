@@ -1,6 +1,5 @@
 """The measurement on a clock of its own, so that every time is known exactly."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,7 @@ from agent.evaluation import benchmark
 from agent.evaluation.benchmark import TimedAnswer
 from agent.evaluation.benchmark_flops import QueryFlops
 from agent.evaluation.benchmark_model import ServedModel
+from agent.training import cost
 
 END = 1
 PROMPTS = [[5] * 4, [6] * 4, [7] * 6, [8] * 4]
@@ -63,10 +63,10 @@ class FakeTokenizer:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
     monkeypatch.setattr(benchmark, "time", own)
-    yield own
+    return own
 
 
 def served_by(model: FakeModel) -> ServedModel:
@@ -147,7 +147,7 @@ def test_the_device_is_waited_for_around_every_query(
     def synchronise(_: torch.device) -> None:
         clock.now += 0.001
 
-    monkeypatch.setattr(benchmark.cost, "synchronise", synchronise)
+    monkeypatch.setattr(cost, "synchronise", synchronise)
     (timed,) = benchmark.time_queries(served_by(model), PROMPTS[:1], 8)
     assert timed.first_token_s == pytest.approx(COLD_S + PREFILL_S + 0.001)
     assert timed.latency_s == pytest.approx(COLD_S + PREFILL_S + 3 * TOKEN_S + 0.002)

@@ -1,5 +1,6 @@
 """The served model: from which point of the store, and alone in memory."""
 
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,6 @@ def test_the_point_at_which_the_run_ended_is_found(undisturbed: Finished) -> Non
 
 
 def test_a_damaged_adapter_is_not_served(undisturbed: Finished, tmp_path: Path) -> None:
-    import shutil
-
     key = key_of(undisturbed)
     shutil.copytree(undisturbed.root / "store" / key, tmp_path / "store" / key)
     name = undisturbed.places[0].name
