@@ -5,7 +5,8 @@ from pathlib import Path
 
 from agent.search.replay import Row
 
-_MARKS = "osD^v<>PX*phd"
+_MARKS = "oD^v<>PX*phd8"
+_COLOURS = ("C0", "C1", "C2", "C4", "C5", "C6", "C7", "C8", "C9", "k")  # C3, red, is ours
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
@@ -35,9 +36,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 row.deployments,
                 row.regret,
                 yerr=[[max(0.0, part[0])] for part in spread],
-                fmt=_MARKS[names.index(row.policy) % len(_MARKS)],
+                fmt="s" if ours else _MARKS[names.index(row.policy) % len(_MARKS)],
                 label=row.policy,
-                color="C3" if ours else f"C{names.index(row.policy) % 10}",
+                color="C3" if ours else _COLOURS[names.index(row.policy) % len(_COLOURS)],
                 markersize=9 if ours else 6,
                 capsize=2,
             )
