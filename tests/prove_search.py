@@ -2,7 +2,7 @@
 
     python tests/prove_search.py
 
-`prove()` returns the figures; `make prove` writes them down with date and machine. About four
+`main()` returns the figures; `make prove` writes them down with date and machine. About four
 minutes on two idle cores.
 """
 
@@ -32,7 +32,7 @@ POLICIES = ("paired", "median", "successive_halving", "hyperband", "wandb_hyperb
 TOPS = ("top_1", "top_2", "none")
 
 
-def prove() -> dict[str, Any]:
+def main() -> dict[str, Any]:
     """All figures, by the claim they belong to."""
     return {
         "journal_64_processes": journal_load(),
@@ -157,4 +157,4 @@ def _reports_in(journal: str) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(prove(), indent=1))
+    print(json.dumps(main(), indent=1))
