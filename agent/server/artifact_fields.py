@@ -202,6 +202,8 @@ def collection_aliases(source: Collection, info: Info, **arguments: Any) -> Foun
 @_collection_field("artifacts")
 def collection_artifacts(source: Collection, info: Info, **arguments: Any) -> Found:
     versions = store.list_versions(info.context.connection, source.id)
+    if (arguments.get("order") or "-").lstrip("+")[:1] != "-":
+        versions.reverse()
     index = {artifact.id: member.version_index for artifact, member in versions}
     page = slice_of([artifact for artifact, _ in versions], arguments, 50)
     return connection_of(page, version=lambda artifact: f"v{index[artifact.id]}")

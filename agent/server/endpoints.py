@@ -1,8 +1,10 @@
 """The addresses that the client calls: GraphQL, file stream, uploads and downloads."""
 
 import asyncio
+import base64
 import json
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from agent.server.uploads import accept_upload
 
 log = logging.getLogger("sweep_agent.server")
 T = TypeVar("T")
+_HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 SMALL_BODY_BYTES = 64 * 1024
 
 
@@ -47,6 +50,13 @@ class Endpoints:
             Route(
                 "/files/{entity}/{project}/{run}/{name:path}",
                 guarded(self.run_file), methods=["GET"],
+            ),
+            Route(
+                "/artifacts/{entity}/{digest}", guarded(self.artifact_file), methods=["GET", "HEAD"]
+            ),
+            Route(
+                "/artifactsV2/{region}/{entity}/{project}/{rest:path}",
+                guarded(self.artifact_file), methods=["GET", "HEAD"],
             ),
             Route("/storage/{token}", guarded(self.store), methods=["PUT"]),
             Route("/storage/{token}", self.preflight, methods=["OPTIONS"]),
@@ -128,6 +138,29 @@ class Endpoints:
         if blob is None:
             raise Refused("there is no such file", status=404)
         return self._send_blob(blob, names["name"].rsplit("/", 1)[-1])
+
+    async def artifact_file(self, request: Request) -> Response:
+        """An artifact's file by the hexadecimal digits of its MD5 digest, with a key."""
+        owner = self.identity.entity_of(request)
+        names = request.path_params
+        # …/COLLECTION/[ARTIFACT/]BIRTH/DIGEST/NAME in the longer form
+        digest = names.get("digest") or next(
+            (word for word in names["rest"].split("/")[::-1][1:] if _HEX_MD5.fullmatch(word)), ""
+        )
+        blob = await self.in_thread(self._content_of, owner, digest)
+        if blob is None or names["entity"] != owner:
+            raise Refused("there is no such file", status=404)
+        return self._send_blob(blob, names.get("rest", digest).rsplit("/", 1)[-1])
+
+    def _content_of(self, entity: str, digest: str) -> str | None:
+        if not _HEX_MD5.fullmatch(digest):
+            return None
+        md5 = base64.b64encode(bytes.fromhex(digest)).decode()
+        with self.services.database.read() as connection:
+            row = connection.execute(
+                "SELECT blob FROM blob WHERE entity = ? AND md5 = ?", (entity, md5)
+            ).fetchone()
+        return str(row[0]) if row else None
 
     async def store(self, request: Request) -> Response:
         """Take an upload at a signed address."""

@@ -46,7 +46,7 @@ def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
         "displayName": file.name,
         "url": url,
         "directUrl": url,
-        "storagePath": None,
+        "storagePath": f"wandb_artifacts/{file.artifact_id}/{file.name}" if file.blob else None,
         "sizeBytes": file.size,
         "mimetype": mimetypes.guess_type(file.name)[0],
         "md5": file.md5,

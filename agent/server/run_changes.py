@@ -40,7 +40,9 @@ MAX_TEXT = 1_000_000
 def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     """Make or change a run.
 
-    A client that resumes sends the run's id; one that sends only its name starts it anew.
+    A client that resumes sends the run's id. A point that was handed out again and sends only its
+    name begins at step 0, so what an earlier attempt logged is forgotten; any other run's lines
+    are kept, because the parts of one run may be synced one after the other.
     """
     request: Request = info.context
     has_id = bool(input.get("id"))
@@ -62,8 +64,8 @@ def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if _is_start(input) and (found.is_over or found.state == "pending"):
         columns |= {"state": "running", "initialised": 1, "finished_at": None, "exit_code": None}
         columns |= {"preempting": 0} if found.is_over else {}
-        if found.initialised and not has_id:
-            clear_streams(request.connection, found)  # not resumed: it begins at step 0 again
+        if found.state == "pending" and found.initialised and not has_id:
+            clear_streams(request.connection, found)  # handed out again and not resumed
     elif input.get("state") in ("running", "pending") and found.is_over:
         columns |= {"state": input["state"], "finished_at": None, "exit_code": None}
     changed = change_run(request.connection, found, request.now, **columns)
@@ -166,7 +168,7 @@ def update_run_state(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any
         "failed": ("pending", "running"),
     }
     if run.state not in allowed.get(wanted, ()):
-        raise Refused(f"a run cannot go from {run.state!r} to {wanted!r}")
+        raise Refused(f"invalid state transition from {run.state!r} to {wanted!r}")
     if wanted == "failed":
         settle(
             request.connection, end_run(request.connection, run, "failed", request.now),

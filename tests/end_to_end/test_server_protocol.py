@@ -128,6 +128,7 @@ named = api.artifact("local/study/adapter:kept")
 answer = {
     "versions": [[v.version, sorted(v.aliases), v.metadata, v.size] for v in versions],
     "text": open(folder + "/weights.bin").read(),
+    "entry": open(latest.get_entry("shared.txt").download(root="one")).read(),
     "again": again, "used": used.version, "named": [named.version, named.description],
     "users": [r.id for r in named.used_by()], "maker": named.logged_by().state,
     "inputs": [a.name for a in api.run("local/study/consumer").used_artifacts()],
@@ -141,6 +142,7 @@ answer["left"] = [v.version for v in wandb.Api().artifacts("model", "local/study
     assert [(v[0], v[1]) for v in found["versions"]] == [("v1", ["best", "latest"]), ("v0", [])]
     assert found["versions"][0][2] == {"rank": 8}
     assert found["text"] == "weights of 0.2"
+    assert found["entry"] == "the same in every version"
     assert found["again"] == found["used"] == "v1"
     assert found["named"] == ["v1", "described"]
     assert found["users"] == ["consumer"]
@@ -200,7 +202,7 @@ def test_an_offline_run_is_synced_once(client: Client) -> None:
     )
     (folder,) = (client.work / "wandb").glob("offline-run-*-off")
     for _ in range(2):
-        client.wandb("sync", "--include-synced", str(folder))
+        client.wandb("sync", str(folder))
     found = client.python(
         "import wandb\nrun = wandb.Api().run('local/away/off')\n"
         "answer = [run.state, run.config, [r['x'] for r in run.scan_history(keys=['x'])]]"

@@ -18,19 +18,27 @@ def test_a_part_that_arrives_twice_changes_nothing(lab: Lab) -> None:
     assert found["historyKeys"]["keys"]["loss"]["previousValue"] == 3
 
 
-def test_a_run_that_starts_anew_forgets_its_lines_and_one_that_resumes_keeps_them(
-    lab: Lab,
-) -> None:
+def test_a_run_that_is_opened_again_keeps_its_lines(lab: Lab) -> None:
     first = lab.init("r")
     lab.log("r", 0, [{"_step": 0}, {"_step": 1}])
-    lab.finish("r")
-    again = lab.init("r", id=first["bucket"]["id"])
-    assert again["bucket"]["historyLineCount"] == 2
-    assert lab.run("r")["state"] == "running"
-    lab.finish("r")
-    anew = lab.init("r")
-    assert anew["bucket"]["historyLineCount"] == 0
-    assert lab.run("r", "history")["history"] == []
+    for identifier in (first["bucket"]["id"], None):  # resumed, or the next part of a sync
+        lab.finish("r")
+        again = lab.init("r", id=identifier)
+        assert again["bucket"]["historyLineCount"] == 2
+        assert lab.run("r")["state"] == "running"
+
+
+def test_a_point_handed_out_again_keeps_its_lines_only_if_it_resumes(lab: Lab) -> None:
+    agent = lab.make_agent(lab.make_sweep())
+    run = lab.claim(agent)
+    made = lab.init(run)
+    for identifier, lines in ((made["bucket"]["id"], 2), (None, 0)):
+        lab.log(run, 0, [{"_step": 0}, {"_step": 1}])
+        lab.post(run, {"preempting": True})
+        lab.finish(run, exit_code=1)
+        assert lab.claim(agent) == run
+        again = lab.init(run, id=identifier)
+        assert again["bucket"]["historyLineCount"] == lines
 
 
 def test_history_pages_exclude_their_end_and_samples_include_it(lab: Lab) -> None:
