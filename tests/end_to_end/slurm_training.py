@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -40,9 +41,10 @@ class Outcome:
 
 
 def prepare_project(stage: Stage) -> None:
-    """The code and the demo's data, where relative paths in sweeps start."""
-    for name in ("train.py", "agent"):
-        (stage.directory / name).symlink_to(REPOSITORY / name)
+    """A copy of the code, which nobody edits meanwhile, and the demo's data."""
+    shutil.copy(REPOSITORY / "train.py", stage.directory / "train.py")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "agent", stage.directory / "agent", ignore=ignored)
     write_data(stage.directory / "outputs/demo/data")
 
 
