@@ -125,22 +125,24 @@ def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
     stage.cluster.kill_node(node)
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)
-    wait_until(
-        lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-        timeout_s=180,
-        what="Slurm to notice the silent node",
-    )
-    stage.cluster.start_node(node)
-    store = stage.directory / "outputs" / f"store-{project}"
-    before = len(list(store.glob("*/eval-*")))
-    wait_until(
-        lambda: len(list(store.glob("*/eval-*"))) > before,
-        timeout_s=END_TIMEOUT_S,
-        what="somebody to take the training over",
-    )
-    for pid in orphans:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+    try:
+        wait_until(
+            lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
+            timeout_s=180,
+            what="Slurm to notice the silent node",
+        )
+        stage.cluster.start_node(node)
+        store = stage.directory / "outputs" / f"store-{project}"
+        before = len(list(store.glob("*/eval-*")))
+        wait_until(
+            lambda: len(list(store.glob("*/eval-*"))) > before,
+            timeout_s=END_TIMEOUT_S,
+            what="somebody to take the training over",
+        )
+    finally:
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def look(
