@@ -258,3 +258,33 @@ def test_hyperband_stops_the_run_that_falls_behind(lab: Lab) -> None:
     assert lab.beat(good, runs[0]) == []
     assert lab.beat(bad, runs[1]) == [{"type": "stop", "run_id": runs[1]}]
     assert lab.run(runs[1], "shouldStop")["shouldStop"] is True
+
+
+def test_bayes_proposals_know_the_runs_so_far_and_nest_their_parameters(lab: Lab) -> None:
+    sweep = lab.make_sweep(
+        "method: bayes\nrun_cap: 14\nmetric: {name: val/loss}\n"
+        "parameters: {opt: {parameters: {x: {min: 0.0, max: 1.0}}}, fixed: {value: 7}}"
+    )
+    agent = lab.make_agent(sweep)
+    values = []
+    for _ in range(14):
+        (command,) = lab.beat(agent)
+        assert command["args"]["fixed"] == {"value": 7}
+        x = command["args"]["opt"]["value"]["x"]
+        values.append(x)
+        lab.init(command["run_id"])
+        summary = {"wandb-summary.json": {"offset": 0, "content": [f'{{"val/loss": {x}}}']}}
+        lab.finish(command["run_id"], files=summary)
+    assert len(set(values)) == 14
+    assert lab.beat(agent) == [{"type": "exit"}]
+    found = lab.ask(f'{{project(name: "p") {{sweep(sweepName: "{sweep["name"]}") {{bestLoss}}}}}}')
+    assert found["project"]["sweep"]["bestLoss"] == min(values)
+
+
+def test_prior_runs_cover_their_grid_points(lab: Lab) -> None:
+    with_config = '{"learning_rate": {"value": 0.1}, "variant": {"value": "a"}}'
+    lab.init("before", config=with_config)
+    filters = '{"$or": [{"name": "before"}]}'
+    agent = lab.make_agent(lab.make_sweep(priorRunsFilters=filters))
+    (command,) = lab.beat(agent)
+    assert command["args"]["learning_rate"]["value"] == 0.2
