@@ -5,6 +5,7 @@ comes from outside, and every text of a user is escaped.
 """
 
 import asyncio
+import gzip
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +20,23 @@ from agent.server.execution import Services
 from agent.server.gate import Identity
 from agent.server.pages_drawing import Drawing
 from agent.server.pages_metrics import better_of, heading_of
+from agent.server.pages_place import Missing, number_in, see_project, see_run, see_sweep
 from agent.server.pages_run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages_series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages_session import COOKIE, Sessions, login_address, read_form, safe_target
 from agent.server.pages_sweep import ACTIONS, drawn, sweep_payload, title_of
 from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of
 from agent.server.pages_view import Choice, draw
-from agent.server.projects import find_project, list_projects
-from agent.server.records import Project, Run, Sweep
+from agent.server.projects import list_projects
 from agent.server.refusals import Refused
-from agent.server.runs import count_runs, find_run, of_project, of_sweep
+from agent.server.runs import count_runs, of_project, of_sweep
 from agent.server.streams import EVENTS, HISTORY
-from agent.server.sweeps import find_sweep, get_sweep, list_sweeps, set_state
+from agent.server.sweeps import get_sweep, list_sweeps, set_state
 
+PACK_BYTES = 20_000
 Content = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger("sweep_agent.server")
-
-
-class Missing(Exception):
-    """There is no such page for this entity."""
 
 
 class Pages:
@@ -61,6 +59,7 @@ class Pages:
             Route("/static/{name}", self.drawing.asset, methods=["GET"]),
             Route("/login", self.login_form, methods=["GET"]),
             Route("/login", self.log_in, methods=["POST"]),
+            Route("/authorize", self.key_help, methods=["GET"]),
             Route("/logout", self.log_out, methods=["POST"]),
             Route("/", page("projects.html", self.home), methods=["GET"]),
             Route("/{entity}", page("projects.html", self.home), methods=["GET"]),
@@ -81,6 +80,10 @@ class Pages:
     async def login_form(self, request: Request) -> Response:
         target = safe_target(request.query_params.get("next"))
         return self.drawing.page("login.html", next=target)
+
+    async def key_help(self, _: Request) -> Response:
+        """Where `wandb login` sends people for their key."""
+        return self.drawing.page("keys.html")
 
     async def log_in(self, request: Request) -> Response:
         target = "/"
@@ -234,6 +237,17 @@ class Pages:
 
         return answer
 
+    def _pack(self, request: Request, found: Content, headers: dict[str, str]) -> Response:
+        """JSON, packed where it is long: pages are often seen through a tunnel."""
+        response = JSONResponse(found, 200, {**headers, "Vary": "Accept-Encoding"})
+        if len(response.body) < PACK_BYTES:
+            return response
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return response
+        packed = gzip.compress(bytes(response.body), compresslevel=3)
+        more = {**headers, "Vary": "Accept-Encoding", "Content-Encoding": "gzip"}
+        return Response(packed, 200, more, "application/json")
+
     def _draw(self, template: str, entity: str, found: Content) -> Response:
         return self.drawing.page(template, entity=entity, **found)
 
@@ -246,7 +260,7 @@ class Pages:
                 entity, found = await self._in_thread(self._read, request, content)
                 if entity is None:
                     return JSONResponse({"error": "log in first"}, 401, headers)
-                return await self._in_thread(JSONResponse, found, 200, headers)
+                return await self._in_thread(self._pack, request, found, headers)
             except Missing:
                 return JSONResponse({"error": "there is no such page"}, 404, headers)
             except Exception:
@@ -266,42 +280,6 @@ class Pages:
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
-
-
-def see_project(connection: Connection, entity: str, request: Request) -> Project:
-    """The project of the address. What belongs to others is missing like what isn't there."""
-    names = request.path_params
-    found = (
-        find_project(connection, entity, names["project"]) if names["entity"] == entity else None
-    )
-    if found is None:
-        raise Missing
-    return found
-
-
-def see_sweep(connection: Connection, entity: str, request: Request) -> tuple[Project, Sweep]:
-    project = see_project(connection, entity, request)
-    sweep = find_sweep(connection, project.id, request.path_params["sweep"])
-    if sweep is None:
-        raise Missing
-    return project, sweep
-
-
-def see_run(connection: Connection, entity: str, request: Request) -> tuple[Project, Run]:
-    project = see_project(connection, entity, request)
-    run = find_run(connection, project.id, request.path_params["run"])
-    if run is None:
-        raise Missing
-    return project, run
-
-
-def number_in(request: Request, name: str) -> float | None:
-    """A number of the query, None if it has none."""
-    try:
-        value = float(request.query_params.get(name, ""))
-    except ValueError:
-        return None
-    return value if abs(value) < 2**53 else None
 
 
 def page_routes(services: Services, identity: Identity, pool: ThreadPoolExecutor) -> list[Route]:

@@ -14,7 +14,7 @@ from agent.server.sampling import value_at
 from agent.server.streams import MAX_ROWS
 
 CURVE_POINTS = 24_000  # of all curves of one chart together
-MOST_PER_CURVE = 200
+MOST_PER_CURVE = 120
 FEWEST_PER_CURVE = 12
 CHART_POINTS = 240  # of one chart of one run
 NAN = float("nan")
@@ -48,7 +48,7 @@ def as_number(value: Any) -> float | None:
 class CurveCache:
     """One metric over many runs, remembered per revision of each run."""
 
-    def __init__(self, size: int = 20_000) -> None:
+    def __init__(self, size: int = 5_000) -> None:
         self._known: OrderedDict[tuple[int, str], tuple[int, list[Point]]] = OrderedDict()
         self._size = size
         self._lock = Lock()

@@ -9,7 +9,7 @@ import yaml
 
 from agent.search.proposals import Choice, grid_point, grid_size
 from agent.server.database import Connection
-from agent.server.pages_metrics import SCORE, better_of, heading_of
+from agent.server.pages_metrics import CURVE, SCORE, better_of, heading_of
 from agent.server.pages_table import Column, RowCache, Scalar, column_payload, short_text
 from agent.server.pages_view import FIRST_ROWS, text_of
 from agent.server.points import digest_of, expected_count, flatten, unflatten
@@ -110,7 +110,8 @@ def _described(column: Column) -> dict[str, Any]:
 
 def _metrics(metric: str | None, values: list[dict[str, Scalar]]) -> list[str]:
     """The sweep's own metric, and what the study weighs against it where it is known."""
-    wanted = [metric, SCORE, "inference/avg_latency_ms_per_sample", "inference/model_size_gb"]
+    score = None if metric == CURVE else SCORE  # the same numbers twice would only take room
+    wanted = [metric, score, "inference/avg_latency_ms_per_sample", "inference/model_size_gb"]
     known = {key for row in values for key in row}
     return [key for key in dict.fromkeys(wanted) if key and (key in known or key == metric)]
 
@@ -160,6 +161,8 @@ def _state(status: str, attempts: int, run_state: str | None) -> str:
     """One word for a point: its run's state, unless the point is not with a run now."""
     if status == "open":
         return "to be tried again" if attempts else "queued"
+    if run_state == "pending" and status == "claimed":
+        return "starting"
     if run_state is not None:
         return run_state
     return "starting" if status == "claimed" else "given up"
@@ -211,7 +214,11 @@ def _best(shown: dict[str, Any], values: list[list[Scalar]]) -> list[dict[str, s
             "id": shown["ids"][place],
             "name": text_of("", by_key["name"][place]),
             "value": text_of("", value),
-            "words": ", ".join(f"{key} {text_of('', by_key[key][place])}" for key in shown["keys"]),
+            "words": ", ".join(
+                f"{key} {text_of('', by_key[key][place])}"
+                for key in shown["keys"]
+                if by_key[key][place] is not None
+            ),
         }
         for value, place in ranked[:BEST_RUNS]
     ]

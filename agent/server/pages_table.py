@@ -74,7 +74,7 @@ class Column:
 class RowCache:
     """Rows of runs, remembered until a run changes: reading JSON is most of the work."""
 
-    def __init__(self, size: int = 4 * MAX_RUNS) -> None:
+    def __init__(self, size: int = 2 * MAX_RUNS) -> None:
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._size = size
         self._lock = Lock()

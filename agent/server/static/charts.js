@@ -98,7 +98,8 @@ export class Chart {
     }
     const isLogX = spec.isLogX && usable.every((series) => series.xs.every((x) => x > 0));
     const pad = spec.kind === "points" ? 8 : 0;
-    this.x = scale(usable.flatMap((s) => s.xs), MARGIN.left + pad, width - MARGIN.right - pad, isLogX);
+    this.left = spec.y ? MARGIN.left : MARGIN.left - 16;
+    this.x = scale(usable.flatMap((s) => s.xs), this.left + pad, width - MARGIN.right - pad, isLogX);
     this.y = scale(usable.flatMap((s) => s.ys), height - MARGIN.bottom - pad, MARGIN.top + pad);
     this.marker = svg("g", { class: "marker" });
     const drawn = usable.map((series) => this.drawSeries(series));
@@ -107,7 +108,7 @@ export class Chart {
 
   axes(width, isLogX) {
     const { height, spec } = this;
-    const [bottom, left, right] = [height - MARGIN.bottom, MARGIN.left, width - MARGIN.right];
+    const [bottom, left, right] = [height - MARGIN.bottom, this.left, width - MARGIN.right];
     const parts = [];
     let free = -Infinity;
     for (const value of this.x.ticks) {
@@ -140,7 +141,8 @@ export class Chart {
         svg("path", { d, transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, class: "point" })));
     }
     const d = places.map(([px, py], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`).join("");
-    const line = svg("path", { d, class: `line ${style}${series.isFaint ? " faint-line" : ""}` });
+    const crowd = this.spec.series.length > 100 ? " faint-line crowd" : " faint-line";
+    const line = svg("path", { d, class: `line ${style}${series.isFaint ? crowd : ""}` });
     if (places.length > 1) return line;
     return svg("g", { class: style }, svg("path", { d: symbol(series.style), class: "point",
       transform: `translate(${places[0][0]} ${places[0][1]})` }));
@@ -173,7 +175,6 @@ export class Chart {
     if (event.key === "Escape") this.mark(null);
     if (!step || !this.points?.length) return;
     event.preventDefault();
-    this.order ??= null;
     const sorted = [...this.points].sort((a, b) => a.px - b.px || a.py - b.py);
     const at = sorted.findIndex((p) => p.series === this.marked?.series && p.x === this.marked?.x
       && p.y === this.marked?.y);

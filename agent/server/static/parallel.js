@@ -75,7 +75,14 @@ function upright(axis, rows, x) {
   const [low, high] = [HEIGHT - MARGIN.bottom, MARGIN.top];
   const isNumber = values.length > 0 && values.every((value) => typeof value === "number");
   const { place, marks } = isNumber ? numeric(values, low, high) : listed(values, low, high);
-  const labels = marks.map(([value, words]) => svg("text", { x: x + 6, y: place(value) + 4, class: "axis halo" }, words));
+  let free = Infinity; // labels that would lie on each other are left out
+  const labels = [];
+  for (const [value, words] of marks) {
+    const y = place(value) + 4;
+    if (y > free) continue;
+    free = y - 13;
+    labels.push(svg("text", { x: x + 6, y, class: "axis halo" }, words));
+  }
   const title = axis.heading.length > 22 ? `${axis.heading.slice(0, 21)}…` : axis.heading;
   const element = svg("g", {}, svg("path", { d: `M${x} ${low}V${high}`, class: "rule strong" }), ...labels,
     svg("text", { x, y: 20, "text-anchor": "middle", class: "title" }, title, svg("title", {}, axis.key)));

@@ -52,7 +52,7 @@ class Project {
 
   async update() {
     const payload = await get(`${this.address}/data`, { since: this.at });
-    const isNews = payload.ids.some((id) => !this.data.rows.has(id)) || payload.at > this.at;
+    const isNews = payload.at > this.at || payload.total !== this.data.rows.size;
     if (isNews) {
       const since = this.at;
       const known = this.data.rows.size;

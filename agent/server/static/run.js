@@ -5,6 +5,7 @@ import { badge, duration, make, text } from "./format.js";
 import { get, keepUp } from "./live.js";
 
 const FIRST = ["validation/f1_score", "validation/accuracy", "train/loss", "loss"];
+const FEW_CHARTS = 6; // the others wait in a fold
 const HIDDEN = new Set(["epoch", "step"]);
 const TITLES = { epoch: "Epoch", step: "Step", seconds: "Seconds" };
 
@@ -59,9 +60,9 @@ class Run {
     for (const [key, series, wish] of wanted) {
       const name = `${place} ${key}`;
       if (!this.charts.has(name)) {
-        if (!this.charts.size || box.firstElementChild?.tagName === "P") box.querySelector("p")?.remove();
+        box.querySelector(":scope > p")?.remove();
         const figure = make("figure", {}, make("figcaption", {}, make("h3", {}, key)));
-        box.append(figure);
+        this.place(box).append(figure);
         this.charts.set(name, new Chart(figure, 200));
       }
       const axis = [wish, "step", "seconds"].find((x) => series[x].every((value) => value !== null)) ?? wish;
@@ -71,6 +72,16 @@ class Run {
       this.charts.get(name).draw({ kind: "lines", x: TITLES[axis], y: "", summary,
         series: [{ id: key, label: key, href: null, style: 1, xs, ys }] });
     }
+  }
+
+  // Where the next chart goes: in sight, or from the seventh on into the fold.
+  place(box) {
+    const grid = box.querySelector(".small-charts") ?? box.appendChild(make("div", { class: "small-charts" }));
+    if (grid.childElementCount < FEW_CHARTS) return grid;
+    const fold = box.querySelector("details") ?? box.appendChild(make("details", {},
+      make("summary", {}), make("div", { class: "small-charts" })));
+    fold.firstChild.textContent = `More charts (${fold.lastChild.childElementCount + 1})`;
+    return fold.lastChild;
   }
 
   summarise(pairs) {
@@ -86,6 +97,8 @@ class Run {
     if (!lines.length) return;
     const box = document.getElementById("console");
     const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    box.hidden = false;
+    document.getElementById("no-console")?.remove();
     box.append(`${lines.join("\n")}\n`);
     if (isAtEnd) box.scrollTop = box.scrollHeight;
   }

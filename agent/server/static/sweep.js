@@ -66,7 +66,7 @@ class Sweep {
 
   item(row) {
     const { metric, keys } = this.shown;
-    const words = keys.map((key) => `${key} ${text(key, row.values[key])}`).join(", ");
+    const words = keys.filter((key) => key in row.values).map((key) => `${key} ${text(key, row.values[key])}`).join(", ");
     return make("li", {}, make("a", { href: this.href(row) }, row.values.name ?? row.id), " ",
       make("b", {}, number(row.values[metric])), " ", make("span", { class: "faint" }, words));
   }

@@ -3,6 +3,7 @@
 
 import { badge, make, number, offer, text } from "./format.js";
 
+const FEW_ROWS = 200; // with more, groups begin closed
 const GROUPS = ["variant", "seed", "state", "sweep", "dataset", "base_model", "learning_rate"];
 
 // Columns and rows as the server sends them, merged into what is known already.
@@ -50,7 +51,7 @@ export class Table {
       rows: query.get("rows") ?? "100",
     };
     this.part = 0;
-    this.closed = new Set();
+    this.toggled = new Set(); // groups that are not as groups begin
     this.data = new Data();
     this.listen();
   }
@@ -195,7 +196,7 @@ export class Table {
       groups.get(name).push(row);
     }
     return [...groups].map(([name, rows]) => {
-      const isOpen = !this.closed.has(name);
+      const isOpen = this.passing.length <= FEW_ROWS !== this.toggled.has(name);
       const lines = isOpen ? rows.map((row) => this.line(row, columns)) : [];
       return make("tbody", {}, this.groupHead(name, rows, columns, isOpen), ...lines);
     });
@@ -203,7 +204,7 @@ export class Table {
 
   groupHead(name, rows, columns, isOpen) {
     const toggle = () => {
-      if (isOpen) this.closed.add(name); else this.closed.delete(name);
+      if (!this.toggled.delete(name)) this.toggled.add(name);
       this.draw();
     };
     const button = make("button", { type: "button", "aria-expanded": String(isOpen),
@@ -232,7 +233,7 @@ export class Table {
     });
     const point = () => this.options.pointed?.(row.id);
     const leave = () => this.options.pointed?.(null);
-    return make("tr", { mouseenter: point, mouseleave: leave, focusin: point, focusout: leave }, ...cells);
+    return make("tr", { mouseenter: point, mouseleave: leave }, ...cells);
   }
 }
 

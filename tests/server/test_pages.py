@@ -1,0 +1,224 @@
+"""What a browser gets: for whom, with which rules, and with every text of a user escaped."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_lab import KEY, OTHER_KEY, Lab
+
+import agent.server
+
+HERE = Path(agent.server.__file__).parent
+HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
+AUTH = ("api", KEY)
+
+
+def see(lab: Lab, path: str, status: int = 200) -> str:
+    answer = lab.http.get(path, auth=AUTH)
+    assert answer.status_code == status, answer.text[-500:]
+    return answer.text
+
+
+def data(lab: Lab, path: str) -> dict[str, Any]:
+    answer = lab.http.get(path, auth=AUTH)
+    assert answer.status_code == 200, answer.text[-500:]
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def log_in(lab: Lab, key: str = KEY, target: str = "/") -> Any:
+    form = {"key": key, "next": target}
+    return lab.http.post("/login", data=form, follow_redirects=False)
+
+
+def token_in(text: str) -> str:
+    found = re.search(r'name="token" value="([^"]+)"', text)
+    assert found is not None
+    return found[1]
+
+
+def make_run(lab: Lab, name: str = "r1", **values: Any) -> None:
+    """A finished run with a config, a summary and three points of history."""
+    config = json.dumps({key: {"value": value} for key, value in values.items()})
+    lab.init(name, config=config, displayName=values.get("display_name", name))
+    rows = [
+        {"_step": i, "epoch": i + 1.0, "validation/f1_score": i / 4, "odd": float(i) if i else None}
+        for i in range(3)
+    ]
+    lab.log(name, 0, rows)
+    summary = {"final/validation_f1_score": 0.5, "_step": 2, "odd": 2.0}
+    part = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]}}
+    lab.post(name, {"files": part})
+    lab.finish(name)
+
+
+def test_the_addresses_that_the_client_prints_open_pages(lab: Lab) -> None:
+    sweep = lab.make_sweep()
+    make_run(lab, learning_rate=0.1)
+    for path in ("/", "/local", "/local/p", "/local/p/workspace", "/local/p/sweeps"):
+        assert "<h1>" in see(lab, path)
+    assert "0.1" in see(lab, "/local/p/runs/r1")
+    assert "Console" in see(lab, "/local/p/runs/r1/logs")
+    assert sweep["name"] in see(lab, f"/local/p/sweeps/{sweep['name']}")
+    assert "sweep-agent env" in lab.http.get("/authorize").text
+    for path in ("/local/p/runs/nothing", "/local/p/sweeps/nothing", "/local/nothing", "/nobody"):
+        assert "Not here" in see(lab, path, 404)
+
+
+def test_nobody_sees_a_page_or_its_data_without_a_key(lab: Lab) -> None:
+    sweep = lab.make_sweep()["name"]
+    make_run(lab)
+    pages = ("/local/p", f"/local/p/sweeps/{sweep}", "/local/p/runs/r1")
+    for path in pages:
+        answer = lab.http.get(f"{path}?sort=a%26b", follow_redirects=False)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login?next=/local/p")
+        assert "sort%3Da%2526b" in answer.headers["location"]
+        assert lab.http.get(path, auth=("api", OTHER_KEY)).status_code == 404
+    for path in (*pages, "/local/p/curves"):
+        address = path if path.endswith("curves") else f"{path}/data"
+        assert lab.http.get(address).status_code == 401
+        assert lab.http.get(address, auth=("api", OTHER_KEY)).status_code == 404
+
+
+def test_a_login_gives_a_cookie_that_scripts_and_other_sites_cannot_use(lab: Lab) -> None:
+    make_run(lab)
+    refused = log_in(lab, "wrong")
+    assert refused.status_code == 401
+    assert 'role="alert"' in refused.text
+    answer = log_in(lab, target="/local/p")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/local/p")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert lab.http.get("/local/p").status_code == 200
+    lab.http.post("/logout")
+    assert lab.http.get("/local/p", follow_redirects=False).status_code == 303
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "/\\evil.example", "https://evil", "/a\nb"])
+def test_a_login_leads_to_pages_of_this_server_only(lab: Lab, target: str) -> None:
+    assert log_in(lab, target=target).headers["location"] == "/"
+
+
+def test_a_session_ends_with_its_time_and_with_its_key(lab: Lab) -> None:
+    log_in(lab)
+    assert lab.http.get("/", follow_redirects=False).status_code == 200
+    lab.now += 12 * 3600 + 1
+    assert lab.http.get("/", follow_redirects=False).status_code == 303
+    log_in(lab)
+    with lab.services.database.write() as connection:
+        connection.execute("UPDATE api_key SET revoked_at = 1")
+    assert lab.http.get("/", follow_redirects=False).status_code == 303
+
+
+def test_texts_of_users_are_escaped_on_every_page(lab: Lab) -> None:
+    config = f"name: {json.dumps(HOSTILE)}\nmethod: random\nparameters: {{x: {{min: 0, max: 1}}}}"
+    sweep = lab.make_sweep(config, description=HOSTILE, displayName=HOSTILE)["name"]
+    lab.init(
+        "r", displayName=HOSTILE, notes=HOSTILE, groupName=HOSTILE, tags=[HOSTILE], sweep=sweep,
+        host=HOSTILE, jobType=HOSTILE, config=json.dumps({HOSTILE: {"value": HOSTILE}}),
+    )  # fmt: skip
+    lines = {"offset": 0, "content": [HOSTILE, "\x1b[31mred\x1b[0m"]}
+    summary = {"offset": 0, "content": [json.dumps({HOSTILE: HOSTILE, "score": 1})]}
+    lab.post("r", {"files": {"output.log": lines, "wandb-summary.json": summary}})
+    query = f"?q={HOSTILE}&sort={HOSTILE}&columns={HOSTILE},name"
+    for path in ("/local/p", f"/local/p{query}", f"/local/p/sweeps/{sweep}", "/local/p/runs/r"):
+        text = see(lab, path)
+        assert "&lt;img src=x onerror=alert(1)&gt;" in text, path
+        assert "<img" not in text
+        assert "{{7*7}}" in text  # it is text, not a template
+        assert "&lt;/script&gt;" in text
+    assert "red" in see(lab, "/local/p/runs/r")
+    assert "\x1b" not in see(lab, "/local/p/runs/r")
+
+
+def test_pages_forbid_everything_from_outside_and_all_scripts_but_their_own(lab: Lab) -> None:
+    make_run(lab)
+    answer = lab.http.get("/local/p/runs/r1", auth=AUTH)
+    policy = answer.headers["content-security-policy"]
+    for rule in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'",
+                 "connect-src 'self'", "frame-ancestors 'none'", "form-action 'self'"):  # fmt: skip
+        assert rule in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    # `no-referrer` would make browsers send their own forms with `Origin: null`.
+    assert answer.headers["referrer-policy"] == "same-origin"
+
+
+def test_no_template_has_inline_code_and_no_script_makes_markup_of_text() -> None:
+    for path in sorted((HERE / "templates").iterdir()):
+        text = path.read_text()
+        assert not re.search(r"\son\w+=|\sstyle=|<style|\|\s*safe\b", text), path.name
+        assert not re.findall(r"<script(?![^>]*\bsrc=)", text), path.name
+        assert not re.findall(r"(?:src|href|action)=\"(?:https?:)?//", text), path.name
+    for path in sorted((HERE / "static").iterdir()):
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
+        assert not re.search(r"https?://|@import|url\(", text), path.name
+
+
+def test_assets_are_served_whole_and_only_by_their_names(lab: Lab) -> None:
+    first = lab.http.get("/static/pages.js")
+    assert first.headers["content-type"].startswith("text/javascript")
+    again = lab.http.get("/static/pages.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("nothing.js", "..%2Fpages.py", "%2e%2e%2fapp.py"):
+        assert lab.http.get(f"/static/{name}").status_code == 404
+
+
+def test_a_sweep_is_steered_by_its_page(lab: Lab) -> None:
+    sweep = lab.make_sweep()
+    path = f"/local/p/sweeps/{sweep['name']}"
+    log_in(lab)
+    for wanted in ("PAUSED", "RUNNING", "FINISHED", "RUNNING", "CANCELED"):
+        text = lab.http.get(path).text
+        form = {"token": token_in(text), "state": wanted}
+        answer = lab.http.post(f"{path}/state", data=form, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, path)
+        assert lab.sweep_state(sweep) == wanted
+    assert "Resume" in lab.http.get(path).text
+    assert "Pause" not in lab.http.get(path).text
+
+
+def test_a_sweep_is_not_steered_by_a_form_of_another_session_or_site(lab: Lab) -> None:
+    sweep = lab.make_sweep()
+    path = f"/local/p/sweeps/{sweep['name']}"
+    log_in(lab)
+    foreign = token_in(lab.http.get(path).text)
+    lab.http.cookies.clear()
+    assert lab.http.post(f"{path}/state", data={"state": "PAUSED"}).status_code == 401
+    log_in(lab)  # the same key in another browser
+    token = token_in(lab.http.get(path).text)
+    session = lab.http.cookies["sweep_agent_session"]
+    for form in ({}, {"token": foreign}, {"token": token[:-2]}, {"token": session}):
+        answer = lab.http.post(f"{path}/state", data={**form, "state": "PAUSED"})
+        assert answer.status_code == 403
+        assert "reload the page" in answer.text
+    evil = lab.http.post(
+        f"{path}/state", data={"token": token, "state": "PAUSED"},
+        headers={"Origin": "https://evil.example"},
+    )  # fmt: skip
+    assert evil.status_code == 403
+    wrong = lab.http.post(f"{path}/state", data={"token": token, "state": "DELETED"})
+    assert wrong.status_code == 409
+    assert lab.sweep_state(sweep) == "PENDING"
+
+
+def test_a_page_that_fails_says_so_without_a_traceback(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.make_sweep()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("agent.server.pages.draw", fail)
+    monkeypatch.setattr("agent.server.pages.payload", fail)
+    for path in ("/local/p", "/local/p/data"):
+        text = see(lab, path, 500)
+        assert "log says why" in text
+        assert "secret" not in text

@@ -1,0 +1,311 @@
+"""What stands on the pages: rows, curves, points, predictions, console and files."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from server_lab import Lab
+from test_pages import AUTH, data, make_run, see
+
+from agent.server.artifacts import ensure_collection
+from agent.server.database import insert, update
+from agent.server.pages_metrics import better_of, style_of, variant_of
+from agent.server.pages_run import clean_line, read_records, worst
+from agent.server.pages_series import CurveCache, HistoryCache, curves_payload, read_curve, thin
+from agent.server.pages_table import Row, columns_of, payload
+from agent.server.pages_view import Choice, draw, duration, number, passes, size_text, sort_rows
+
+
+def rows_of(*values: dict[str, Any]) -> list[Row]:
+    return [
+        Row(f"r{i}", None, float(i), given, dict.fromkeys(given, "config"))
+        for i, given in enumerate(values)
+    ]
+
+
+def test_numbers_are_written_for_people() -> None:
+    known = {
+        0: "0", 3.0: "3", 0.73694: "0.7369", 1234.56: "1235", 5e-05: "5e-5", 1.234e-7: "1.23e-7",
+        -0.25: "-0.25", 0.0005: "0.0005", 1e-4: "0.0001", 999.95: "1000",
+    }  # fmt: skip
+    assert {value: number(value) for value in known} == known
+    assert [duration(s) for s in (7, 185, 7620)] == ["7 s", "3 min 05 s", "2 h 07 min"]
+    assert [size_text(s) for s in (814, 3500, 1.2e9)] == ["814 B", "3.5 KB", "1.2 GB"]
+
+
+def test_rows_are_sorted_with_the_unknown_last_either_way() -> None:
+    rows = rows_of({"x": 2}, {}, {"x": 10.5}, {"x": "text"}, {"x": -1})
+    assert [row.id for row in sort_rows(rows, "x", False)] == ["r4", "r0", "r2", "r3", "r1"]
+    assert [row.id for row in sort_rows(rows, "x", True)] == ["r2", "r0", "r4", "r3", "r1"]
+
+
+def test_a_filter_takes_words_and_comparisons() -> None:
+    values = {"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1}
+    for text in ("", "qlora", "int4 0.0005", "learning_rate<0.001", "seed=1", "seed>=1 qlora"):
+        assert passes(values, text), text
+    for text in ("full", "learning_rate>0.001", "seed=2", "variant<3", "seed<word"):
+        assert not passes(values, text), text
+
+
+def test_a_column_whose_value_is_the_same_everywhere_is_sent_once() -> None:
+    sent = payload(rows_of({"a": 1, "b": 1}, {"a": 1, "b": 2}), 2, None)
+    by_key = {column["key"]: column for column in sent["columns"]}
+    assert by_key["a"]["constant"] == 1
+    assert by_key["b"]["values"] == [1, 2]
+    assert sent["at"] == 1.0
+
+
+def test_a_project_without_the_studys_metrics_begins_with_what_differs() -> None:
+    rows = rows_of(
+        {"name": "a", "x": 1, "y": 5, "same": 0}, {"name": "b", "x": 2, "y": 6, "same": 0}
+    )
+    assert [c.key for c in columns_of(rows) if c.is_first] == ["name", "x", "y"]
+    drawn = draw(rows, Choice(text="b", columns=("same",)))
+    assert [c.key for c in drawn.columns] == ["name", "same"]
+    assert [texts for _, texts in drawn.lines] == [["b", "0"]]
+
+
+def test_variants_keep_their_names_and_colours() -> None:
+    cell = {"model_variant": "QLoRA", "quantization_strategy": "int4"}
+    assert variant_of(cell) == "QLoRA int4"
+    assert variant_of({**cell, "quantization_method": "gptq"}) == "QLoRA int4 (gptq)"
+    assert (
+        variant_of({"model_variant": "Full LoRA", "quantization_strategy": "None"}) == "Full LoRA"
+    )
+    assert variant_of({"lr": 1}) is None
+    assert (style_of("Full LoRA"), style_of("QLoRA int4"), style_of("other")) == (0, 1, None)
+    assert [better_of(k) for k in ("val_loss", "my/accuracy", "samples_per_sec", "vram_gb")] == [
+        "lower", "higher", "higher", "lower",
+    ]  # fmt: skip
+
+
+def test_thinning_keeps_both_ends_and_every_extreme() -> None:
+    values = [math.sin(i / 50) for i in range(5000)]
+    values[1234], values[4321] = 9.0, -9.0
+    kept = thin(values, 100)
+    assert len(kept) <= 100
+    assert {0, 1234, 4321, 4999} <= set(kept)
+    assert kept == sorted(kept)
+    assert thin([3.0, 1.0], 100) == [0, 1]
+
+
+def test_a_project_is_sent_whole_and_then_only_what_has_changed(lab: Lab) -> None:
+    make_run(lab, "a", learning_rate=0.1)
+    lab.now += 10
+    make_run(lab, "b", learning_rate=0.2)
+    first = data(lab, "/local/p/data")
+    assert (first["ids"], first["total"]) == (["b", "a"], 2)
+    by_key = {column["key"]: column for column in first["columns"]}
+    assert by_key["learning_rate"]["values"] == [0.2, 0.1]
+    assert by_key["final/validation_f1_score"]["constant"] == 0.5
+    assert "_step" not in by_key
+    lab.now += 10
+    lab.init("c")
+    news = data(lab, f"/local/p/data?since={first['at'] + 1}")
+    assert (news["ids"], news["total"]) == (["c"], 3)
+
+
+def test_curves_are_over_epochs_where_all_runs_know_them(lab: Lab) -> None:
+    make_run(lab, "a")
+    found = data(lab, "/local/p/curves?key=validation/f1_score")
+    assert (found["x"], found["heading"]) == ("Epoch", "Validation F1")
+    assert found["curves"] == {"a": [[1, 2, 3], [0, 0.25, 0.5]]}
+    lab.init("b")
+    lab.log("b", 0, [{"_step": 7, "validation/f1_score": 0.9}, {"_step": 8, "other": 1}])
+    found = data(lab, "/local/p/curves?key=validation/f1_score")
+    assert (found["x"], found["curves"]["b"]) == ("Step", [[7], [0.9]])
+    assert data(lab, "/local/p/curves?key=nothing")["curves"] == {}
+
+
+def test_a_curve_leaves_out_what_is_not_a_number_and_finds_nested_and_odd_keys(lab: Lab) -> None:
+    make_run(lab, "a")
+    rows = [{"_step": 3, "deep": {"väl": 4}}, {"_step": 4, "deep": {"väl": True}}]
+    lab.log("a", 3, rows)
+    bad = {"offset": 5, "content": ['{"_step": 5, "deep": {"väl": NaN}}', "not json väl"]}
+    lab.post("a", {"files": {"wandb-history.jsonl": bad}})
+    with lab.services.database.read() as connection:
+        (run_id,) = connection.execute("SELECT id FROM run").fetchone()
+        assert read_curve(connection, run_id, "odd") == [(1.0, 2.0, 1.0), (2.0, 3.0, 2.0)]
+        cache = CurveCache()
+        assert cache.curve(connection, run_id, 1, "validation/f1_score")[2] == (2.0, 3.0, 0.5)
+        connection.execute("SELECT 1")
+        assert len(cache.curve(connection, run_id, 1, "validation/f1_score")) == 3
+    assert curves_payload([], 0) == {"x": "Epoch", "curves": {}}
+
+
+def test_a_history_goes_on_where_it_was_and_begins_again_with_its_run(lab: Lab) -> None:
+    make_run(lab, "a")
+    cache = HistoryCache()
+
+    def seen() -> dict[str, Any]:
+        with lab.services.database.read() as connection:
+            (run_id,) = connection.execute("SELECT id FROM run").fetchone()
+            return cache.payload(connection, run_id, "history")
+
+    assert seen()["validation/f1_score"]["y"] == [0, 0.25, 0.5]
+    lab.log("a", 3, [{"_step": 3, "validation/f1_score": 0.75, "nested": {"x": 1}}])
+    found = seen()
+    assert found["validation/f1_score"] == {
+        "y": [0, 0.25, 0.5, 0.75], "step": [0, 1, 2, 3], "epoch": [1, 2, 3, None],
+        "seconds": [None] * 4,
+    }  # fmt: skip
+    assert found["nested.x"]["y"] == [1]
+    with lab.services.database.write() as connection:
+        connection.execute("DELETE FROM stream_line")
+    lab.log("a", 0, [{"_step": i, "new": i} for i in range(6)])
+    assert set(seen()) == {"new"}
+
+
+def test_run_data_is_small_when_nothing_has_changed(lab: Lab) -> None:
+    make_run(lab, "a")
+    first = data(lab, "/local/p/runs/a/data")
+    assert first["history"]["odd"]["y"] == [1, 2]
+    assert (first["state"], first["is_live"]) == ("finished", False)
+    assert ["odd", 2.0] in first["summary"]
+    again = data(lab, f"/local/p/runs/a/data?revision={first['revision']}")
+    assert set(again) == {"revision", "state", "is_live", "duration_s"}
+    assert data(lab, "/local/p/runs/a/data?revision=nan&line=x")["console"]["lines"] == []
+
+
+def test_long_answers_are_packed(lab: Lab) -> None:
+    for place in range(40):
+        lab.init(f"r{place}", notes="x", config=json.dumps(
+            {f"key{i}": {"value": f"{place} {i}"} for i in range(60)}
+        ))  # fmt: skip
+    answer = lab.http.get("/local/p/data", auth=AUTH)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(answer.json()["ids"]) == 40
+    plain = lab.http.get("/local/p/data", auth=AUTH, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.json() == answer.json()
+
+
+def test_a_sweep_shows_every_point_of_its_grid_with_its_state(lab: Lab) -> None:
+    sweep = lab.make_sweep()
+    agent = lab.make_agent(sweep)
+    first = lab.claim(agent)
+    lab.init(first, sweep=sweep["name"])
+    lab.post(first, {"files": {"wandb-summary.json": {"offset": 0, "content": ['{"loss": 0.5}']}}})
+    lab.finish(first)
+    second = lab.claim(agent)
+    shown = data(lab, f"/local/p/sweeps/{sweep['name']}/data")
+    columns = {column["key"]: column for column in shown["columns"]}
+    assert columns["state"]["values"] == ["finished", "starting", *["waiting"] * 4]
+    assert shown["ids"][:3] == [first, second, ""]
+    points = list(
+        zip(columns["learning_rate"]["values"], columns["variant"]["values"], strict=True)
+    )
+    assert len(set(points)) == 6
+    assert (shown["expected"], shown["ended"], shown["better"]) == (6, 1, "lower")
+    assert shown["keys"] == ["learning_rate", "variant"]
+    text = see(lab, f"/local/p/sweeps/{sweep['name']}")
+    assert text.count("waiting</span>") == 4
+    assert "1 of 6" in text
+    assert "<b>0.5</b>" in text
+
+
+@pytest.mark.parametrize(("goal", "first"), [("maximize", "run-b"), ("minimize", "run-a")])
+def test_the_best_runs_of_a_sweep_follow_its_goal(lab: Lab, goal: str, first: str) -> None:
+    metric = f"metric: {{name: score, goal: {goal}}}"
+    sweep = lab.make_sweep(f"method: random\n{metric}\nparameters: {{x: {{min: 0, max: 1}}}}")
+    for name, score in (("a", 1), ("b", 2)):
+        lab.init(name, sweep=sweep["name"], displayName=f"run-{name}")
+        content = [json.dumps({"score": score})]
+        lab.post(name, {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+    text = see(lab, f"/local/p/sweeps/{sweep['name']}")
+    best = text.split('id="best"')[1].split("</ol>")[0]
+    assert best.index(first) == min(best.index("run-a"), best.index("run-b"))
+
+
+def test_the_twenty_worst_predictions_come_first() -> None:
+    records = [
+        {"output": f"o{i}", "gold": ["a", "b"], "score": i / 50, "n": None} for i in range(50)
+    ]
+    found = worst(records[::-1])
+    assert found.columns == ("score", "output", "gold", "n")
+    assert [line[1] for line in found.lines] == [f"o{i}" for i in range(20)]
+    assert found.lines[1] == ("0.02", "o1", "a\nb", "")
+    assert (found.count, found.failed, found.lowest) == (50, 1, "0")
+    assert "no score" in worst([{"output": "x"}]).problem
+
+
+def test_predictions_are_read_as_lines_or_as_a_table() -> None:
+    table = b'{"columns": ["score", "output"], "data": [[0.5, "x"]]}'
+    assert read_records(b'{"score": 0.5, "output": "x"}\n\n') == [{"score": 0.5, "output": "x"}]
+    assert read_records(table) == [{"score": 0.5, "output": "x"}]
+    with pytest.raises(ValueError, match="not an object"):
+        read_records(b"[1]\n")
+
+
+def add_file(lab: Lab, content: bytes) -> str:
+    receiver = lab.services.blobs.receive()
+    receiver.write(content)
+    return receiver.keep().name
+
+
+def add_predictions(lab: Lab, run: str, content: bytes) -> None:
+    """The artifact in which the study's runs log what they answered."""
+    blob = add_file(lab, content)
+    with lab.services.database.write() as connection:
+        found = connection.execute("SELECT * FROM run WHERE name = ?", (run,)).fetchone()
+        collection = ensure_collection(
+            connection, found["project_id"], "predictions", "predictions-x", lab.now
+        )
+        artifact = insert(
+            connection, "artifact", sequence_id=collection.id, state="COMMITTED", digest="d",
+            run_id=found["id"], version_index=0, created_at=lab.now, updated_at=lab.now,
+        )  # fmt: skip
+        insert(
+            connection, "artifact_file", artifact_id=artifact, name="predictions.jsonl", md5="m",
+            size=len(content), blob=blob,
+        )  # fmt: skip
+
+
+def test_a_run_shows_its_worst_predictions_and_its_files_can_be_fetched(lab: Lab) -> None:
+    make_run(lab, "a")
+    assert "has logged no predictions" in see(lab, "/local/p/runs/a")
+    lines = [json.dumps({"score": s, "output": f"<i>{s}</i>", "gold": "g"}) for s in (1.0, 0.25)]
+    add_predictions(lab, "a", "\n".join(lines).encode())
+    text = see(lab, "/local/p/runs/a")
+    assert text.index("&lt;i&gt;0.25") < text.index("&lt;i&gt;1.0")
+    assert "The 2 worst of 2 by score; 1 of 2 have 0.25" in text
+    address = text.split('href="/storage/')[1].split('"')[0]
+    answer = lab.http.get(f"/storage/{address}")
+    assert answer.content.decode() == "\n".join(lines)
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+def test_unreadable_predictions_do_not_break_the_page(lab: Lab) -> None:
+    make_run(lab, "a")
+    add_predictions(lab, "a", b"\xff\xfe not json")
+    assert "cannot be read" in see(lab, "/local/p/runs/a")
+
+
+def test_predictions_come_from_a_logged_table_where_there_is_no_artifact(lab: Lab) -> None:
+    make_run(lab, "a")
+    blob = add_file(lab, b'{"columns": ["score", "output"], "data": [[0.5, "said so"]]}')
+    with lab.services.database.write() as connection:
+        (run_id,) = connection.execute("SELECT id FROM run").fetchone()
+        insert(
+            connection, "run_file", run_id=run_id, name="media/t.json", size=50, md5="", blob=blob,
+            updated_at=lab.now,
+        )  # fmt: skip
+        table = {"_type": "table-file", "path": "media/t.json"}
+        update(connection, "run", run_id, summary=json.dumps({"t": table}))
+    assert "said so" in see(lab, "/local/p/runs/a")
+
+
+def test_the_console_shows_what_a_terminal_would(lab: Lab) -> None:
+    assert clean_line("\x1b[32mok\x1b[0m\n") == "ok"
+    assert clean_line(" 10%\r 55%\r100%") == "100%"
+    assert clean_line("a\tb\x00c") == "a\tbc"
+    make_run(lab, "a")
+    content = [f"line {i}" for i in range(1200)]
+    lab.post("a", {"files": {"output.log": {"offset": 0, "content": content}}})
+    text = see(lab, "/local/p/runs/a")
+    assert "line 1199" in text
+    assert "line 199\n" not in text
+    assert "the first 200 are in the file" in text
+    news = data(lab, "/local/p/runs/a/data?line=1198")["console"]
+    assert (news["lines"], news["next"]) == (["line 1198", "line 1199"], 1200)
