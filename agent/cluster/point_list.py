@@ -6,6 +6,7 @@ finds its own points, and those of tasks that Slurm no longer knows are taken ov
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -146,6 +147,12 @@ class PointSource:
 
     def seen(self, _point: GridPointProcess, _work: Work) -> None:
         """Taken already, before it was started."""
+
+    def idle_limit_s(self) -> float:
+        return math.inf
+
+    def idle(self, _now: float) -> None:
+        """There is no agent here that could idle."""
 
     def ended(self, work: Work, code: int, _points: list[GridPointProcess], _now: float) -> None:
         run_id = work.run_id

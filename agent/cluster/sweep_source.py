@@ -1,5 +1,6 @@
 """Work from sweeps: a `wandb agent` on one after the other, and before it what was cut off."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from agent.cluster.work import Work
 
 MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
 MAX_ATTEMPTS = 3  # of one grid point that was cut off
+IDLE_S = 30.0  # without a grid point: more than an agent's start and some of its 5 s polls
 LOOK_AGAIN_S = 30.0  # at a run whose process has died but which the server still thinks alive
 
 ReadStates = Callable[[str, list[str]], dict[str, RunState]]
@@ -43,6 +45,7 @@ class SweepSource:
         self._unclear: list[Claim] = []  # their processes are gone, the server does not know yet
         self._died_here: set[str] = set()
         self._starts = 0
+        self._fruitless = 0  # sweeps left one after the other because they had nothing to do
         self._not_before = 0.0
         self._look_for_cut_off(claims.open_claims(), 0.0)
 
@@ -70,8 +73,22 @@ class SweepSource:
 
     def seen(self, point: GridPointProcess, work: Work) -> None:
         self._starts = min(self._starts, 1)
+        self._fruitless = 0
         if point.run_id not in self._claims:
             self._claims.add(claim_of(point, work.sweep))
+
+    def idle_limit_s(self) -> float:
+        """Longer after a round through all sweeps in which none had anything to do."""
+        if len(self._sweeps) < 2:
+            return math.inf
+        return IDLE_S if self._fruitless < len(self._sweeps) else 10 * IDLE_S
+
+    def idle(self, now: float) -> None:
+        """Come back to this sweep after the others: a run of it may crash and need an agent."""
+        self._sweeps.rotate(-1)
+        self._starts = 0
+        self._fruitless += 1
+        self._not_before = now
 
     def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float) -> None:
         self._died_here.update(point.run_id for point in points)

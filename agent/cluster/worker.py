@@ -36,6 +36,14 @@ class Source(Protocol):
         """A grid point has begun to run."""
         ...
 
+    def idle_limit_s(self) -> float:
+        """How long an agent may go without a grid point before `idle` is told."""
+        ...
+
+    def idle(self, now: float, /) -> None:
+        """The agent got nothing for that long, and has been ended."""
+        ...
+
     def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float, /) -> None:
         """The work's process has ended, and so have all the grid points that it ran."""
         ...
@@ -51,6 +59,7 @@ class Worker:
         self._work: Work | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, GridPointProcess] = {}
+        self._busy_at = 0.0
 
     @property
     def done(self) -> bool:
@@ -70,10 +79,15 @@ class Worker:
             self._start(now)
             return
         self._look_for_grid_points()
-        code = self._process.poll()
-        if code is None or self.running_grid_points():
-            return  # a killed agent's grid point is still good work: wait for it
         assert self._work is not None
+        code = self._process.poll()
+        if self.running_grid_points():
+            self._busy_at = now
+            return  # a killed agent's grid point, too, is still good work: wait for it
+        if code is None:
+            if self._work.is_agent and now - self._busy_at > self._source.idle_limit_s():
+                self._leave_idle_agent(now)
+            return
         how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
         self._say(f"{self.name}: {self._work.label} ended, {how}")
         self._process = None
@@ -87,6 +101,11 @@ class Worker:
         """Take no new grid points from now on."""
         if self._process is not None and self._work is not None:
             self._work.freeze(self._process.pid)
+
+    def resume(self) -> None:
+        """Take grid points again."""
+        if self._process is not None:
+            processes.send(self._process.pid, signal.SIGCONT)
 
     def tell(self, number: signal.Signals, told: dict[int, GridPointProcess]) -> None:
         """Signal every running grid point that is not in `told` yet."""
@@ -114,11 +133,22 @@ class Worker:
             if work is None:
                 return
             self._say(f"{self.name}: {work.label}")
-            self._work, self._seen = work, {}
+            self._work, self._seen, self._busy_at = work, {}, now
             self._process = work.start()
         except (ClusterError, OSError) as error:  # server not there (yet), or the code is gone
             self._say(f"{self.name}: cannot start: {error}")
             self._source.not_started(now)
+
+    def _leave_idle_agent(self, now: float) -> None:
+        """The other agents of this sweep have all of its points; a GPU must not wait for them."""
+        self.freeze()
+        self._look_for_grid_points()
+        if self.running_grid_points() or self._work is None:
+            self.resume()  # it has just got one
+            return
+        self._say(f"{self.name}: {self._work.label} has nothing to do; going on")
+        self.kill()
+        self._source.idle(now)
 
     def _look_for_grid_points(self) -> None:
         if self._process is None or self._work is None:

@@ -247,6 +247,22 @@ def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
     assert [claim.run_id for claim in ClaimFile(stage.claims_path).open_claims()] == ["a"]
 
 
+def test_an_agent_that_gets_nothing_makes_way_for_the_next_sweep(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server keeps agents while others still run points; a GPU must not wait."""
+    monkeypatch.setattr("agent.cluster.sweep_source.IDLE_S", 2.0)
+    (stage.directory / "agent.py").write_text(
+        "import sys, time\nif sys.argv[2:] == ['wait']: time.sleep(3)\n" + textwrap.dedent(AGENT)
+    )
+    stage.runs = {"e/p/one": ("wait",), "e/p/two": ("b",)}
+    stage.states = {name: RunState("finished", 0) for name in ("wait", "b")}
+    worker = stage.worker("e/p/one", "e/p/two")
+    step_until(worker, lambda: worker.done)
+    assert [line for line in stage.log if "started" in line] == ["b started", "wait started"]
+    assert any("has nothing to do; going on" in line for line in stage.said)
+
+
 def test_only_the_grid_point_is_taken_for_one_not_a_helper_of_the_agent(stage: Stage) -> None:
     stage.variables = {"POINT_S": "30", "WANDB_RUN_ID": "x"}
     point = [sys.executable, str(stage.directory / "point.py")]
