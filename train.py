@@ -50,9 +50,13 @@ def run(config: RunConfig) -> None:
     from agent import metrics, tracking
     from agent.evaluation import artifacts, validation
     from agent.search.trials import open_trial
-    from agent.training import data
+    from agent.training import data, parallel
+    from agent.training.meanwhile import Meanwhile
     from agent.training.training import Training
 
+    if parallel.is_helper():  # under torchrun, all processes but the first
+        Training(config, data.load(config)).help()
+        return
     with tracking.Run(config) as tracked:
         training = Training(
             config,
@@ -61,9 +65,10 @@ def run(config: RunConfig) -> None:
             check_interruption=interruption.check,
             on_step=tracked.log_loss,
             on_model=tracked.watch,
+            meanwhile=Meanwhile(config, tracked.grid, tracked.id, interruption.check),
         )
         identity = validation.identity(training)
-        tracked.summarise(identity)
+        tracked.summarise({**identity, **training.facts()})
         opened_trial = open_trial(
             config,
             run_id=tracked.id,

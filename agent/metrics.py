@@ -35,7 +35,9 @@ def cost_values(point: "EvaluationPoint") -> dict[str, float | None]:
         "train/throughput_samples_per_sec": cost.samples / seconds,
         "train/throughput_tokens_per_sec": cost.tokens / seconds,
         "train/total_training_flops_tflops": cost.flops / 1e12,
-        "train/gpu_seconds": cost.train_seconds,
+        "train/gpu_seconds": cost.device_seconds,
+        "train/energy_joules": cost.energy_joules,
+        "train/save_seconds": cost.save_seconds,
         "train/peak_vram_gb": cost.peak_vram_gb,
         "train/peak_reserved_gb": cost.peak_reserved_gb,
     }

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
-
 from agent import sweep_files
 from agent.config import RunConfig
 from agent.errors import ConfigError, TrackingError, TrainingDiverged
@@ -79,16 +78,19 @@ class Run:
         agreeing = ("base/digest", "data/digest", "evaluation/digest")
         return " ".join([self.path, *(identity[name] for name in agreeing)])
 
+    def grid(self) -> list[RunConfig]:
+        """Every grid point of this run's sweep; none when it has no grid."""
+        if self.sweep.get("method") != "grid":
+            return []
+        try:
+            return sweep_files.configs(self.sweep)
+        except ConfigError:
+            return []  # other points of the sweep are invalid; they end by themselves
+
     def peers(self) -> int | None:
         """Grid points of this run's stratum in its sweep; None when there is no grid to count."""
-        if self.sweep.get("method") != "grid":
-            return None
-        try:
-            configs = sweep_files.configs(self.sweep)
-        except ConfigError:
-            return None  # other points of the sweep are invalid; they end by themselves
         stratum = self._config.stratum_key()
-        return sum(other.stratum_key() == stratum for other in configs)
+        return sum(other.stratum_key() == stratum for other in self.grid()) or None
 
     # ------------------------------------------------------------------ logging
     def watch(self, model: Any) -> None:

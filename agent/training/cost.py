@@ -6,8 +6,11 @@ count of one sequence is a*T + b*T*T exactly (linear layers and attention over f
 two lengths give it for all.
 """
 
+import importlib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,11 +67,30 @@ def step_flops(
 
 
 # What a training's identity holds that does not change the arithmetic of one sequence.
-_WITHOUT_FLOPS = (
-    "data learning_rate seed epochs batch_size micro_batch_size weight_decay warmup_ratio schedule "
-    "max_grad_norm optimizer eval_every max_length training_precision world_size device "
-    "prompt_format plan_format lora_alpha lora_dropout"
-).split()
+_WITHOUT_FLOPS = frozenset(
+    {
+        "data",
+        "learning_rate",
+        "seed",
+        "epochs",
+        "batch_size",
+        "micro_batch_size",
+        "weight_decay",
+        "warmup_ratio",
+        "schedule",
+        "max_grad_norm",
+        "optimizer",
+        "eval_every",
+        "max_length",
+        "training_precision",
+        "world_size",
+        "device",
+        "prompt_format",
+        "plan_format",
+        "lora_alpha",
+        "lora_dropout",
+    }
+)
 
 
 def enable_checkpointing(model: Any) -> None:
@@ -90,7 +112,10 @@ def count_flops(model: torch.nn.Module, length: int, *, backward: bool = True) -
 
 @dataclass(frozen=True)
 class Cost:
-    """Cumulative cost of a training up to a point. Padding counts: the device computes it too."""
+    """Cumulative cost of a training up to a point. Padding counts: the device computes it too.
+
+    Seconds are those of training alone, without validation and without saving.
+    """
 
     train_seconds: float = 0.0
     samples: int = 0
@@ -98,6 +123,13 @@ class Cost:
     flops: float = 0.0
     peak_vram_gb: float | None = None  # None where there is no such memory (CPU)
     peak_reserved_gb: float | None = None
+    energy_joules: float | None = None  # of all devices; None where the driver does not tell
+    save_seconds: float = 0.0  # step checkpoints
+    devices: int = 1
+
+    @property
+    def device_seconds(self) -> float:
+        return self.train_seconds * self.devices
 
     def plus(self, *, samples: int, tokens: int, flops: float) -> "Cost":
         return replace(
@@ -107,18 +139,67 @@ class Cost:
             flops=self.flops + flops,
         )
 
-    def with_segment(self, seconds: float, device: torch.device) -> "Cost":
-        """Close a stretch of training: its time, and the highest memory seen in it."""
-        allocated, reserved = peak_memory_gb(device)
-        return replace(
-            self,
-            train_seconds=self.train_seconds + seconds,
-            peak_vram_gb=_highest((self.peak_vram_gb, allocated)),
-            peak_reserved_gb=_highest((self.peak_reserved_gb, reserved)),
-        )
-
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class Meter:
+    """Measures a stretch of training: its time, energy, and the highest memory seen in it."""
+
+    def __init__(self, device: torch.device, devices: int = 1) -> None:
+        self._device, self._devices = device, devices
+        reset_peak_memory(device)
+        synchronise(device)
+        self._energy = read_energy_joules(device, devices)
+        self._started = time.perf_counter()
+        self._saving = 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """For saving, which is counted apart."""
+        synchronise(self._device)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._saving += time.perf_counter() - started
+
+    def read(self, before: Cost) -> Cost:
+        """`before` and this stretch so far."""
+        synchronise(self._device)
+        elapsed = time.perf_counter() - self._started - self._saving
+        allocated, reserved = peak_memory_gb(self._device)
+        energy = read_energy_joules(self._device, self._devices)
+        used = None if energy is None or self._energy is None else energy - self._energy
+        return replace(
+            before,
+            train_seconds=before.train_seconds + elapsed,
+            save_seconds=before.save_seconds + self._saving,
+            peak_vram_gb=_highest((before.peak_vram_gb, allocated)),
+            peak_reserved_gb=_highest((before.peak_reserved_gb, reserved)),
+            energy_joules=None if used is None else (before.energy_joules or 0.0) + used,
+        )
+
+    close = read
+
+
+def read_energy_joules(device: torch.device, devices: int = 1) -> float | None:
+    """What the driver has counted since it was loaded, for the first `devices` visible devices;
+    None where there is no driver, no counter or no nvidia-ml-py (an optional package)."""
+    if device.type != "cuda":
+        return None
+    try:
+        pynvml: Any = importlib.import_module("pynvml")
+        pynvml.nvmlInit()
+        names = (str(torch.cuda.get_device_properties(i).uuid) for i in _indices(device, devices))
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{name}") for name in names]
+        return float(sum(map(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles))) / 1000
+    except Exception:  # a dozen kinds of "not supported"; a cost that is not told is None
+        return None
+
+
+def _indices(device: torch.device, devices: int) -> Iterable[int]:
+    return range(devices) if devices > 1 else (device.index or 0,)
 
 
 def peak_memory_gb(device: torch.device) -> tuple[float | None, float | None]:

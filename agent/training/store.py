@@ -66,6 +66,10 @@ class TrainingDirectory:
         if not target.exists():
             files.write_json(target, dict(identity))
 
+    def has_begun(self) -> bool:
+        """True when somebody has taken the lease of this training, now or before."""
+        return (self.path / "lease").is_dir()
+
     def root_digest(self) -> str:
         """The parent of the first evaluation point."""
         return f"start-{self.key}"

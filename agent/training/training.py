@@ -6,6 +6,7 @@ follows whoever holds it. Point n + 1 depends on point n only.
 
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 import torch
 
 from agent.config import RunConfig
-from agent.errors import LeaseLost, TrainingDiverged
-from agent.training import base, cost, data, lease, prompts, store
+from agent.errors import LeaseLost, StoreError, TrainingDiverged
+from agent.training import base, cost, data, lease, near_miss, parallel, prompts, store
 from agent.training.plan import PLAN_FORMAT, Plan, make_plan
-from agent.training.writer import StepLoss, Writer
+from agent.training.writer import HelperStopped, StepLoss, Writer
 
 POLL_S = 0.5
 
@@ -57,6 +58,7 @@ class Training:
         self.config = config
         self.data = examples
         self.device = base.choose_device(config)
+        self.team = parallel.Team(self.device)
         self.waited_s = 0.0
         self.run_id = run_id
         self._check_interruption = check_interruption
@@ -70,14 +72,13 @@ class Training:
         self.identity = config.training_identity(self.environment)
         self.key = config.training_key(self.environment)
         self.directory = store.TrainingDirectory(self.root, self.key)
-        self.directory.describe(self.identity)
 
     def _describe_environment(self) -> Mapping[str, object]:
         return {
             "base": base.digest_of(self.base_path, self.root / "digests"),
             "data": self.data.train_digest,
             "device": self.device.type,
-            "world_size": 1,
+            "world_size": parallel.world_size(),
             "prompt_format": prompts.PROMPT_FORMAT,
             "plan_format": PLAN_FORMAT,
             "libraries": base.library_versions(),
@@ -98,18 +99,28 @@ class Training:
     def _encoded(self) -> tuple[list[prompts.TrainingSequence], int]:
         return prompts.encode(self.tokenizer, self.data.train, self.config.max_length)
 
-    @property
-    def too_long(self) -> int:
-        """Training examples left out because they exceed max_length."""
-        return self._encoded[1]
+    def facts(self) -> dict[str, object]:
+        """What a run tells about its training before it begins."""
+        known = near_miss.read_identities(self.root, besides=self.key)
+        is_new = not self.directory.has_begun()
+        return {
+            **self.data.facts(),
+            "data/too_long_examples": self._encoded[1],
+            "train/world_size": self.team.size,
+            "train/near_miss": near_miss.explain(self.identity, known) if is_new else None,
+        }
 
     @cached_property
     def plan(self) -> Plan:
         return make_plan(self.config, [len(s.input_ids) for s in self._encoded[0]])
 
-    def points(self) -> Generator[EvaluationPoint, None, None]:
+    def points(self, *, wait: bool = True) -> Generator[EvaluationPoint, None, None]:
         """Every evaluation point in order. Closing the iterator gives the lease back, so that any
-        run that still needs the training can take over."""
+        run that still needs the training can take over.
+
+        Without `wait` it ends where another worker holds the lease.
+        """
+        self.directory.describe(self.identity)
         observer = lease.Observer(self.directory.path)
         writer: Writer | None = None
         parent, number = self.directory.root_digest(), 1
@@ -120,13 +131,16 @@ class Training:
                 if found is None and (reason := self.directory.divergence()):
                     raise TrainingDiverged(reason)
                 if found is None and writer is None:
-                    if (term := observer.try_acquire()) is None:
+                    if term := observer.try_acquire():
+                        writer = self._make_writer(term)
+                    elif wait:
                         self._wait()
                     else:
-                        writer = self._make_writer(term)
+                        return
                     continue  # what was published meanwhile comes first
                 if found is None and writer is not None:
                     try:
+                        self.team.order("train", number, parent)
                         found = writer.advance_to(number, parent)
                     except LeaseLost:
                         self._give_up(writer)
@@ -138,37 +152,65 @@ class Training:
         finally:
             if writer is not None:
                 writer.close()
+            self.team.order("leave")
+            self.team.leave()
+
+    def help(self) -> None:
+        """The part of every process of a team but the first: its share of each batch."""
+        writer: Writer | None = None
+        while (order := self.team.next_order())[0] != "leave":
+            if order[0] == "load":
+                name: str | None = order[1]
+                start = store.read_checkpoint(self.directory.path / name) if name else None
+                if name and start is None:
+                    raise StoreError(f"{self.directory.path / name}: cannot be read by a helper")
+                self.free()
+                writer = self._new_writer(None, start)
+            elif writer is not None:
+                with suppress(HelperStopped, TrainingDiverged):
+                    writer.train_to(order[1], order[2])
+        self.team.leave()
 
     def _make_writer(self, term: lease.Lease) -> Writer:
         try:
-            flops = cost.step_flops(self.config, self.base_path, self.identity, self.root / "flops")
-            writer = Writer(
-                self.config,
-                self.base,
-                self._encoded[0],
-                self.plan,
-                flops,
-                self.directory,
-                term,
-                run_id=self.run_id,
-                check_interruption=self._check_interruption,
-                on_step=self._on_step,
-            )
+            start = self.directory.newest_state()
+            self.team.order("load", start.path.name if start else None)
+            writer = self._new_writer(term, start)
             self._on_model(writer.model)
             return writer
         except BaseException:
             term.release()
             raise
 
+    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> Writer:
+        counts = self.root / "flops"
+        return Writer(
+            self.config,
+            self.base,
+            self._encoded[0],
+            self.plan,
+            cost.step_flops(self.config, self.base_path, self.identity, counts),
+            self.directory,
+            term,
+            self.team,
+            start=start,
+            run_id=self.run_id,
+            check_interruption=self._check_interruption if term else lambda: None,
+            on_step=self._on_step if term else lambda _: None,
+        )
+
     def _give_up(self, writer: Writer) -> None:
         """Follow from here on: the model in memory has steps that are not in the chain."""
         writer.close()
-        self.__dict__.pop("base", None)
+        self.free()
 
     def _wait(self) -> None:
-        if not self._meanwhile():
+        """Hold no device memory, do something useful if there is anything, else sleep a moment."""
+        self.free()
+        started = time.monotonic()
+        if self.team.size > 1 or not self._meanwhile():
             time.sleep(self._poll_s)
-            self.waited_s += self._poll_s
+            self.waited_s += time.monotonic() - started
 
     def _point(self, found: store.Checkpoint, number: int) -> EvaluationPoint:
         return EvaluationPoint(
@@ -187,6 +229,5 @@ class Training:
 
     def free(self) -> None:
         """Let the base model go."""
-        self.__dict__.pop("base", None)
-        if self.device.type == "cuda":
+        if self.__dict__.pop("base", None) is not None and self.device.type == "cuda":
             torch.cuda.empty_cache()

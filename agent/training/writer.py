@@ -6,10 +6,10 @@ checkpoint, so the same steps give the same bits whoever runs them.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from agent.config import RunConfig
 from agent.errors import StoreError, TrainingDiverged
-from agent.training import adapters, cost, store
+from agent.training import adapters, cost, state, store
 from agent.training.base import Base
 from agent.training.lease import Lease
+from agent.training.parallel import Team
 from agent.training.plan import Plan, learning_rate_at
 from agent.training.prompts import TrainingSequence
 
@@ -45,8 +46,15 @@ class Progress:
     cost: cost.Cost
 
 
+class HelperStopped(Exception):
+    """The run has been interrupted; its helpers wait for what comes next."""
+
+
 class Writer:
-    """Owns model, optimizer and position of one training. Close it to give the lease back."""
+    """Owns model, optimizer and position of one training. Close it to give the lease back.
+
+    `start` is the checkpoint it goes on from. Without a lease it is a helper of the team.
+    """
 
     def __init__(
         self,
@@ -56,8 +64,10 @@ class Writer:
         plan: Plan,
         step_flops: cost.StepFlops,
         directory: store.TrainingDirectory,
-        lease: Lease,
+        lease: Lease | None,
+        team: Team,
         *,
+        start: store.Checkpoint | None,
         run_id: str,
         check_interruption: Callable[[], None],
         on_step: Callable[[StepLoss], None],
@@ -65,47 +75,59 @@ class Writer:
         self._run_id = run_id
         self._config, self._base, self._sequences, self._plan = config, base, sequences, plan
         self._step_flops, self._directory, self._lease = step_flops, directory, lease
+        self._team = team
         self._check_interruption, self._on_step = check_interruption, on_step
         self.model = adapters.attach(base.model, config)
         if config.gradient_checkpointing:
             cost.enable_checkpointing(self.model)
         self.weights = adapters.weights(self.model)
-        self._optimizer = _make_optimizer(config, self.weights.values())
-        self._progress = Progress(0, [], cost.Cost())
-        self._rng = _random_state(base.device)
+        self._optimizer = state.make_optimizer(config, self.weights.values())
+        self._progress = Progress(0, [], cost.Cost(devices=team.size))
+        self._rng = state.random_state(base.device)
         self._last_saved = time.monotonic()
-        if newest := directory.newest_state():
-            self._load(newest)
+        if start:
+            self._load(start)
 
     def advance_to(self, number: int, parent: str) -> store.Checkpoint:
         """Train up to evaluation point `number`, which follows `parent`, and publish it."""
-        target = self._plan.point_steps[number - 1]
-        device = self._base.device
-        self.model.train()
-        _set_random_state(self._rng, device)
-        cost.reset_peak_memory(device)
-        started = time.perf_counter()
-        try:
-            while self._progress.step < target:
-                self._take_step(is_last=self._progress.step + 1 == target)
-                self._save_between(parent, started)
-        finally:
-            started = self._close_segment(started)
+        self.train_to(number, parent)
         previous = self._plan.point_steps[number - 2] if number > 1 else 0
         self._progress.losses = [x for x in self._progress.losses if x.step > previous]
         point = self._publish(store.point_name(number), parent, number)
-        if point.writer != self._lease.token:  # it was there already: go on from what is stored
+        if point.writer != self._token:  # it was there already: go on from what is stored
+            if self._team.size > 1:
+                raise StoreError(f"{point.path}: appeared while it was trained; start again")
             self._load(point)
         self._progress.losses = []
         self._directory.drop_steps()
         # Two points keep their state, so that one damaged file costs one stretch, not the training.
         last = number == len(self._plan.point_steps)
         self._directory.drop_states(before=number + 1 if last else number - 1)
-        self.model.zero_grad(set_to_none=True)
         return point
 
+    def train_to(self, number: int, parent: str) -> None:
+        """The steps up to evaluation point `number`, without publishing it: a helper's part."""
+        target = self._plan.point_steps[number - 1]
+        device = self._base.device
+        self.model.train()
+        state.set_random_state(self._rng, device)
+        meter = cost.Meter(device, self._team.size)
+        try:
+            while self._progress.step < target:
+                self._take_step(is_last=self._progress.step + 1 == target)
+                self._save_between(parent, meter)
+        finally:
+            self._progress.cost = meter.close(self._progress.cost)
+            self._rng = state.random_state(device)
+            self.model.zero_grad(set_to_none=True)
+
+    @property
+    def _token(self) -> str:
+        return self._lease.token if self._lease else ""
+
     def close(self) -> None:
-        self._lease.release()
+        if self._lease:
+            self._lease.release()
 
     # ------------------------------------------------------------------ one step
     def _take_step(self, *, is_last: bool) -> None:
@@ -113,20 +135,10 @@ class Writer:
         rate = learning_rate_at(self._config, step, self._plan.total_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        batch = [self._sequences[i] for i in self._plan.batch(step)]
-        answer_tokens = sum(len(s.input_ids) - s.answer_start for s in batch)
-        loss = 0.0
-        size = self._config.forward_batch_size
-        for start in range(0, len(batch), size):
-            part = batch[start : start + size]
-            loss += self._forward_backward(part, answer_tokens)
+        loss = self._forward_backward(step)
         if not math.isfinite(loss):
-            reason = (
-                f"the loss became {loss} at step {step} of {self._plan.total_steps} with "
-                f"learning_rate = {self._config.learning_rate:g}; try a smaller one"
-            )
-            self._directory.note_divergence(self._lease, reason)
-            raise TrainingDiverged(reason)
+            self._diverge(loss, step)
+        self._team.sum_gradients(self.weights.values())
         if self._config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self._config.max_grad_norm)
         self._optimizer.step()
@@ -137,8 +149,29 @@ class Writer:
         if not is_last:  # the point's own step is told with its scores
             self._on_step(record)
 
-    def _forward_backward(self, part: Sequence[TrainingSequence], answer_tokens: int) -> float:
-        """Adds the gradients of this part; returns its share of the batch's mean loss."""
+    def _forward_backward(self, step: int) -> float:
+        """Gradients of this member's share of a batch; the whole batch's mean loss per token."""
+        batch = self._plan.batch(step)
+        sequences = self._sequences
+        answer_tokens = sum(len(sequences[i].input_ids) - sequences[i].answer_start for i in batch)
+        self._team.seed_step(self._config.seed, step)
+        share, size = self._team.share(batch), self._config.forward_batch_size
+        totals = [0.0, 0.0, 0.0, 0.0]
+        for start in range(0, len(share), size):
+            part = [sequences[i] for i in share[start : start + size]]
+            loss, rows, length = self._forward_backward_part(part, answer_tokens)
+            done = (loss, rows, rows * length, self._step_flops.of(rows, length))
+            totals = [a + b for a, b in zip(totals, done, strict=True)]
+        loss, samples, tokens, flops = self._team.sum(totals)
+        self._progress.cost = self._progress.cost.plus(
+            samples=round(samples), tokens=round(tokens), flops=flops
+        )
+        return loss
+
+    def _forward_backward_part(
+        self, part: Sequence[TrainingSequence], answer_tokens: int
+    ) -> tuple[float, int, int]:
+        """One forward pass: its share of the batch's mean loss, rows and padded length."""
         ids, mask, labels = collate(part, self._base.tokenizer.pad_token_id)
         device = self._base.device
         ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
@@ -151,49 +184,51 @@ class Writer:
         )
         loss = loss / answer_tokens
         loss.backward()
-        rows, length = ids.shape
-        self._progress.cost = self._progress.cost.plus(
-            samples=rows, tokens=rows * length, flops=self._step_flops.of(rows, length)
+        return float(loss.detach()), ids.shape[0], ids.shape[1]
+
+    def _diverge(self, loss: float, step: int) -> NoReturn:
+        reason = (
+            f"the loss became {loss} at step {step} of {self._plan.total_steps} with "
+            f"learning_rate = {self._config.learning_rate:g}; try a smaller one"
         )
-        return float(loss.detach())
+        if self._lease:
+            self._directory.note_divergence(self._lease, reason)
+        raise TrainingDiverged(reason)
 
     # ------------------------------------------------------------------ saving and loading
-    def _save_between(self, parent: str, started: float) -> None:
+    def _save_between(self, parent: str, meter: cost.Meter) -> None:
         """A step checkpoint when it is time or a signal has come; the latter then ends the run."""
+        interruption: BaseException | None = None
         try:
             self._check_interruption()
-        except BaseException:
-            self._save_step(parent, started)
-            raise
+        except Exception as error:
+            interruption = error
+        if self._team.agree(interruption is not None):
+            self._save_step(parent, meter)
+            raise interruption or HelperStopped
         every_s = self._config.checkpoint_every_min * 60
         if every_s and time.monotonic() - self._last_saved >= every_s:
-            self._save_step(parent, started)
+            self._save_step(parent, meter)
 
-    def _save_step(self, parent: str, started: float) -> None:
+    def _save_step(self, parent: str, meter: cost.Meter) -> None:
+        if self._lease is None:
+            return
         open_segment = self._progress.cost
-        self._progress.cost = open_segment.with_segment(
-            time.perf_counter() - started, self._base.device
-        )
-        name = store.step_name(self._progress.step)
-        self._rng = _random_state(self._base.device)
-        self._publish(name, parent, None)
-        self._progress.cost = open_segment
-        self._directory.drop_steps(keep=name)
-
-    def _close_segment(self, started: float) -> float:
-        device = self._base.device
-        cost.synchronise(device)
-        now = time.perf_counter()
-        self._progress.cost = self._progress.cost.with_segment(now - started, device)
-        self._rng = _random_state(device)
-        return now
+        with meter.paused():
+            self._progress.cost = meter.read(open_segment)
+            self._rng = state.random_state(self._base.device)
+            name = store.step_name(self._progress.step)
+            self._publish(name, parent, None)
+            self._progress.cost = open_segment
+            self._directory.drop_steps(keep=name)
 
     def _publish(self, name: str, parent: str, number: int | None) -> store.Checkpoint:
+        assert self._lease is not None, "helpers publish nothing"
         self._last_saved = time.monotonic()
 
         def fill(directory: Path) -> Mapping[str, Any]:
             adapters.save(self.model, directory / "adapter")
-            tensors, scalars = _optimizer_state(self._optimizer)
+            tensors, scalars = state.optimizer_state(self._optimizer)
             tensors |= {f"rng.{name}": value for name, value in self._rng.items()}
             save_file(tensors, str(directory / store.TRANSIENT))
             return {
@@ -212,7 +247,7 @@ class Writer:
         try:
             adapters.restore(self.model, checkpoint.adapter)
             tensors = load_file(str(checkpoint.state), device=str(self._base.device))
-            _restore_optimizer(self._optimizer, tensors, checkpoint.record["optimizer"])
+            state.restore_optimizer(self._optimizer, tensors, checkpoint.record["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise StoreError(f"{checkpoint.path}: does not fit this training: {error}") from error
         self._rng = {n[4:]: t.cpu() for n, t in tensors.items() if n.startswith("rng.")}
@@ -236,54 +271,3 @@ def collate(
         mask[row, :length] = 1
         labels[row, sequence.answer_start : length] = ids[row, sequence.answer_start : length]
     return ids, mask, labels
-
-
-def _make_optimizer(config: RunConfig, weights: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-    arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimizer == "adamw_8bit":
-        from bitsandbytes.optim import adamw
-
-        eight_bit: torch.optim.Optimizer = adamw.AdamW8bit(list(weights), **arguments)
-        return eight_bit
-    return torch.optim.AdamW(list(weights), fused=config.optimizer == "adamw_fused", **arguments)
-
-
-def _optimizer_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    tensors: dict[str, torch.Tensor] = {}
-    scalars: dict[str, float] = {}
-    for index, entry in optimizer.state_dict()["state"].items():
-        for name, value in entry.items():
-            key = f"optimizer.{index}.{name}"
-            if isinstance(value, torch.Tensor):
-                tensors[key] = value.contiguous()
-            else:
-                scalars[key] = value
-    return tensors, scalars
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer,
-    tensors: Mapping[str, torch.Tensor],
-    scalars: Mapping[str, float],
-) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *scalars.items()]:
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,7 +1,6 @@
 """One thread, so that tests beside each other do not wait for each other's cores, and one finished
 training that tests may read."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +27,15 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    from training import lab
-
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     from agent.training.store import TrainingDirectory
+    from training import lab
 
     root = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingDirectory, "drop_states", lambda *_, **__: None)
         points = list(lab.open_training(root, run_id="first").points())
-    yield Finished(root, [p.directory for p in points], lab.losses_of(points))
+    return Finished(root, [p.directory for p in points], lab.losses_of(points))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

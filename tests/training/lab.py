@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -109,18 +110,23 @@ def assert_equal_bits(place: Path, other: Path) -> None:
     assert not differing
 
 
+def run_guarded(work: Callable[[], None]) -> int:
+    """0 when `work` ends, 1 when it raises; what it raised is printed."""
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 def in_child(work: Callable[[], None]) -> int:
     """Run `work` in a forked process, which needs no imports; its wait status as an exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads, from 3.12 on
         pid = os.fork()
     if pid == 0:
-        code = 70
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
+        os._exit(run_guarded(work))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

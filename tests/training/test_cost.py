@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from training import lab
 from transformers import AutoConfig
 
 from agent.training import adapters, base, cost
+from training import lab
 
 
 def formula(config: Any, length: int) -> float:

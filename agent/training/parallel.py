@@ -1,0 +1,94 @@
+"""Data parallelism over the GPUs of one node, as torchrun starts it: one process for each.
+
+Rank 0 is the run: it alone follows the store, holds the lease, logs and saves. The others help:
+they wait for its orders and compute their share of every batch. Gradients are summed, so all
+hold the same weights after every step. Without torchrun the team has one member and every call is
+free.
+"""
+
+import os
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+_PATIENCE = timedelta(days=7)  # helpers wait while rank 0 validates or follows another worker
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_helper() -> bool:
+    """True in every process of a team but the first."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+class Team:
+    """The processes that train together. The first use of `join` connects them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.size, self._device = world_size(), device
+        self.rank = int(os.environ.get("RANK", "0"))
+        self._control: Any = None
+
+    def join(self) -> None:
+        if self.size > 1 and self._control is None:
+            if not distributed.is_initialized():
+                backend = "nccl" if self._device.type == "cuda" else "gloo"
+                distributed.init_process_group(backend)
+            self._control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+
+    # ------------------------------------------------------------------ orders of rank 0
+    def order(self, name: str, *details: Any) -> None:
+        """Tell the helpers what to do next."""
+        self._broadcast((name, *details))
+
+    def next_order(self) -> tuple[Any, ...]:
+        """A helper's: wait for the next order."""
+        found: tuple[Any, ...] = self._broadcast(None)
+        return found
+
+    def agree(self, flag: bool) -> bool:
+        """What rank 0 says; the others' own word does not count."""
+        return bool(self._broadcast(flag)) if self.size > 1 else flag
+
+    def _broadcast(self, value: Any) -> Any:
+        if self.size == 1:
+            return value
+        self.join()
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, group=self._control)
+        return box[0]
+
+    # ------------------------------------------------------------------ shares of a step
+    def share(self, indices: list[int]) -> list[int]:
+        """This member's part of a batch."""
+        return indices[self.rank :: self.size]
+
+    def seed_step(self, seed: int, step: int) -> None:
+        """Other dropout on every member, the same again when the step is repeated."""
+        if self.size > 1:
+            torch.manual_seed((seed * 1_000_003 + step) * 1024 + self.rank)
+
+    def sum_gradients(self, weights: Iterable[torch.Tensor]) -> None:
+        if self.size > 1:
+            for weight in weights:
+                if weight.grad is None:
+                    weight.grad = torch.zeros_like(weight)
+                distributed.all_reduce(weight.grad)
+
+    def sum(self, values: list[float]) -> list[float]:
+        """The sum of each value over the team."""
+        if self.size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(total, group=self._control)
+        return [float(value) for value in total]
+
+    def leave(self) -> None:
+        if self._control is not None:
+            self._control = None
+            distributed.destroy_process_group()
