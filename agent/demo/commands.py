@@ -21,6 +21,13 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         "--agents", type=int, default=2, metavar="N", help="wandb agents at once (default 2)"
     )
     parser.add_argument(
+        "--queries",
+        type=int,
+        default=12,
+        metavar="N",
+        help="queries of the inference benchmark of each finished run; 0 for none (default 12)",
+    )
+    parser.add_argument(
         "--reuse",
         action="store_true",
         help="keep the store of an earlier demo: grid points that exist are read, not repeated",
@@ -30,4 +37,4 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 def run_demo(args: argparse.Namespace) -> int:
     from agent.demo.runner import Demo  # wandb is imported only when the demo really runs
 
-    return Demo(args.out, args.sweeps, args.agents, reuse=args.reuse).run()
+    return Demo(args.out, args.sweeps, args.agents, queries=args.queries, reuse=args.reuse).run()

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,7 +30,8 @@ _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
 class Demo:
     """One run of the demo. `run` returns 0 when every grid point ended as finished or pruned."""
 
-    def __init__(self, out: Path, sweeps: Path, agents: int, *, reuse: bool) -> None:
+    def __init__(self, out: Path, sweeps: Path, agents: int, *, queries: int, reuse: bool) -> None:
+        self._queries = queries
         self._out = out
         self._files = sorted(sweeps.glob("*.yaml"))
         self._agents = agents
@@ -55,6 +57,9 @@ class Demo:
             if baseline.wait():
                 raise SweepAgentError(f"the base model was not scored; see {self._log('baseline')}")
             runs = self._run_agents(paths)
+            if self._queries:
+                runs = self._benchmark(runs, paths)
+                self._report(paths[0].rpartition("/")[0])
         results.write_csv(runs, self._out / "results.csv")
         results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
         minutes = (time.monotonic() - began) / 60
@@ -130,6 +135,30 @@ class Demo:
                 return
             command = ["-m", "wandb", "agent", "--forward-signals", sweep]
             self._start(command, f"agent-{number}").wait()
+
+    # ------------------------------------------------------------------ after
+    def _benchmark(self, runs: list[results.Row], sweeps: list[str]) -> list[results.Row]:
+        """Measure the inference of every finished run, one fresh process each."""
+        project = sweeps[0].rpartition("/")[0]
+        finished = [f"{project}/{row['run_id']}" for row in runs if row["state"] == "finished"]
+        print(f"benchmark of {len(finished)} finished runs, {self._queries} queries", flush=True)
+
+        def measure(path: str) -> int:
+            command = ["-m", "agent.benchmark", path, "--queries", str(self._queries)]
+            return self._start([*command, "--reference"], "benchmark").wait()
+
+        with ThreadPoolExecutor(self._agents) as pool:
+            failed = sum(status != 0 for status in pool.map(measure, finished))
+        if failed:
+            raise SweepAgentError(f"{failed} benchmarks failed; see {self._log('benchmark')}")
+        return results.Watcher(self._env, sweeps).rows()
+
+    def _report(self, project: str) -> None:
+        command = ["-m", "agent.cli", "report", project, "--out", str(self._out)]
+        command += ["--baseline", str(self._out / "baseline.json")]
+        if self._start(command, "report").wait():
+            raise SweepAgentError(f"the report was not written; see {self._log('report')}")
+        print(f"report   {self._out / 'report.html'}", flush=True)
 
     # ------------------------------------------------------------------ processes
     def _log(self, name: str) -> Path:

@@ -54,7 +54,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (variant, strategies) in cells.items():
         text = SWEEP.format(variant=variant, strategies=strategies, out=out)
         (sweeps / f"{name}.yaml").write_text(text)
-    command = [sys.executable, "-m", "agent.cli", "demo", "--agents", "1"]
+    command = [sys.executable, "-m", "agent.cli", "demo", "--agents", "1", "--queries", "4"]
     command += ["--out", str(out), "--sweeps", str(sweeps)]
     if can_leave_the_network():
         inner = 'ip link set lo up && exec "$@"'
@@ -111,6 +111,16 @@ def test_the_trained_model_beats_the_untouched_base(demo: Path) -> None:
     baseline = json.loads((demo / "baseline.json").read_text())
     scores = [float(row["final/validation_f1_score"]) for row in rows_of(demo)]
     assert max(scores) > baseline["final/validation_f1_score"]
+
+
+def test_both_axes_of_the_pareto_scatter_are_filled(demo: Path) -> None:
+    for row in rows_of(demo):
+        assert float(row["inference/avg_latency_ms_per_sample"]) > 0
+        assert float(row["inference/flops_per_query_gflops"]) > 0
+        assert not row.get("inference/peak_vram_gb")  # absent on CPU
+    page = (demo / "report.html").read_text()
+    assert "LoRA+PTQ" in page
+    assert 'src="http' not in page  # opens without internet
 
 
 def test_progress_and_one_table_are_shown(demo: Path) -> None:
