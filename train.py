@@ -10,7 +10,7 @@ decide; leave scores, adapter and the reason for the end with the run.
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from agent import interruption
 from agent.arguments import read_point
@@ -49,7 +49,7 @@ def read_config(words: Sequence[str]) -> RunConfig:
 def run(config: RunConfig) -> None:
     from agent import metrics, tracking
     from agent.evaluation import artifacts, validation
-    from agent.search.trials import open_trial
+    from agent.search.trials import Outrun, history_values, open_trial
     from agent.training import data, parallel
     from agent.training.meanwhile import Meanwhile
     from agent.training.training import Training
@@ -80,15 +80,19 @@ def run(config: RunConfig) -> None:
         points = []
         with opened_trial as trial, closing(training.points()) as following:
             tracked.on_preemption(trial.suspend)
-            for point in following:
-                scores = validation.score_point(training, point, interruption.check)
-                points.append(point)
-                tracked.log_losses(point.losses)
-                tracked.log_point(metrics.point_values(point, scores))
-                verdict = trial.report(point.number, scores.by_example())
-                if verdict.prune:
-                    tracked.mark_pruned(metrics.verdict_values(verdict))
-                    break
+            training.between_steps(trial.stop_if_outrun)
+            with suppress(Outrun):
+                for point in following:
+                    scores = validation.score_point(training, point, interruption.check)
+                    points.append(point)
+                    tracked.log_losses(point.losses)
+                    by_example = scores.by_example()
+                    values = metrics.point_values(point, scores) | history_values(by_example)
+                    tracked.log_point(values)
+                    if trial.report(point.number, by_example).prune:
+                        break
+        if trial.verdict.prune:
+            tracked.mark_pruned(metrics.verdict_values(trial.verdict))
         tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
         tracked.log_predictions(scores.predictions_file)
         tracked.log_model(artifacts.model_files(training, points[-1]), identity)

@@ -57,7 +57,8 @@ class Run:
             ) from error
         self._next_step = self._run.step
         self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
-        self._best: dict[str, float] = {}
+        self._best: dict[str, object] = {}
+        self._best_score = -1.0
         self._run.define_metric("step")
         self._run.define_metric("epoch")
         self._run.define_metric("train/*", step_metric="step")
@@ -97,11 +98,6 @@ class Run:
         if self._config.watch != "none":
             self._run.watch(model, log=self._config.watch, log_freq=self._config.log_every_steps)
 
-    def log(self, step: int, values: Mapping[str, object]) -> None:
-        """Log at a training step. What a resumed run has logged before is not logged again."""
-        if step >= self._next_step:
-            self._run.log(dict(values), step=step)
-
     def log_losses(self, losses: Sequence["StepLoss"]) -> None:
         """The losses that lead to an evaluation point; the point's own goes with its scores."""
         for loss in losses[:-1]:
@@ -120,7 +116,7 @@ class Run:
     def log_point(self, values: Mapping[str, object]) -> None:
         """The values of an evaluation point, under its step."""
         self._log(int(str(values["step"])), values)
-        self._note_best({name: float(str(value)) for name, value in values.items()})
+        self._note_best(values)
         self.summarise({OWN_SECONDS: self._paid_s()})
 
     def _log(self, step: int, values: Mapping[str, object]) -> None:
@@ -129,10 +125,12 @@ class Run:
             self._run.log(dict(values), step=step)
             self._next_step = step + 1
 
-    def _note_best(self, values: Mapping[str, float]) -> None:
-        if values["validation/f1_score"] > self._best.get("best/validation_f1_score", -1.0):
+    def _note_best(self, values: Mapping[str, object]) -> None:
+        score = float(str(values["validation/f1_score"]))
+        if score > self._best_score:
+            self._best_score = score
             self._best = {
-                "best/validation_f1_score": values["validation/f1_score"],
+                "best/validation_f1_score": score,
                 "best/validation_accuracy": values["validation/accuracy"],
                 "best/epoch": values["epoch"],
                 "best/step": values["step"],

@@ -14,9 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from agent.config import RunConfig, digest
 from agent.errors import DataError, TrackingError
 from agent.search import paired
-from agent.search.example_scores import ExampleScores
+from agent.search.example_scores import HISTORY_KEY, ExampleScores
 
-HISTORY_KEY = "validation/example_scores"  # ExampleScores.encode() of each evaluation point
 DECIMALS = 4  # of a score in a curves file
 
 Item = dict[str, Any]  # a stratum in the form of the curves file

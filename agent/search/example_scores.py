@@ -20,6 +20,7 @@ from agent.errors import StudyError
 
 Array = npt.NDArray[np.float64]
 
+HISTORY_KEY = "validation/example_scores"  # `encode()` of each evaluation point, on the run
 DIGEST_LENGTH = 12  # hexadecimal digits that tell one set of examples from another
 
 

@@ -28,7 +28,7 @@ from agent.config import RunConfig
 from agent.errors import StudyError
 from agent.search import paired
 from agent.search.decisions import Verdict
-from agent.search.example_scores import ExampleScores
+from agent.search.example_scores import HISTORY_KEY, ExampleScores
 from agent.search.pruners import build_pruner
 from agent.search.storages import open_storage, release_connections, shown, storage_errors
 from agent.search.studies import (
@@ -39,10 +39,20 @@ from agent.search.studies import (
     supersede,
 )
 
-__all__ = ["Trial", "Verdict", "open_trial"]
+__all__ = ["Outrun", "Trial", "Verdict", "history_values", "open_trial"]
 
 BEAT_S = 60.0  # between two signs of life
+RECONSIDER_S = 5.0  # between two looks at what the others have reported
 BEATS_MISSED = 5  # so many missed, and the worker counts as gone
+
+
+def history_values(example_scores: Mapping[str, float]) -> dict[str, str]:
+    """What a run logs of an evaluation point, so that its curve can be replayed with others'."""
+    return {HISTORY_KEY: ExampleScores.of(example_scores).encode()}
+
+
+class Outrun(Exception):
+    """Raised between two steps of a run that the others have outrun; its trial is pruned."""
 
 
 class Trial:
@@ -124,6 +134,11 @@ class Trial:
             with self._storage_open():
                 self._judge()
         return self.verdict
+
+    def stop_if_outrun(self) -> None:
+        """Raise Outrun when the others have meanwhile settled that this run cannot win."""
+        if self.reconsider(at_most_every_s=RECONSIDER_S).prune:
+            raise Outrun(self.verdict.reason)
 
     def suspend(self) -> None:
         """The run is interrupted and will be resumed: leave the trial to be taken up again."""

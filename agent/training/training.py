@@ -114,6 +114,17 @@ class Training:
     def plan(self) -> Plan:
         return make_plan(self.config, [len(s.input_ids) for s in self._encoded[0]])
 
+    def between_steps(self, ask: Callable[[], None]) -> None:
+        """Also call `ask` wherever an interruption is looked for; what it raises ends the points
+        after the state has been saved."""
+        before = self._check_interruption
+
+        def check_both() -> None:
+            before()
+            ask()
+
+        self._check_interruption = check_both
+
     def points(self, *, wait: bool = True) -> Generator[EvaluationPoint, None, None]:
         """Every evaluation point in order. Closing the iterator gives the lease back, so that any
         run that still needs the training can take over.
@@ -153,7 +164,6 @@ class Training:
             if writer is not None:
                 writer.close()
             self.team.order("leave")
-            self.team.leave()
 
     def help(self) -> None:
         """The part of every process of a team but the first: its share of each batch."""
@@ -169,7 +179,6 @@ class Training:
             elif writer is not None:
                 with suppress(HelperStopped, TrainingDiverged):
                     writer.train_to(order[1], order[2])
-        self.team.leave()
 
     def _make_writer(self, term: lease.Lease) -> Writer:
         try:

@@ -30,7 +30,7 @@ with wandb.init(config=point) as run:
 CURVES = """
 import json, sys, wandb
 from agent.config import RunConfig
-from agent.search.curve_sources import HISTORY_KEY
+from agent.search.example_scores import HISTORY_KEY
 from agent.search.example_scores import ExampleScores
 config = RunConfig.parse(json.load(open(sys.argv[-1])))
 with wandb.init(config=config.model_dump(mode="json"), resume="allow") as run:

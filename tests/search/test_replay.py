@@ -15,9 +15,9 @@ from agent.config import RunConfig
 from agent.errors import ConfigError, DataError, SweepAgentError
 from agent.search import curves
 from agent.search.commands import add_replay_arguments, run_replay
-from agent.search.curve_sources import HISTORY_KEY, from_runs, from_storage
+from agent.search.curve_sources import from_runs, from_storage
 from agent.search.curves import Curve, Stratum
-from agent.search.example_scores import ExampleScores
+from agent.search.example_scores import HISTORY_KEY, ExampleScores
 from agent.search.policies import NAMES, policy
 from agent.search.replay import Row, bootstrap_interval, dominated_by, replay, run_cases
 from agent.search.simulation import chosen_run
