@@ -6,6 +6,7 @@ a signal in a worker's first seconds is not lost. (USR1 is not used: NCCL takes 
 """
 
 import signal
+import time
 from enum import Enum
 from types import FrameType
 
@@ -26,6 +27,7 @@ class Interrupted(Exception):
 
 
 _requested: Interruption | None = None
+_noticed_at = 0.0
 
 
 def install() -> None:
@@ -39,6 +41,11 @@ def requested() -> Interruption | None:
     return _requested
 
 
+def seconds_since_notice() -> float:
+    """Time since the first signal; 0 when none has come."""
+    return time.monotonic() - _noticed_at if _requested else 0.0
+
+
 def check() -> None:
     """Raise Interrupted when a signal has come."""
     if _requested is not None:
@@ -46,13 +53,20 @@ def check() -> None:
 
 
 def _on_preemption(_number: int, _frame: FrameType | None) -> None:
-    global _requested
-    _requested = _requested or Interruption.PREEMPTED
+    """Preemption wins: the SIGTERM that clusters send beside it must not end the grid point."""
+    _note(Interruption.PREEMPTED)
 
 
 def _on_stop(number: int, _frame: FrameType | None) -> None:
-    global _requested
     if number == signal.SIGINT and _requested is Interruption.STOPPED:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt
-    _requested = Interruption.STOPPED
+    if _requested is None:
+        _note(Interruption.STOPPED)
+
+
+def _note(kind: Interruption) -> None:
+    global _requested, _noticed_at
+    if _requested is None:
+        _noticed_at = time.monotonic()
+    _requested = kind

@@ -21,7 +21,7 @@ import wandb
 from agent import sweep_files
 from agent.config import RunConfig
 from agent.errors import ConfigError, TrackingError, TrainingDiverged
-from agent.interruption import Interrupted, Interruption
+from agent.interruption import Interrupted, Interruption, seconds_since_notice
 
 if TYPE_CHECKING:
     from agent.training.writer import StepLoss
@@ -46,7 +46,7 @@ class Run:
                 project=os.environ.get("WANDB_PROJECT", DEFAULT_PROJECT),
                 job_type="training",
                 name=name,
-                config={**config.model_dump(mode="json"), **slurm_values()},
+                config={**config.model_dump(mode="json"), **origin_values()},
                 resume="allow",
                 settings=settings,
             )
@@ -209,6 +209,9 @@ class Run:
         if isinstance(error, Interrupted):
             if error.kind is Interruption.PREEMPTED:
                 self._run.mark_preempting()
+                print(
+                    f"preempted: saved {seconds_since_notice():.1f} s after the notice", flush=True
+                )
                 return
             self.summarise({"stopped/reason": "stopped from outside (SIGTERM or Ctrl-C)"})
         elif isinstance(error, TrainingDiverged):
@@ -242,17 +245,23 @@ def artifact_name(config: RunConfig) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", cell)
 
 
-def slurm_values() -> dict[str, str]:
-    """Where the run stands on the cluster; empty outside Slurm."""
-    names = {
-        "slurm/job_id": "SLURM_JOB_ID",
-        "slurm/array_job_id": "SLURM_ARRAY_JOB_ID",
-        "slurm/array_task_id": "SLURM_ARRAY_TASK_ID",
-        "slurm/node": "SLURMD_NODENAME",
-        "slurm/restarts": "SLURM_RESTART_COUNT",
-        "slurm/log_path": "SWEEP_AGENT_LOG",
-    }
-    return {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+_ORIGIN = {
+    "slurm/job_id": "SLURM_JOB_ID",
+    "slurm/array_job_id": "SLURM_ARRAY_JOB_ID",
+    "slurm/array_task_id": "SLURM_ARRAY_TASK_ID",
+    "slurm/node": "SLURMD_NODENAME",
+    "slurm/restarts": "SLURM_RESTART_COUNT",
+    "slurm/log_path": "SWEEP_AGENT_LOG",
+    "code/snapshot": "SWEEP_AGENT_SNAPSHOT",
+    "code/commit": "SWEEP_AGENT_COMMIT",
+    "code/diff_digest": "SWEEP_AGENT_DIFF_DIGEST",
+    "code/lock_digest": "SWEEP_AGENT_LOCK_DIGEST",
+}
+
+
+def origin_values() -> dict[str, str]:
+    """Where the run stands on the cluster, and which code it runs; only what is known."""
+    return {key: os.environ[name] for key, name in _ORIGIN.items() if os.environ.get(name)}
 
 
 def _sweep_config() -> Mapping[str, object]:

@@ -9,7 +9,8 @@ CODE = """
 import os, signal, sys
 from agent import interruption
 interruption.install()
-os.kill(os.getpid(), signal.{name})
+for name in "{name}".split():
+    os.kill(os.getpid(), getattr(signal, name))
 try:
     interruption.check()
 except interruption.Interrupted as interrupted:
@@ -20,7 +21,13 @@ except interruption.Interrupted as interrupted:
 
 @pytest.mark.parametrize(
     ("name", "kind", "status"),
-    [("SIGUSR2", "PREEMPTED", 75), ("SIGTERM", "STOPPED", 143), ("SIGINT", "STOPPED", 143)],
+    [
+        ("SIGUSR2", "PREEMPTED", 75),
+        ("SIGTERM", "STOPPED", 143),
+        ("SIGINT", "STOPPED", 143),
+        ("SIGTERM SIGUSR2", "PREEMPTED", 75),
+        ("SIGUSR2 SIGTERM", "PREEMPTED", 75),
+    ],
 )
 def test_a_signal_sets_the_flag_and_the_exit_status_tells_why(
     name: str, kind: str, status: int
