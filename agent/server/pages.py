@@ -26,6 +26,7 @@ from agent.server.pages_series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages_session import COOKIE, Sessions, login_address, read_form, safe_target
 from agent.server.pages_sweep import ACTIONS, drawn, sweep_payload, title_of
 from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of
+from agent.server.pages_variants import comparison_payload
 from agent.server.pages_view import Choice, draw
 from agent.server.projects import list_projects
 from agent.server.refusals import Refused
@@ -121,13 +122,15 @@ class Pages:
         return {
             "project": found, "sweeps": sweeps, "table": draw(rows, choice), "choice": choice,
             "total": total, "left_out": left_out,
+            "comparisons": comparison_payload(rows),
         }  # fmt: skip
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
         found = see_project(connection, entity, request)
         since = number_in(request, "since")
-        rows, total = self.rows.rows(connection, of_project(found.id), since)
-        return payload(rows, total, since)
+        every, total = self.rows.rows(connection, of_project(found.id))
+        rows = [row for row in every if since is None or row.updated_at >= since]
+        return {**payload(rows, total, since), "comparisons": comparison_payload(every)}
 
     def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """One metric over all runs of the project (those changed at `since` or later)."""

@@ -79,11 +79,11 @@ class RowCache:
         self._size = size
         self._lock = Lock()
 
-    def rows(
-        self, connection: Connection, scope: Clause, since: float | None = None
-    ) -> tuple[list[Row], int]:
-        """Rows of a scope, newest first (with `since`, those changed at that time or later), and
-        how many runs the scope has. Past MAX_RUNS the oldest are left out."""
+    def rows(self, connection: Connection, scope: Clause) -> tuple[list[Row], int]:
+        """Rows of a scope, newest first, and how many runs the scope has.
+
+        Past MAX_RUNS the oldest are left out.
+        """
         total = connection.execute(
             f"SELECT count(*) FROM run WHERE {scope.sql}", scope.values
         ).fetchone()[0]
@@ -91,9 +91,8 @@ class RowCache:
             f"SELECT id, updated_at FROM run WHERE {scope.sql} ORDER BY id DESC LIMIT ?",
             (*scope.values, MAX_RUNS),
         ).fetchall()
-        wanted = [row for row in listed if since is None or row["updated_at"] >= since]
-        names = dict(connection.execute("SELECT id, name FROM sweep").fetchall()) if wanted else {}
-        found = [self._row(connection, item["id"], item["updated_at"], names) for item in wanted]
+        names = dict(connection.execute("SELECT id, name FROM sweep").fetchall())
+        found = [self._row(connection, item["id"], item["updated_at"], names) for item in listed]
         return found, int(total)
 
     def _row(
@@ -181,7 +180,7 @@ def _choose_first(columns: list[Column]) -> None:
     """Which columns a table begins with: the study's, else what differs between the runs."""
     for column in columns:
         always = column.key in ("name", "state", *FIRST_COLUMNS)
-        differs = column.key in ("job_type", "sweep") and len(set(column.values)) > 1
+        differs = column.key in ("job_type", "sweep", "tags") and len(set(column.values)) > 1
         column.is_first = (always and column.key != "seed") or differs
         if column.key == "seed":
             column.is_first = not column.is_constant

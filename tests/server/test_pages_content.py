@@ -5,23 +5,16 @@ import math
 from typing import Any
 
 import pytest
+from pages_reader import AUTH, data, make_run, rows_of, see
 from server_lab import Lab
-from test_pages import AUTH, data, make_run, see
 
 from agent.server.artifacts import ensure_collection
 from agent.server.database import insert, update
 from agent.server.pages_metrics import better_of, style_of, variant_of
 from agent.server.pages_run import clean_line, read_records, worst
 from agent.server.pages_series import CurveCache, HistoryCache, curves_payload, read_curve, thin
-from agent.server.pages_table import Row, columns_of, payload
+from agent.server.pages_table import columns_of, payload
 from agent.server.pages_view import Choice, draw, duration, number, passes, size_text, sort_rows
-
-
-def rows_of(*values: dict[str, Any]) -> list[Row]:
-    return [
-        Row(f"r{i}", None, float(i), given, dict.fromkeys(given, "config"))
-        for i, given in enumerate(values)
-    ]
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -41,7 +34,7 @@ def test_rows_are_sorted_with_the_unknown_last_either_way() -> None:
 
 
 def test_a_filter_takes_words_and_comparisons() -> None:
-    values = {"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1}
+    values: dict[str, Any] = {"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1}
     for text in ("", "qlora", "int4 0.0005", "learning_rate<0.001", "seed=1", "seed>=1 qlora"):
         assert passes(values, text), text
     for text in ("full", "learning_rate>0.001", "seed=2", "variant<3", "seed<word"):

@@ -137,15 +137,17 @@ export class Chart {
     const style = `s${series.style ?? 0}`;
     if (this.spec.kind === "points") {
       const d = symbol(series.style);
-      return svg("g", { class: style }, ...places.map(([px, py]) =>
+      return svg("g", { class: series.isPale ? `${style} pale` : style }, ...places.map(([px, py]) =>
         svg("path", { d, transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, class: "point" })));
     }
     const d = places.map(([px, py], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`).join("");
     const crowd = this.spec.series.length > 100 ? " faint-line crowd" : " faint-line";
     const line = svg("path", { d, class: `line ${style}${series.isFaint ? crowd : ""}` });
-    if (places.length > 1) return line;
-    return svg("g", { class: style }, svg("path", { d: symbol(series.style), class: "point",
-      transform: `translate(${places[0][0]} ${places[0][1]})` }));
+    if (places.length > 1 && !series.isPruned) return line;
+    const at = `translate(${places.at(-1).map((v) => v.toFixed(1)).join(" ")})`;
+    const end = series.isPruned ? svg("path", { d: "M-4-4 4 4M-4 4 4-4", class: "cross", transform: at })
+      : svg("path", { d: symbol(series.style), class: "point", transform: at });
+    return svg("g", { class: style }, line, end);
   }
 
   drawFront() {

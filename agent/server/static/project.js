@@ -5,6 +5,7 @@ import { number, offer } from "./format.js";
 import { get, keepUp } from "./live.js";
 import { front } from "./pareto.js";
 import { Data, Table } from "./table.js";
+import { showVariants } from "./variants.js";
 
 const CURVES = ["validation/f1_score", "validation/accuracy", "validation/loss", "train/loss", "loss"];
 const SCORES = ["test/f1_score", "final/validation_f1_score", "validation/f1_score"];
@@ -21,7 +22,7 @@ class Project {
   constructor(address) {
     this.address = address;
     this.table = new Table(address, {
-      changed: () => this.draw(),
+      changed: () => this.soon(),
       pointed: (id) => this.charts.forEach((chart) => chart.highlight(id)),
     });
     document.querySelector(".charts").hidden = false;
@@ -35,12 +36,19 @@ class Project {
     this.y.addEventListener("change", () => this.draw());
   }
 
+  // The table answers a key press at once; the charts follow when the typing pauses.
+  soon() {
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.draw(), 120);
+  }
+
   async load() {
     const payload = await get(`${this.address}/data`);
     this.data = new Data();
     this.data.take(payload);
     this.at = payload.at;
     this.table.show(this.data);
+    showVariants(payload.comparisons);
     this.offerMetrics();
     await this.loadCurves();
   }
@@ -62,6 +70,7 @@ class Project {
         await this.load(); // runs have come or gone: their order is the server's
       } else {
         this.table.show(this.data);
+        showVariants(payload.comparisons);
         this.offerMetrics();
         await this.updateCurves(since);
       }
@@ -111,10 +120,13 @@ class Project {
     const plain = !rows.some((row) => row.style !== null);
     const series = rows.map((row, place) => ({
       id: row.id, label: this.describe(row), href: this.href(row), isFaint: !leaders.has(row),
+      isPruned: isPruned(row),
       style: plain ? place % 7 : row.style ?? 6, xs: curves[row.id][0], ys: curves[row.id][1],
     }));
     series.sort((a, b) => Number(b.isFaint) - Number(a.isFaint));
-    document.getElementById("curves-note").textContent = isMany && !plain ? "Thick: the best run of each variant." : "";
+    const notes = [isMany && !plain && "thick: the best run of each variant",
+      rows.some(isPruned) && "×: pruned"].filter(Boolean);
+    document.getElementById("curves-note").textContent = notes.join("; ");
     const summary = `${heading} over ${x?.toLowerCase()} for ${rows.length} runs. The arrow keys step`
       + " through the points; the table below has the values.";
     const named = plain ? (isMany ? [] : series.map((s) => ({ label: s.label, style: s.style })))
@@ -128,11 +140,14 @@ class Project {
     const rows = this.table.passing.filter((row) =>
       [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
-    const best = front(points, [x.better, y.better]);
+    const whole = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
+    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
+    const note = document.getElementById("scatter-note");
+    note.textContent = whole.length < points.length ? "pale: pruned or not finished" : "";
     const xs = points.map((point) => point.x);
     const isLogX = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 30;
     const series = points.map((point) => ({ id: point.row.id, label: this.describe(point.row),
-      href: this.href(point.row), style: point.row.style ?? 0, xs: [point.x], ys: [point.y] }));
+      href: this.href(point.row), style: point.row.style ?? 0, isPale: !whole.includes(point), xs: [point.x], ys: [point.y] }));
     const summary = `${y.heading} against ${x.heading} for ${rows.length} runs; on the Pareto front: `
       + `${best.slice(0, 6).map(({ row, x: a, y: b }) => `${this.describe(row)} (${number(a)}, ${number(b)})`).join("; ") || "none"}.`;
     this.scatter.draw({ kind: "points", x: `${x.heading}, ${x.better} is better`, isLogX, summary,
@@ -150,6 +165,10 @@ function bestOfEach(rows, curves, better) {
     if (!known || last(row) > last(known)) found.set(row.style, row);
   }
   return new Set(found.values());
+}
+
+function isPruned({ values }) {
+  return String(values.tags ?? "").split(", ").includes("pruned");
 }
 
 function variants(rows) {

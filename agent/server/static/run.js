@@ -31,6 +31,8 @@ class Run {
     document.getElementById("run-state").replaceChildren(badge(news.state));
     document.getElementById("duration").textContent = duration(news.duration_s);
     this.revision = news.revision;
+    if (this.wasLive && !news.is_live) this.offerRest();
+    this.wasLive = news.is_live;
     if (news.history) {
       this.news = news;
       this.draw();
@@ -38,6 +40,13 @@ class Run {
       this.write(news.console);
     }
     return news.is_live;
+  }
+
+  // Predictions and files stand in the page as it was loaded.
+  offerRest() {
+    const link = make("a", { href: location.pathname }, "load the page again");
+    document.querySelector("h1").after(make("p", { role: "note" }, "The run has ended: ", link,
+      " for its predictions and files."));
   }
 
   draw() {

@@ -73,7 +73,7 @@ export class Table {
     this.part = 0;
     this.remember();
     this.draw();
-    this.options.changed?.(this.passing);
+    if ("q" in changes) this.options.changed?.();
   }
 
   remember() {

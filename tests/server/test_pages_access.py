@@ -6,52 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_lab import KEY, OTHER_KEY, Lab
+from pages_reader import AUTH, HOSTILE, log_in, make_run, see, token_in
+from server_lab import OTHER_KEY, Lab
 
 import agent.server
 
 HERE = Path(agent.server.__file__).parent
-HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
-AUTH = ("api", KEY)
-
-
-def see(lab: Lab, path: str, status: int = 200) -> str:
-    answer = lab.http.get(path, auth=AUTH)
-    assert answer.status_code == status, answer.text[-500:]
-    return answer.text
-
-
-def data(lab: Lab, path: str) -> dict[str, Any]:
-    answer = lab.http.get(path, auth=AUTH)
-    assert answer.status_code == 200, answer.text[-500:]
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def log_in(lab: Lab, key: str = KEY, target: str = "/") -> Any:
-    form = {"key": key, "next": target}
-    return lab.http.post("/login", data=form, follow_redirects=False)
-
-
-def token_in(text: str) -> str:
-    found = re.search(r'name="token" value="([^"]+)"', text)
-    assert found is not None
-    return found[1]
-
-
-def make_run(lab: Lab, name: str = "r1", **values: Any) -> None:
-    """A finished run with a config, a summary and three points of history."""
-    config = json.dumps({key: {"value": value} for key, value in values.items()})
-    lab.init(name, config=config, displayName=values.get("display_name", name))
-    rows = [
-        {"_step": i, "epoch": i + 1.0, "validation/f1_score": i / 4, "odd": float(i) if i else None}
-        for i in range(3)
-    ]
-    lab.log(name, 0, rows)
-    summary = {"final/validation_f1_score": 0.5, "_step": 2, "odd": 2.0}
-    part = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]}}
-    lab.post(name, {"files": part})
-    lab.finish(name)
 
 
 def test_the_addresses_that_the_client_prints_open_pages(lab: Lab) -> None:

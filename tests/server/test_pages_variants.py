@@ -1,0 +1,77 @@
+"""The comparison of variants on a project page, against tables worked out by hand."""
+
+from typing import Any
+
+from pages_reader import rows_of, see
+from server_lab import Lab
+
+from agent.server.pages_table import Row
+from agent.server.pages_variants import compare, comparison_payload
+
+SCORE = "final/validation_f1_score"
+
+
+def run(variant: str, rate: float, score: float | None, **more: Any) -> dict[str, Any]:
+    own = {"variant": variant, "learning_rate": rate, "state": "finished", "seed": 0, SCORE: score}
+    return {key: value for key, value in {**own, **more}.items() if value is not None}
+
+
+def study() -> list[Row]:
+    return rows_of(
+        run("Full LoRA", 1e-4, 0.7, seed=0), run("Full LoRA", 1e-4, 0.9, seed=1),
+        run("Full LoRA", 1e-3, 0.79), run("Full LoRA", 1e-2, 0.99, tags="pruned"),
+        run("QLoRA int4", 1e-3, 0.6, **{"inference/model_size_gb": 2.0}),
+        run("QLoRA int4", 1e-4, 0.5), run("QLoRA int4", 1e-5, 0.95, state="running"),
+        run("QLoRA int4", 1e-6, 0.97, **{"stopped/rung": 1}),
+        run("QLoRA int4", 1e-3, 0.99, job_type="inference"),
+    )  # fmt: skip
+
+
+def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> None:
+    (found,) = compare(study())
+    full, qlora = found.lines
+    assert (full.variant, full.tuned, full.seeds) == ("Full LoRA", "learning_rate 0.0001", 2)
+    assert (full.complete, full.total) == (3, 4)
+    assert full.score is not None
+    assert abs(full.score - 0.8) < 1e-12
+    assert (qlora.tuned, qlora.score, qlora.complete, qlora.total) == (
+        "learning_rate 0.001", 0.6, 2, 4,
+    )  # fmt: skip
+    assert qlora.retention is not None
+    assert abs(qlora.retention - 0.75) < 1e-12
+
+
+def test_texts_leave_out_costs_that_nobody_knows() -> None:
+    (found,) = comparison_payload(study())
+    assert found["headings"] == [
+        "Complete runs", "Best at", "Final F1", "Retention", "Model size (GB)",
+    ]  # fmt: skip
+    assert found["lines"][1]["texts"] == ["2 of 4", "learning_rate 0.001", "0.600", "75.0 %", "2"]
+    assert found["lines"][0]["texts"][1] == "learning_rate 0.0001, 2 seeds"
+
+
+def test_runs_that_differ_in_data_or_length_are_never_put_into_one_ratio() -> None:
+    rows = rows_of(
+        run("Full LoRA", 1e-4, 0.8, epochs=3), run("QLoRA int4", 1e-4, 0.4, epochs=1),
+        run("QLoRA int8", 1e-4, 0.4, epochs=3, dataset="moved"),
+    )  # fmt: skip
+    assert [len(found.lines) for found in compare(rows)] == [1, 1, 1]
+    assert [found.lines[0].retention for found in compare(rows)] == [1.0, None, None]
+    same = {"data/digest": "d"}
+    moved = rows_of(
+        run("Full LoRA", 1e-4, 0.8, dataset="here", **same),
+        run("QLoRA int8", 1e-4, 0.4, dataset="there", **same),
+    )
+    (found,) = compare(moved)
+    assert found.lines[1].retention == 0.5
+
+
+def test_without_variants_there_is_no_comparison(lab: Lab) -> None:
+    assert compare(rows_of({"x": 1})) == ()
+    lab.init("r")
+    assert 'aria-labelledby="variants-title" hidden' in see(lab, "/local/p")
+
+
+def test_a_variant_without_a_complete_run_has_no_score_and_no_retention() -> None:
+    (found,) = compare(rows_of(run("Full LoRA", 1e-4, None), run("QLoRA int4", 1e-4, 0.4)))
+    assert [(line.score, line.retention) for line in found.lines] == [(None, None), (0.4, None)]
