@@ -6,9 +6,11 @@ hold the same weights after every step. Without torchrun the team has one member
 free.
 """
 
+import atexit
 import os
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,10 +38,7 @@ class Team:
 
     def join(self) -> None:
         if self.size > 1 and self._control is None:
-            if not distributed.is_initialized():
-                backend = "nccl" if self._device.type == "cuda" else "gloo"
-                distributed.init_process_group(backend)
-            self._control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+            self._control = _connect(self._device.type)
 
     # ------------------------------------------------------------------ orders of rank 0
     def order(self, name: str, *details: Any) -> None:
@@ -88,7 +87,11 @@ class Team:
         distributed.all_reduce(total, group=self._control)
         return [float(value) for value in total]
 
-    def leave(self) -> None:
-        if self._control is not None:
-            self._control = None
-            distributed.destroy_process_group()
+
+@cache
+def _connect(device_type: str) -> Any:
+    """Connects this process to the others, for as long as it lives: torchrun's meeting place does
+    not serve a second time. Orders have a group of their own, which waits long."""
+    distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    atexit.register(distributed.destroy_process_group)
+    return distributed.new_group(backend="gloo", timeout=_PATIENCE)

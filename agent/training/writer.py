@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from agent.config import RunConfig
-from agent.errors import StoreError, TrainingDiverged
+from agent.errors import OutOfMemory, StoreError, TrainingDiverged
 from agent.training import adapters, cost, state, store
 from agent.training.base import Base
 from agent.training.lease import Lease
@@ -135,7 +135,13 @@ class Writer:
         rate = learning_rate_at(self._config, step, self._plan.total_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        loss = self._forward_backward(step)
+        try:
+            loss = self._forward_backward(step)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"out of memory at step {step} with {self._config.forward_batch_size} examples in "
+                f"one pass: {str(error).splitlines()[0]}"
+            ) from None
         if not math.isfinite(loss):
             self._diverge(loss, step)
         self._team.sum_gradients(self.weights.values())

@@ -93,12 +93,18 @@ def losses_of(points: Iterable["EvaluationPoint"]) -> list[tuple[int, float]]:
     return [(loss.step, loss.loss) for point in points for loss in point.losses]
 
 
+def weights_of(point: Path) -> dict[str, Any]:
+    """The adapter of an evaluation point by tensor name."""
+    from safetensors.torch import load_file
+
+    return dict(load_file(point / "adapter" / "adapter_model.safetensors"))
+
+
 def tensors_of(point: Path) -> dict[str, Any]:
     """All tensors of an evaluation point: adapter, optimizer and random state."""
     from safetensors.torch import load_file
 
-    files = [point / "adapter" / "adapter_model.safetensors", point / "state.safetensors"]
-    return {f"{f.name} {name}": t for f in files for name, t in load_file(f).items()}
+    return {**weights_of(point), **load_file(point / "state.safetensors")}
 
 
 def assert_equal_bits(place: Path, other: Path) -> None:
