@@ -11,12 +11,16 @@ decide; leave scores, adapter and the reason for the end with the run.
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from agent import interruption
 from agent.arguments import read_point
 from agent.config import RunConfig
-from agent.errors import ConfigError, SweepAgentError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, SweepAgentError, TrainingDiverged
 from agent.quiet import quieten_libraries
+
+if TYPE_CHECKING:
+    from agent.tracking import Run
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,55 +51,70 @@ def read_config(words: Sequence[str]) -> RunConfig:
 
 
 def run(config: RunConfig) -> None:
-    from agent import metrics, tracking
-    from agent.evaluation import artifacts, validation
-    from agent.search.trials import Outrun, history_values, open_trial
+    from agent import tracking
     from agent.training import data, parallel
-    from agent.training.meanwhile import Meanwhile
     from agent.training.training import Training
 
     if parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
     with tracking.Run(config) as tracked:
-        training = Training(
-            config,
-            data.load(config),
-            run_id=tracked.id,
-            check_interruption=interruption.check,
-            on_step=tracked.log_loss,
-            on_model=tracked.watch,
-            meanwhile=Meanwhile(config, tracked.grid, tracked.id, interruption.check),
-        )
-        identity = validation.identity(training)
-        tracked.summarise({**identity, **training.facts()})
-        opened_trial = open_trial(
-            config,
-            run_id=tracked.id,
-            scope=tracked.scope(identity),
-            rungs=len(training.plan.point_steps),
-            peers=tracked.peers(),
-            default_journal=training.root / "pruning" / "journal.log",
-        )
-        points = []
-        with opened_trial as trial, closing(training.points()) as following:
-            tracked.on_preemption(trial.suspend)
-            training.between_steps(trial.stop_if_outrun)
-            with suppress(Outrun):
-                for point in following:
-                    scores = validation.score_point(training, point, interruption.check)
-                    points.append(point)
-                    tracked.log_losses(point.losses)
-                    by_example = scores.by_example()
-                    values = metrics.point_values(point, scores) | history_values(by_example)
-                    tracked.log_point(values)
-                    if trial.report(point.number, by_example).prune:
-                        break
-        if trial.verdict.prune:
-            tracked.mark_pruned(metrics.verdict_values(trial.verdict))
-        tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
-        tracked.log_predictions(scores.predictions_file)
-        tracked.log_model(artifacts.model_files(training, points[-1]), identity)
+        fitting = config
+        while True:
+            try:
+                follow(config, fitting, tracked)
+                return
+            except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
+                fitting = tracked.note_smaller_passes(fitting, error)
+
+
+def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> None:
+    """Follow the training of `fitting`: the config, in passes that fit the device."""
+    from agent import metrics
+    from agent.evaluation import artifacts, validation
+    from agent.search.trials import Outrun, history_values, open_trial
+    from agent.training import data
+    from agent.training.meanwhile import Meanwhile
+    from agent.training.training import Training
+
+    training = Training(
+        fitting,
+        data.load(fitting),
+        run_id=tracked.id,
+        check_interruption=interruption.check,
+        on_step=tracked.log_loss,
+        on_model=tracked.watch,
+        meanwhile=Meanwhile(config, tracked.grid, tracked.id, interruption.check),
+    )
+    identity = validation.identity(training)
+    tracked.summarise({**identity, **training.facts()})
+    opened_trial = open_trial(
+        config,
+        run_id=tracked.id,
+        scope=tracked.scope(identity),
+        rungs=len(training.plan.point_steps),
+        peers=tracked.peers(),
+        default_journal=training.root / "pruning" / "journal.log",
+    )
+    points = []
+    with opened_trial as trial, closing(training.points()) as following:
+        tracked.on_preemption(trial.suspend)
+        training.between_steps(trial.stop_if_outrun)
+        with suppress(Outrun):
+            for point in following:
+                scores = validation.score_point(training, point, interruption.check)
+                points.append(point)
+                tracked.log_losses(point.losses)
+                by_example = scores.by_example()
+                values = metrics.point_values(point, scores) | history_values(by_example)
+                tracked.log_point(values)
+                if trial.report(point.number, by_example).prune:
+                    break
+    if trial.verdict.prune:
+        tracked.mark_pruned(metrics.verdict_values(trial.verdict))
+    tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
+    tracked.log_predictions(scores.predictions_file)
+    tracked.log_model(artifacts.model_files(training, points[-1]), identity)
 
 
 if __name__ == "__main__":

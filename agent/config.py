@@ -175,6 +175,9 @@ class RunConfig(BaseModel):
     )
     # -- operation
     store: str = _field("operation", "directory of the training store", "outputs/store")
+    group_writable: bool = _field(
+        "operation", "let the store's group write into it, for a team", False
+    )
     checkpoint_every_min: Float = _field(
         "operation", "between step checkpoints; 0 for none", 10.0, unit="minutes", ge=0
     )
@@ -247,6 +250,12 @@ class RunConfig(BaseModel):
     @property
     def forward_batch_size(self) -> int:
         return min(self.micro_batch_size or self.batch_size, self.batch_size)
+
+    def with_smaller_passes(self) -> "RunConfig | None":
+        """The same steps in forward passes of at most half the size; None when they are single."""
+        half = self.forward_batch_size // 2
+        sizes = [n for n in range(1, half + 1) if self.batch_size % n == 0]
+        return self.model_copy(update={"micro_batch_size": sizes[-1]}) if sizes else None
 
     def values_of(self, *groups: Group) -> dict[str, object]:
         """The fields of the given groups, in declaration order, as plain JSON values."""

@@ -6,6 +6,7 @@
     ├── StoreError                  the training store is damaged, locked or unreadable
     │   └── LeaseLost               another worker took this training over; stop writing
     ├── TrainingDiverged            the loss is not a number
+    ├── OutOfMemory                 the device is too small for one forward pass
     ├── TrackingError               the W&B server cannot be reached or refuses
     ├── ServerError                 the embedded sweep server cannot start or serve
     ├── StudyError                  the pruning storage cannot be read or written
@@ -47,6 +48,10 @@ class LeaseLost(StoreError):
 
 class TrainingDiverged(SweepAgentError):
     """The loss became NaN or infinite."""
+
+
+class OutOfMemory(SweepAgentError):
+    """The device's memory does not hold one forward and backward pass."""
 
 
 class TrackingError(SweepAgentError):

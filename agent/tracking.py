@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
+
 from agent import sweep_files
 from agent.config import RunConfig
-from agent.errors import ConfigError, TrackingError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
 from agent.interruption import Interrupted, Interruption, seconds_since_notice
 
 if TYPE_CHECKING:
@@ -153,6 +154,17 @@ class Run:
         self.summarise(values)
         self.tag("pruned")
         print(f"pruned at rung {values['stopped/rung']}: {values['stopped/reason']}", flush=True)
+
+    def note_smaller_passes(self, config: RunConfig, error: OutOfMemory) -> RunConfig:
+        """What to try after `error`: the same batch in smaller passes. Raises it when there are
+        none left."""
+        smaller = config.with_smaller_passes()
+        if smaller is None:
+            raise error
+        print(f"{error}; again with micro_batch_size = {smaller.micro_batch_size}", flush=True)
+        self.tag("smaller passes")
+        self.summarise({"train/fitted_micro_batch_size": smaller.micro_batch_size})
+        return smaller
 
     def log_model(self, files: Mapping[str, Path | str], metadata: Mapping[str, object]) -> None:
         """The model artifact: `files` maps names inside it to files, folders or texts."""

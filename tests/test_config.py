@@ -197,3 +197,15 @@ def test_local_files_that_do_not_exist_are_named(tmp_path: Any) -> None:
 )
 def test_paths_and_hub_ids_are_told_apart(name: str, expected: bool) -> None:
     assert is_path(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "expected"),
+    [(8, None, 4), (8, 4, 2), (12, 6, 3), (9, None, 3), (4, 1, None)],
+)
+def test_smaller_passes_divide_the_same_batch(
+    batch: int, micro: int | None, expected: int | None
+) -> None:
+    smaller = parse(batch_size=batch, micro_batch_size=micro).with_smaller_passes()
+    assert (smaller and smaller.micro_batch_size) == expected
+    assert smaller is None or smaller.batch_size == batch

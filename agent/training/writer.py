@@ -233,7 +233,7 @@ class Writer:
         self._last_saved = time.monotonic()
 
         def fill(directory: Path) -> Mapping[str, Any]:
-            adapters.save(self.model, directory / "adapter")
+            adapters.save(self.model, directory / store.ADAPTER, self._config.base_model)
             tensors, scalars = state.optimizer_state(self._optimizer)
             tensors |= {f"rng.{name}": value for name, value in self._rng.items()}
             save_file(tensors, str(directory / store.TRANSIENT))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ class Lab:
         self.store = folder / "store"
         data.write_data(folder / "data")
 
-    def start(self, run_id: str, **changes: object) -> "subprocess.Popen[bytes]":
+    def start(
+        self, run_id: str, *, program: Sequence[str] = ("train.py",), **changes: object
+    ) -> "subprocess.Popen[bytes]":
         place = {"dataset": str(self._folder / "data"), "store": str(self.store)}
         file = self._folder / f"{run_id}.json"
         file.write_text(json.dumps({**POINT, **place, **changes}))
@@ -58,7 +60,7 @@ class Lab:
         }
         with file.with_suffix(".log").open("w") as log:
             return subprocess.Popen(
-                [sys.executable, "train.py", "--config", str(file)],
+                [sys.executable, *program, "--config", str(file)],
                 cwd=ROOT,
                 env=environment,
                 stdout=log,
@@ -139,3 +141,29 @@ def test_data_that_cannot_be_used_ends_the_run_with_the_reason(lab: Lab, tmp_pat
     assert "bad.jsonl:2: instruction is 3, not a text" in words
     assert "Traceback" not in words
     assert "bad.jsonl:2" in lab.run("bad").summary["stopped/reason"]
+
+
+SMALL_DEVICE = """
+import sys, torch, train
+from agent.training.writer import Writer
+
+real = Writer._forward_backward_part
+
+def small(self, part, *rest):
+    if len(part) > 2:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    return real(self, part, *rest)
+
+Writer._forward_backward_part = small
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def test_a_run_that_does_not_fit_goes_on_in_smaller_passes(lab: Lab) -> None:
+    program = ["-c", SMALL_DEVICE]
+    process = lab.start("small", program=program, epochs=1, test_fraction=0.85)
+    assert process.wait(180) == 0, lab.words("small")
+    run = lab.run("small")
+    assert run.summary["train/fitted_micro_batch_size"] == 2
+    assert "smaller passes" in run.tags
+    assert run.state == "finished"
