@@ -21,6 +21,7 @@ from agent.quiet import quieten_libraries
 
 if TYPE_CHECKING:
     from agent.tracking import Run
+    from agent.training.training import Training
 
 
 def main(words: Sequence[str]) -> int:
@@ -62,13 +63,15 @@ def run(config: RunConfig) -> None:
         fitting = config
         while True:
             try:
-                follow(config, fitting, tracked)
-                return
+                training = follow(config, fitting, tracked)
+                break
             except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
                 fitting = tracked.note_smaller_passes(fitting, error)
+    if tracked.is_online:
+        training.note_uploaded()  # only now has the server everything
 
 
-def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> None:
+def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     """Follow the training of `fitting`: the config, in passes that fit the device."""
     from agent import metrics
     from agent.evaluation import artifacts, validation
@@ -115,6 +118,8 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> None:
     tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
     tracked.log_predictions(scores.predictions_file)
     tracked.log_model(artifacts.model_files(training, points[-1]), identity)
+    artifacts.note_end(training, points, scores, pruned=trial.verdict.prune)
+    return training
 
 
 if __name__ == "__main__":

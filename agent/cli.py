@@ -20,6 +20,8 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("check", "agent.check_command", "find every fault of sweep YAMLs before W&B sees them"),
+    Command("store", "agent.training.store_commands", "look at, tidy and move stored trainings"),
+    Command("export", "agent.training.export_command", "write a run's adapter as a PEFT folder"),
     Command("submit", "agent.cluster.commands", "create sweeps and submit their array job"),
     Command("plan", "agent.cluster.plan_commands", "which grid points are done, partial or new"),
     Command("fill", "agent.cluster.plan_commands", "run only the missing or crashed grid points"),

@@ -56,6 +56,7 @@ class Run:
                 f"W&B does not open a run: {_first_line(error)}; log in with `wandb login`, or set "
                 "WANDB_MODE=offline"
             ) from error
+        self.is_online = not self._run.offline
         self._next_step = self._run.step
         self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
         self._best: dict[str, object] = {}

@@ -1,10 +1,29 @@
 """What the model artifact of a run holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.evaluation import deployments
+from agent.evaluation.validation import Scores
+from agent.training import run_notes, store
 from agent.training.training import EvaluationPoint, Training
+
+
+def describe(training: Training) -> str:
+    """`deployment.json`: how to serve the adapter beside it."""
+    config = training.config
+    return deployments.describe(
+        config.variant, config.base_model, str(training.environment["base"])
+    )
+
+
+def note_end(
+    training: Training, points: Sequence[EvaluationPoint], scores: Scores, *, pruned: bool
+) -> None:
+    """Leave in the store how the run ended, for `sweep-agent store` and `sweep-agent export`."""
+    assert scores.directory is not None, "only stored scores are noted"
+    state = run_notes.PRUNED if pruned else run_notes.FINISHED
+    training.note_end(points, state, scores.directory, describe(training))
 
 
 def model_files(training: Training, point: EvaluationPoint) -> Mapping[str, Path | str]:
@@ -18,16 +37,18 @@ def model_files(training: Training, point: EvaluationPoint) -> Mapping[str, Path
         return {}
     files: dict[str, Path | str] = {
         "adapter": point.adapter,
-        "deployment.json": deployments.describe(
-            config.variant, config.base_model, str(training.environment["base"])
-        ),
+        "deployment.json": describe(training),
     }
     if config.log_model == "deployed":
         place = point.directory / "deployed" / config.deployment_key()
-        if not place.exists():
-            model = deployments.deploy(
-                training.base, point.adapter, config.variant, training.data.train
-            )
-            deployments.save(model, training.base, config.variant, place)
+        if not store.is_whole(place):
+            store.set_aside_if_damaged(place)
+            store.publish_directory(place, lambda folder: _save_deployed(training, point, folder))
         files["deployed"] = place
     return files
+
+
+def _save_deployed(training: Training, point: EvaluationPoint, folder: Path) -> None:
+    config = training.config
+    model = deployments.deploy(training.base, point.adapter, config.variant, training.data.train)
+    deployments.save(model, training.base, config.variant, folder)

@@ -140,7 +140,6 @@ def time_batches(
     repeated = [prompts[i % len(prompts)] for i in range(count)]
     longest = sorted(repeated, key=len)[-batch_size:]
     _generate(served, longest, batch_size, min(WARMUP_TOKENS, max_new_tokens))
-    gc.collect()
     cost.synchronise(served.device)
     started = time.perf_counter()
     _generate(served, repeated, batch_size, max_new_tokens)

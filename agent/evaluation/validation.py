@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from agent.config import KEY_LENGTH, RunConfig, digest
+from agent.errors import StoreError
 from agent.evaluation import deployments, generation
 from agent.evaluation.scores import SCORERS, macro_f1
 from agent.training import cost, prompts, store
@@ -157,6 +158,11 @@ def score_point(
     if store.is_whole(place):
         return read_scores(place)
     store.set_aside_if_damaged(place)
+    if not point.adapter.is_dir():
+        raise StoreError(
+            f"{point.adapter}: was removed by `sweep-agent store gc`, and these scores were never "
+            f"made; remove {point.directory.parent.name} from the store to train it again"
+        )
     cost.reset_peak_memory(training.device)
     scores = score_adapter(
         config,

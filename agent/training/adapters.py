@@ -3,6 +3,7 @@
 Adding a method is one entry in `BUILDERS` and one line in `agent.variants.ADAPTER_METHODS`.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,10 +59,14 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def save(model: PeftModel, directory: Path) -> None:
-    """Write the adapter as a plain PEFT folder (safetensors)."""
+def save(model: PeftModel, directory: Path, base_model: str) -> None:
+    """Write the adapter as a plain PEFT folder (safetensors) that names its base as the config
+    does: PEFT itself would write where the base lies on this machine."""
     model.save_pretrained(str(directory), safe_serialization=True)
     (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    settings = json.loads((directory / SETTINGS).read_text())
+    settings["base_model_name_or_path"] = base_model
+    (directory / SETTINGS).write_text(json.dumps(settings, indent=1))
 
 
 def restore(model: PeftModel, directory: Path) -> None:

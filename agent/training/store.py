@@ -13,6 +13,7 @@ the chain from the first point and stop where it breaks.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from agent.training.lease import Lease
 
 MANIFEST = "manifest.json"
 RECORD = "record.json"
+ADAPTER = "adapter"
+ADAPTER_DROPPED = "adapter.dropped"  # says that gc removed the adapter and left the rest
 DIVERGED = "diverged.json"
 TRANSIENT = "state.safetensors"  # optimizer and RNG: needed to go on, not to serve
 
@@ -41,7 +44,7 @@ class Checkpoint:
 
     @property
     def adapter(self) -> Path:
-        return self.path / "adapter"
+        return self.path / ADAPTER
 
     @property
     def state(self) -> Path:
@@ -175,11 +178,8 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     manifest = _manifest(path)
     if manifest is None:
         return None
-    for name in manifest["files"]:
-        if not (name == TRANSIENT and not (path / name).exists()) and not _matches(
-            path, name, manifest
-        ):
-            return None
+    if not all(_matches(path, n, manifest) or _is_dropped(path, n) for n in manifest["files"]):
+        return None
     try:
         record = json.loads((path / RECORD).read_text())
     except (OSError, ValueError):
@@ -250,6 +250,22 @@ def _matches(path: Path, name: str, manifest: Mapping[str, Any] | None) -> bool:
         return manifest is not None and files.sha256_of(path / name) == manifest["files"].get(name)
     except OSError:
         return False
+
+
+def _is_dropped(path: Path, name: str) -> bool:
+    """True for a file that was removed on purpose and is not needed to read the rest."""
+    if (path / name).exists():
+        return False
+    is_adapter = name.startswith(f"{ADAPTER}/") and not (path / ADAPTER).exists()
+    return name == TRANSIENT or (is_adapter and (path / ADAPTER_DROPPED).exists())
+
+
+def share_with_group(root: Path) -> None:
+    """From here on, directories of the store are open to its group, whoever makes them."""
+    os.umask(0o002)
+    root.mkdir(parents=True, exist_ok=True)
+    if root.stat().st_uid == os.getuid():
+        root.chmod(0o2775)
 
 
 def _set_aside(path: Path) -> None:

@@ -5,7 +5,7 @@ follows whoever holds it. Point n + 1 depends on point n only.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ import torch
 
 from agent.config import RunConfig
 from agent.errors import LeaseLost, StoreError, TrainingDiverged
-from agent.training import base, cost, data, lease, near_miss, parallel, prompts, store
+from agent.training import base, cost, data, lease, near_miss, parallel, prompts, run_notes, store
 from agent.training.plan import PLAN_FORMAT, Plan, make_plan
 from agent.training.writer import HelperStopped, StepLoss, Writer
 
@@ -67,6 +67,8 @@ class Training:
         self._meanwhile = meanwhile
         self._poll_s = poll_s
         self.root = Path(config.store).expanduser().absolute()
+        if config.group_writable:
+            store.share_with_group(self.root)
         self.base_path = base.locate(config)
         self.environment = self._describe_environment()
         self.identity = config.training_identity(self.environment)
@@ -132,6 +134,8 @@ class Training:
         Without `wait` it ends where another worker holds the lease.
         """
         self.directory.describe(self.identity)
+        if self.run_id and wait:
+            self._note.write(self.root)
         observer = lease.Observer(self.directory.path)
         writer: Writer | None = None
         parent, number = self.directory.root_digest(), 1
@@ -235,6 +239,35 @@ class Training:
             digest=found.digest,
             run_id=str(found.record["run"]),
         )
+
+    def note_end(
+        self, points: Sequence[EvaluationPoint], state: str, scores: Path, description: str
+    ) -> None:
+        """Tell the store how the run ended and where its adapter and scores lie."""
+        paid_before = [0.0, *(p.cost.train_seconds for p in points)]
+        shares = zip(points, paid_before, strict=False)
+        self._note.changed(
+            self.root,
+            state=state,
+            point=str(points[-1].directory.relative_to(self.root)),
+            scores=str(scores.relative_to(self.root)),
+            description=description,
+            needed_seconds=points[-1].cost.train_seconds,
+            reused_seconds=sum(
+                p.cost.train_seconds - before for p, before in shares if p.run_id != self.run_id
+            ),
+        )
+
+    def note_uploaded(self) -> None:
+        """Tell the store that the server has everything of the run."""
+        run_notes.read(self.root, self.run_id).changed(self.root, uploaded=True)
+
+    @property
+    def _note(self) -> run_notes.RunNote:
+        values = self.config.values_of("training", "deployment", "evaluation", "search")
+        return run_notes.RunNote(
+            self.run_id, self.key, values
+        )  # no paths and no storage's password
 
     def free(self) -> None:
         """Let the base model go."""

@@ -1,7 +1,6 @@
 """Each deployment gives what PEFT and transformers give for it, bit for bit, and harms no base."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,8 @@ def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -
 
 
 @pytest.fixture(scope="module")
-def adapter(undisturbed: Finished) -> Iterator[Path]:
-    yield undisturbed.places[-1] / "adapter"
+def adapter(undisturbed: Finished) -> Path:
+    return undisturbed.places[-1] / "adapter"
 
 
 DTYPES = [("bfloat16", torch.bfloat16), ("float32", torch.float32)]
@@ -191,6 +190,7 @@ def test_a_saved_deployment_loads_in_plain_transformers(
     base = load_base(tmp_path, row.training_precision)
     served = deployments.deploy(base, adapter, row)
     deployments.save(served, base, row, tmp_path / "served")
+    loaded: Any
     if row.deployment == "quantised_base_with_adapter":
         plain = reference(row.training_precision, torch.bfloat16)
         loaded = PeftModel.from_pretrained(plain, str(tmp_path / "served"))

@@ -63,7 +63,7 @@ def test_an_answer_is_scored_with_everything_that_explains_it() -> None:
         validation.hash_prompt([1, 2, 3]),
         "ada lovelace",
         ("Ada", "Lovelace"),
-        pytest.approx(2 / 3),
+        2 / 3,
         0.0,
         1.0,
         4,

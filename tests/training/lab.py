@@ -89,6 +89,11 @@ def shared_counts() -> Path:
     return Path(tempfile.mkdtemp(prefix="flops-"))
 
 
+def run_through(training: "Training") -> None:
+    for _ in training.points():
+        pass
+
+
 def losses_of(points: Iterable["EvaluationPoint"]) -> list[tuple[int, float]]:
     return [(loss.step, loss.loss) for point in points for loss in point.losses]
 

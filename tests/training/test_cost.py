@@ -32,7 +32,7 @@ def formula(config: Any, length: int) -> float:
             total += length * (frozen * (1 if is_first else 2))
             total += length * (down * (2 if is_first else 3) + up * 3)
         total += 4 * length * length * d * 3
-    return total + length * 2 * m.vocab_size * d * 2
+    return float(total + length * 2 * m.vocab_size * d * 2)
 
 
 @pytest.mark.parametrize("length", [16, 97, 400])

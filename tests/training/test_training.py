@@ -93,7 +93,7 @@ def test_a_training_killed_at_any_step_ends_with_the_same_bits(
     tmp_path: Path, undisturbed: Finished, step: int, values: dict[str, Any], repeated: int
 ) -> None:
     training = lab.open_training(tmp_path, values, run_id="killed", on_step=lab.kill_at(step))
-    assert lab.in_child(lambda: list(training.points()) and None) == -signal.SIGKILL
+    assert lab.in_child(lambda: lab.run_through(training)) == -signal.SIGKILL
     again: list[int] = []
     points = finish(tmp_path, values, run_id="second", on_step=lambda x: again.append(x.step))
     assert again[0] == step + 1 - repeated
