@@ -37,7 +37,7 @@ def fill(data_dir: Path, runs: int, points: int, project: str = "study") -> None
             connection, "project", entity="local", name=project, created_at=1e9, updated_at=1e9
         )
         sweep_id = insert(
-            connection, "sweep", project_id=project_id, name="seeded00", config=SWEEP,
+            connection, "sweep", project_id=project_id, name=f"seeded-{project}", config=SWEEP,
             state="RUNNING", created_at=1e9, updated_at=1e9,
         )  # fmt: skip
         for place in range(runs):

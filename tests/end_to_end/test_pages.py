@@ -61,6 +61,14 @@ class Desk:
             name, value,
         )  # fmt: skip
 
+    def post(self, path: str, content: dict[str, Any]) -> None:
+        """What a client sends while somebody looks."""
+        login = base64.b64encode(f"api:{self.key}".encode()).decode()
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        address = self.server.base_url + path
+        request = urllib.request.Request(address, json.dumps(content).encode(), headers)
+        urllib.request.urlopen(request, timeout=30).close()
+
     def is_quiet(self) -> bool:
         """Whether nothing was complained of, and nobody but the server was asked for anything."""
         assert complaints(self.driver) == []
@@ -73,6 +81,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     pytest.importorskip("selenium", reason="selenium is not installed")
     data = tmp_path_factory.mktemp("pages") / "data"
     fill(data, RUNS, POINTS)
+    fill(data, 3, POINTS, "live")
     with running_server(data) as server, opened_browser() as driver:
         log_in(driver, server.base_url, server.env["WANDB_API_KEY"], "/local/study?rows=500")
         assert driver.current_url == f"{server.base_url}/local/study?rows=500"
@@ -132,7 +141,7 @@ def test_the_axes_of_the_scatter_are_chosen_and_its_points_read_by_keyboard(desk
 
 @needs_browser
 def test_hostile_names_stay_texts(desk: Desk) -> None:
-    for path in ("/local/study?q=run00000", "/local/study/sweeps/seeded00",
+    for path in ("/local/study?q=run00000", "/local/study/sweeps/seeded-study",
                  "/local/study/runs/run00000"):  # fmt: skip
         desk.open(path)
         assert any(HOSTILE in text for text in desk.texts("#runs tbody a, h1"))
@@ -144,7 +153,7 @@ def test_hostile_names_stay_texts(desk: Desk) -> None:
 
 @needs_browser
 def test_a_sweep_is_paused_and_resumed_by_its_buttons(desk: Desk) -> None:
-    desk.open("/local/study/sweeps/seeded00")
+    desk.open("/local/study/sweeps/seeded-study")
     assert desk.texts("#sweep-state") == ["running"]
     assert len(desk.texts("#best li")) == 4
     assert desk.js("return document.querySelectorAll('#parallel .line').length") == 4
@@ -161,10 +170,18 @@ def test_a_sweep_is_paused_and_resumed_by_its_buttons(desk: Desk) -> None:
 
 
 @needs_browser
-def test_a_running_runs_page_follows_it(desk: Desk) -> None:
-    desk.open("/local/study/runs/run00001")
+def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
+    desk.open("/local/live")
+    assert desk.texts("#count") == ["3 of 3 runs"]
+    upsert = "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {inserted}}"
+    new = {"name": "new", "modelName": "live", "displayName": HOSTILE, "config": "{}"}
+    desk.post("/graphql", {"query": upsert, "variables": {"i": new}})
+    desk.js("document.querySelectorAll('#runs tbody a')[1].focus()")
+    wait_for(desk.driver, "document.querySelector('#count').textContent === '4 of 4 runs'")
+    assert desk.js("return document.activeElement.textContent") == "run 1"  # the focus stays
+    assert HOSTILE in desk.texts("#runs tbody a")
+    desk.open("/local/live/runs/run00001")
     assert desk.texts("#run-state") == ["running"]
-    assert desk.js("return document.documentElement.dataset.live") in ("yes", None)
     before = desk.js("return document.querySelectorAll('#history figure').length")
     rows = [json.dumps({"_step": POINTS + i, "epoch": 3 + i, "fresh": i}) for i in range(2)]
     part = {
@@ -176,15 +193,12 @@ def test_a_running_runs_page_follows_it(desk: Desk) -> None:
         "complete": True,
         "exitcode": 0,
     }
-    login = base64.b64encode(f"api:{desk.key}".encode()).decode()
-    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-    address = f"{desk.server.base_url}/files/local/study/run00001/file_stream"
-    request = urllib.request.Request(address, json.dumps(part).encode(), headers)
-    urllib.request.urlopen(request, timeout=30).close()
+    desk.post("/files/local/live/run00001/file_stream", part)
     wait_for(desk.driver, "document.querySelector('#run-state').textContent === 'finished'")
     wait_for(desk.driver, "document.querySelector('#console').textContent.includes('said live')")
     assert desk.js("return document.querySelectorAll('#history figure').length") == before + 1
     assert "fresh" in desk.texts("#summary th")
+    assert "The run has ended" in desk.texts("[role=note]")[0]
     assert desk.is_quiet()
 
 
@@ -219,7 +233,7 @@ def test_the_front_is_what_no_other_run_beats(desk: Desk) -> None:
 
 
 @needs_browser
-@pytest.mark.parametrize("path", ["", "/sweeps/seeded00", "/runs/run00000"])
+@pytest.mark.parametrize("path", ["", "/sweeps/seeded-study", "/runs/run00000"])
 def test_every_control_has_a_name_and_every_table_its_heads(desk: Desk, path: str) -> None:
     desk.open(f"/local/study{path}")
     tree = desk.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
@@ -251,7 +265,7 @@ def test_pages_are_dark_where_the_reader_wants_it_and_fit_a_narrow_screen(desk: 
     desk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     narrow = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     desk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
-    for path in ("", "/sweeps/seeded00", "/runs/run00000"):
+    for path in ("", "/sweeps/seeded-study", "/runs/run00000"):
         desk.open(f"/local/study{path}")
         assert desk.js("return document.documentElement.scrollWidth - innerWidth") <= 0, path
     desk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

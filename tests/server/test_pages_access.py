@@ -37,6 +37,7 @@ def test_nobody_sees_a_page_or_its_data_without_a_key(lab: Lab) -> None:
         assert answer.headers["location"].startswith("/login?next=/local/p")
         assert "sort%3Da%2526b" in answer.headers["location"]
         assert lab.http.get(path, auth=("api", OTHER_KEY)).status_code == 404
+        see(lab, path.replace("/local/", "/others/"), 404)
     for path in (*pages, "/local/p/curves"):
         address = path if path.endswith("curves") else f"{path}/data"
         assert lab.http.get(address).status_code == 401
@@ -119,6 +120,32 @@ def test_no_template_has_inline_code_and_no_script_makes_markup_of_text() -> Non
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
         assert not re.search(r"https?://|@import|url\(", text), path.name
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_texts_and_marks_stand_out_from_their_ground_in_light_and_dark(theme: int) -> None:
+    style = (HERE / "static" / "pages.css").read_text()
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme]
+    colours = dict(re.findall(r"--(\w+): (#\w+);", block))
+    for ground in ("ground", "raised"):
+        for text in ("ink", "soft", "link", "good", "bad", "busy", "warn"):
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        for mark in (f"s{i}" for i in range(7)):
+            assert contrast(colours[mark], colours[ground]) >= 3.0, (mark, ground)
 
 
 def test_assets_are_served_whole_and_only_by_their_names(lab: Lab) -> None:

@@ -99,6 +99,41 @@ def test_a_project_is_sent_whole_and_then_only_what_has_changed(lab: Lab) -> Non
     assert (news["ids"], news["total"]) == (["c"], 3)
 
 
+def test_a_table_is_sorted_and_filtered_by_its_address_without_any_script(lab: Lab) -> None:
+    for name, rate in (("a", 0.1), ("b", 0.3), ("c", 0.2)):
+        make_run(lab, name, learning_rate=rate, display_name=f"run-{name}")
+    text = see(lab, "/local/p?sort=learning_rate&order=desc&q=learning_rate>0.15")
+    assert text.index("run-b</a>") < text.index("run-c</a>")
+    assert "run-a</a>" not in text
+    assert "2 of 3 runs" in text
+    assert text.count('aria-sort="descending"') == 1
+    assert 'name="order" value="asc"' in text  # the next press turns the order round
+    assert "No runs pass this filter" in see(lab, "/local/p?q=nothing-like-it")
+
+
+def test_a_project_with_too_many_runs_says_which_are_shown(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.server.pages.MAX_RUNS", 2)
+    monkeypatch.setattr("agent.server.pages_table.MAX_RUNS", 2)
+    for name in "abc":
+        make_run(lab, name)
+    assert "The newest 2 of 3 runs are shown" in see(lab, "/local/p")
+    sent = data(lab, "/local/p/data")
+    assert (sent["ids"], sent["total"], sent["left_out"]) == (["c", "b"], 2, 1)
+
+
+def test_a_changed_run_is_read_again(lab: Lab) -> None:
+    make_run(lab, "a")
+    first = data(lab, "/local/p/data")
+    lab.now += 1
+    content = [json.dumps({"final/validation_f1_score": 0.75})]
+    lab.post("a", {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+    (row,) = data(lab, f"/local/p/data?since={first['at']}")["ids"]
+    assert row == "a"
+    assert "0.75" in see(lab, "/local/p")
+
+
 def test_curves_are_over_epochs_where_all_runs_know_them(lab: Lab) -> None:
     make_run(lab, "a")
     found = data(lab, "/local/p/curves?key=validation/f1_score")

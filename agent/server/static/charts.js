@@ -104,6 +104,8 @@ export class Chart {
     this.marker = svg("g", { class: "marker" });
     const drawn = usable.map((series) => this.drawSeries(series));
     this.root.replaceChildren(...this.axes(width, isLogX), this.drawFront(), ...drawn, this.marker);
+    const same = (point) => point.series.id === this.marked.series.id && point.x === this.marked.x;
+    if (this.marked) this.mark(this.points.find(same) ?? null); // drawn anew, read on
   }
 
   axes(width, isLogX) {
@@ -196,8 +198,10 @@ export class Chart {
   mark(point) {
     this.marked = point;
     this.root.classList.toggle("opens", Boolean(point?.series.href));
-    this.said.textContent = point
-      ? `${point.series.label}: ${this.spec.x} ${number(point.x)}, ${this.spec.y} ${number(point.y)}` : "";
+    const { x, y } = this.spec ?? {};
+    const words = point
+      ? `${point.series.label}: ${x} ${number(point.x)}${y ? `, ${y}` : ""} ${number(point.y)}` : "";
+    if (this.said.textContent !== words) this.said.textContent = words;
     if (!this.marker) return;
     if (!point) return void this.marker.replaceChildren();
     const line = this.spec.kind === "lines" && this.points.filter((other) => other.series === point.series)

@@ -224,7 +224,7 @@ export class Table {
       const value = row.values[column.key];
       if (column.key === "name") {
         const href = `${this.address}/runs/${encodeURIComponent(row.id)}`;
-        return make("th", { scope: "row" }, row.id ? make("a", { href }, value || row.id) : "");
+        return make("th", { scope: "row" }, row.id ? make("a", { href, "data-hold": `run ${row.id}` }, value || row.id) : "");
       }
       if (column.key === "state") return make("td", {}, badge(value ?? ""));
       const isSwatch = column.key === "variant" && row.style !== null;
