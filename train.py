@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from agent import interruption
+from agent import extensions, interruption
 from agent.arguments import read_point
 from agent.config import RunConfig
 from agent.errors import ConfigError, OutOfMemory, SweepAgentError, TrainingDiverged
@@ -29,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     interruption.install()  # before the heavy imports, so that no signal is lost
     quieten_libraries()
     try:
+        extensions.load()
         run(read_config(words))
     except interruption.Interrupted as interrupted:
         return interrupted.kind.value

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from agent import extensions
 from agent.errors import SweepAgentError
 
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert named is not None  # parse_args has refused anything else
     run = getattr(importlib.import_module(named.module), f"run_{named.name.replace('-', '_')}")
     try:
+        extensions.load()
         return int(run(args))
     except SweepAgentError as error:
         print(f"sweep-agent {named.name}: {error}", file=sys.stderr)

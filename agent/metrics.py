@@ -49,13 +49,10 @@ def final_values(
     """The summary of run `run_id`, which ended with the last of `points` and its `scores`."""
     last = points[-1]
     named = scores.metrics()
-    per_dataset = {f"final/f1_{name}": value for name, value in scores.f1_by_dataset().items()}
+    headline = {f"validation_{name}": named.pop(name) for name in ("accuracy", "f1_score")}
     return {
         **cost_values(last),
-        **per_dataset,
-        "final/validation_accuracy": named["accuracy"],
-        "final/validation_f1_score": named["f1_score"],
-        "final/avg_f1": named["avg_f1"],
+        **{f"final/{name}": value for name, value in {**headline, **named}.items()},
         "final/epoch": last.epoch,
         "final/step": last.step,
         "final/point_digest": last.digest,

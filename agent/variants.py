@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["16bit", "nf4", "llm_int8"]
-Deployment = Literal["merged", "quantised_base_with_adapter", "merged_then_quantised"]
+# Names a builder of agent.evaluation.deployments; extensions add their own.
+Deployment = str
 
 
 @dataclass(frozen=True)

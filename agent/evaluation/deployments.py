@@ -5,7 +5,8 @@ and unmerging in place changes weights. Modules that stay as they are (embedding
 linear layers that keep their precision) are shared by reference; merged or quantised ones are made
 one at a time, so no second full-precision model is ever needed.
 
-Adding a deployment is one entry in `BUILDERS` and a row in `agent.variants.VARIANTS`.
+Adding a deployment is one entry in `BUILDERS` and a row in `agent.variants.VARIANTS`; `register`
+does both.
 """
 
 import copy
@@ -21,6 +22,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
+from agent import variants
 from agent.training.base import Base, keep_four_bit_layout, quantization_config
 from agent.training.records import Example
 from agent.variants import Variant
@@ -77,6 +79,12 @@ BUILDERS: dict[str, Builder] = {
     "quantised_base_with_adapter": _quantised_base_with_adapter,
     "merged_then_quantised": _merged_then_quantised,
 }
+
+
+def register(row: Variant, builder: Builder) -> None:
+    """Add a way to serve an adapter: `row.deployment` names it, the row makes it a valid cell."""
+    BUILDERS[row.deployment] = builder
+    variants.VARIANTS = (*variants.VARIANTS, row)
 
 
 _QUANTISATION_MARKS = (
