@@ -14,7 +14,7 @@ from typing import Any
 from agent.config import RunConfig, group_of
 from agent.server.pages_metrics import COST_AXES, SCORE, heading_of
 from agent.server.pages_table import Row, Scalar
-from agent.server.pages_view import number
+from agent.server.pages_view import number, text_of
 
 BASELINE = "Full LoRA"
 COSTS = (*COST_AXES[:3], "train/peak_vram_gb", "train/epoch_time_min")
@@ -122,7 +122,7 @@ def _best(rows: Sequence[Row]) -> list[Row]:
 
 def _line(variant: str, rows: Sequence[Row], best: Sequence[Row], baseline: float | None) -> Line:
     score = _mean(best, SCORE)
-    tuned = [f"{key} {best[0].values.get(key)}" for key in _tuned(best[0])] if best else []
+    tuned = [f"{k} {text_of(k, best[0].values.get(k))}" for k in _tuned(best[0])] if best else []
     return Line(
         variant,
         rows[0].style,

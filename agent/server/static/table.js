@@ -208,11 +208,11 @@ export class Table {
       this.draw();
     };
     const button = make("button", { type: "button", "aria-expanded": String(isOpen),
-      "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length})`);
+      "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length}, means)`);
     const cells = columns.map((column, place) => {
       if (place === 0) return make("th", { scope: "rowgroup" }, button);
       const found = rows.map((row) => row.values[column.key]).filter((v) => typeof v === "number");
-      if (!column.number || !found.length || column.origin === "run") return make("td");
+      if (!column.number || !found.length || column.origin !== "summary") return make("td");
       const mean = found.reduce((sum, value) => sum + value, 0) / found.length;
       return make("td", { class: "number", title: `mean of ${found.length}` }, number(Number(mean.toPrecision(5))));
     });
