@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from agent.config import RunConfig
@@ -149,3 +150,36 @@ def kill_at(step: int) -> Callable[[Any], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return on_step
+
+
+def undetected_damages(path: Path, count: int, seed: int) -> list[str]:
+    """Damage each file in turn, `count` truncations and `count` flipped bits; what went unseen."""
+    from agent.training import store
+
+    rng = Random(seed)
+    names = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
+    unseen = []
+    for turn in range(2 * count):
+        file = path / names[turn // 2 % len(names)]
+        content = file.read_bytes()
+        if turn % 2:
+            at = rng.randrange(len(content) * 8)
+            changed = bytearray(content)
+            changed[at // 8] ^= 1 << at % 8
+            file.write_bytes(changed)
+        else:
+            at = rng.randrange(len(content))
+            file.write_bytes(content[:at])
+        if store.read_checkpoint(path) is not None:
+            unseen.append(f"{file.name} {'bit' if turn % 2 else 'length'} {at}")
+        file.write_bytes(content)
+    assert store.read_checkpoint(path) is not None
+    return unseen
+
+
+def first_point(root: Path) -> Path:
+    """The place of a real evaluation point that still has its state."""
+    following = open_training(root).points()
+    place = next(following).directory
+    following.close()
+    return place

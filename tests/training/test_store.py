@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from agent.errors import LeaseLost
 from agent.training import store
 from agent.training.lease import Lease, Observer
 from agent.training.store import Checkpoint, TrainingDirectory, point_name
+from training import lab
 
 
 @pytest.fixture
@@ -162,30 +162,7 @@ def test_truncation_and_flipped_bits_are_always_detected(
     directory: TrainingDirectory, lease: Lease, count: int
 ) -> None:
     (point,) = publish_points(directory, lease, 1)
-    assert undetected_damages(point.path, count, seed=1) == []
-
-
-def undetected_damages(path: Path, count: int, seed: int) -> list[str]:
-    """Damage each file in turn, `count` truncations and `count` flipped bits; what went unseen."""
-    rng = Random(seed)
-    names = sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
-    unseen = []
-    for turn in range(2 * count):
-        file = path / names[turn // 2 % len(names)]
-        content = file.read_bytes()
-        if turn % 2:
-            at = rng.randrange(len(content) * 8)
-            changed = bytearray(content)
-            changed[at // 8] ^= 1 << at % 8
-            file.write_bytes(changed)
-        else:
-            at = rng.randrange(len(content))
-            file.write_bytes(content[:at])
-        if store.read_checkpoint(path) is not None:
-            unseen.append(f"{file.name} {'bit' if turn % 2 else 'length'} {at}")
-        file.write_bytes(content)
-    assert store.read_checkpoint(path) is not None
-    return unseen
+    assert lab.undetected_damages(point.path, count, seed=1) == []
 
 
 def test_a_rewritten_manifest_does_not_hide_a_damage(
