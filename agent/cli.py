@@ -37,6 +37,8 @@ COMMANDS = (
     Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
     Command("backup", "agent.server.commands", "copy a running server's data directory"),
     Command("sync", "agent.server.commands", "bring a server's sweeps and runs to another server"),
+    Command("benchmark", "agent.benchmark_command", "measure the inference of finished runs"),
+    Command("evaluate", "agent.benchmark_command", "score chosen runs once on the test split"),
     Command("report", "agent.report.commands", "compare runs: retention, costs, figures, tables"),
     Command("select", "agent.report.commands", "choose learning rate and point per variant"),
     Command("workspace", "agent.report.commands", "build the saved view and Report on W&B"),

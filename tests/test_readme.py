@@ -9,6 +9,7 @@ import pytest
 from agent import variants
 from agent.arguments import build_parser
 from agent.cli import COMMANDS
+from agent.cli import build_parser as build_cli_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -34,6 +35,13 @@ def test_sweep_agent_commands_exist() -> None:
     named = set(re.findall(r"sweep-agent ([a-z][a-z-]*)", TEXT))
     assert named
     assert named <= {command.name for command in COMMANDS}
+
+
+@pytest.mark.parametrize("line", [x for x in LINES if x.startswith("sweep-agent ")])
+def test_calls_of_sweep_agent_have_valid_arguments(line: str) -> None:
+    words = shlex.split(line)[1:]
+    args = build_cli_parser(words[0]).parse_args(words)
+    assert args.command == words[0]
 
 
 @pytest.mark.parametrize("line", [x for x in LINES if x.startswith("python train.py --model")])
