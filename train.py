@@ -67,6 +67,8 @@ def run(config: RunConfig) -> None:
                 training = follow(config, fitting, tracked)
                 break
             except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
+                if parallel.world_size() > 1:
+                    raise  # the helpers are inside the step that failed; torchrun ends them
                 fitting = tracked.note_smaller_passes(fitting, error)
     if tracked.is_online:
         training.note_uploaded()  # only now has the server everything

@@ -134,7 +134,7 @@ class RunConfig(BaseModel):
     lora_alpha: Int = _field("training", "scale of the adapter, over its rank", 32, ge=1)
     lora_dropout: Float = _field("training", "dropout before the adapter", 0.0, ge=0, lt=1)
     optimizer: Literal["adamw", "adamw_fused", "adamw_8bit"] = _field(
-        "training", "AdamW: plain, fused kernel, or 8-bit state (CUDA)", "adamw"
+        "training", "AdamW: plain, fused kernel, or 8-bit state", "adamw"
     )
     weight_decay: Float = _field("training", "decoupled weight decay", 0.0, ge=0)
     warmup_ratio: Float = _field(

@@ -8,13 +8,16 @@ free.
 
 import atexit
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import torch
 from torch import distributed
+
+from agent.errors import TrainingDiverged
 
 _PATIENCE = timedelta(days=7)  # helpers wait while rank 0 validates or follows another worker
 
@@ -35,14 +38,29 @@ class Team:
         self.size, self._device = world_size(), device
         self.rank = int(os.environ.get("RANK", "0"))
         self._control: Any = None
+        self._is_torn = False
 
     def join(self) -> None:
         if self.size > 1 and self._control is None:
             self._control = _connect(self._device.type)
 
+    @contextmanager
+    def in_step(self) -> Iterator[None]:
+        """Around a step. What ends a step on one member alone leaves the others inside it, where
+        no order reaches them; then this process has to fail, and torchrun ends the rest."""
+        try:
+            yield
+        except TrainingDiverged:  # all members see the same loss
+            raise
+        except BaseException:
+            self._is_torn = self.size > 1
+            raise
+
     # ------------------------------------------------------------------ orders of rank 0
     def order(self, name: str, *details: Any) -> None:
         """Tell the helpers what to do next."""
+        if self._is_torn:
+            return
         self._broadcast((name, *details))
 
     def next_order(self) -> tuple[Any, ...]:

@@ -8,6 +8,9 @@ import torch
 from agent.config import RunConfig
 
 
+_NESTED = "/"  # between the names of nested state
+
+
 def make_optimizer(config: RunConfig, weights: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
     """AdamW as the config wants it; its learning rate is set anew for every step."""
     arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
@@ -22,17 +25,24 @@ def make_optimizer(config: RunConfig, weights: Iterable[torch.Tensor]) -> torch.
 def optimizer_state(
     optimizer: torch.optim.Optimizer,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Tensors and plain numbers of an optimizer by name."""
+    """Tensors and plain numbers of an optimizer by name. Bitsandbytes nests its 8-bit state."""
     tensors: dict[str, torch.Tensor] = {}
     scalars: dict[str, float] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for inner, part in value.items():
+                add(f"{name}{_NESTED}{inner}", part)
+        elif isinstance(value, torch.Tensor):
+            tensors[name] = value.contiguous()
+        else:
+            scalars[name] = value
+
     for index, entry in optimizer.state_dict()["state"].items():
         for name, value in entry.items():
-            key = f"optimizer.{index}.{name}"
-            if isinstance(value, torch.Tensor):
-                tensors[key] = value.contiguous()
-            else:
-                scalars[key] = value
-    return tensors, scalars
+            add(f"optimizer.{index}.{name}", value)
+    # The quantisation maps are one tensor for all parameters, and a file holds no tensor twice.
+    return {name: value.clone() for name, value in tensors.items()}, scalars
 
 
 def restore_optimizer(
@@ -43,8 +53,12 @@ def restore_optimizer(
     entries: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *scalars.items()]:
         if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            entries.setdefault(int(index), {})[name] = value
+            _, index, path = key.split(".", 2)
+            *outer, name = path.split(_NESTED)
+            entry = entries.setdefault(int(index), {})
+            for part in outer:
+                entry = entry.setdefault(part, {})
+            entry[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
 
 

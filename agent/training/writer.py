@@ -114,7 +114,8 @@ class Writer:
         meter = cost.Meter(device, self._team.size)
         try:
             while self._progress.step < target:
-                self._take_step(is_last=self._progress.step + 1 == target)
+                with self._team.in_step():
+                    self._take_step(is_last=self._progress.step + 1 == target)
                 self._save_between(parent, meter)
         finally:
             self._progress.cost = meter.close(self._progress.cost)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import prove_training
+
 from training import duels, lab
 
 

@@ -173,10 +173,11 @@ def test_a_damaged_point_is_trained_again_from_the_one_before(
     lab.assert_equal_bits(points[-1].directory, undisturbed.places[-1])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_fused"])
+@pytest.mark.parametrize("optimizer", ["adamw_fused", "adamw_8bit"])
 @pytest.mark.usefixtures("keep_states")
 def test_other_optimizers_resume_to_the_same_bits(tmp_path: Path, optimizer: str) -> None:
-    values = {"optimizer": optimizer, "micro_batch_size": 4}
+    # A rank at which bitsandbytes keeps 8-bit state: smaller tensors stay at 32 bits.
+    values = {"optimizer": optimizer, "micro_batch_size": 4, "lora_rank": 64}
     whole = finish(tmp_path, {**values, "store": str(tmp_path / "whole")})
     following = lab.open_training(tmp_path, values).points()
     next(following)
