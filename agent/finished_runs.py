@@ -4,6 +4,8 @@ Light on purpose (no torch), so that a command can look at runs before it starts
 loads a model. Beside `agent.tracking` the only importer of wandb on the worker's side.
 """
 
+import base64
+import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -165,16 +167,28 @@ def download_adapter(run: FinishedRun, folder: Path) -> Path:
             "model artifact; name the store with --store"
         )
     try:
-        place = run.artifact.download(root=str(folder), path_prefix="adapter/", skip_cache=True)
+        run.artifact.download(root=str(folder), path_prefix="adapter/", skip_cache=True)
         entries = run.artifact.manifest.entries
-        missing = [n for n in entries if n.startswith("adapter/") and not (folder / n).is_file()]
-        if missing or not (Path(place) / "adapter").is_dir():
-            raise StoreError(f"{run.path}: its model artifact lacks {missing or 'an adapter'}")
-    except StoreError:
-        raise
-    except Exception as error:  # a digest that does not match, or a server that fails
+    except Exception as error:  # the client raises many kinds for a server that fails
         raise StoreError(f"{run.path}: its model artifact: {_first_line(error)}") from error
-    return Path(place) / "adapter"
+    wanted = {n: e.digest for n, e in entries.items() if n.startswith("adapter/")}
+    bad = [name for name, digest in wanted.items() if _md5_of(folder / name) != digest]
+    if bad or not wanted:
+        raise StoreError(
+            f"{run.path}: its model artifact is damaged or holds no adapter "
+            f"({', '.join(bad) or 'no adapter/ in it'}); name the store with --store"
+        )
+    return folder / "adapter"
+
+
+def _md5_of(file: Path) -> str | None:
+    """The digest that W&B's manifests hold; None for a file that is not there."""
+    try:
+        return base64.b64encode(
+            hashlib.md5(file.read_bytes(), usedforsecurity=False).digest()
+        ).decode()
+    except OSError:
+        return None
 
 
 # ---------------------------------------------------------------------- writing

@@ -1,6 +1,8 @@
 """The commands that start one process for each run, and where its results are put."""
 
 import argparse
+import base64
+import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +14,9 @@ import pytest
 
 from agent import benchmark_command, finished_runs, metrics
 from agent.benchmark_command import Start
-from agent.errors import ConfigError, TrackingError
+from agent.config import RunConfig
+from agent.errors import ConfigError, StoreError, TrackingError
+from agent.finished_runs import FinishedRun
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -145,6 +149,49 @@ def test_what_names_no_run_is_refused(text: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     with pytest.raises(TrackingError, match="write ENTITY/PROJECT/NAME"):
         finished_runs.full_path(text, "team")
+
+
+# ---------------------------------------------------------------------- the adapter from W&B
+WEIGHTS = b"weights"
+
+
+def finished(artifact: Any) -> FinishedRun:
+    config = RunConfig.parse(
+        {"model_variant": "Full LoRA", "learning_rate": 1e-3, "dataset": "d", "store": "s"}
+    )
+    return FinishedRun("e/p/r", "name", "finished", frozenset(), config, {}, None, artifact)
+
+
+def artifact_that_writes(content: bytes, name: str = "adapter/weights") -> Any:
+    digest = base64.b64encode(hashlib.md5(WEIGHTS).digest()).decode()
+
+    def download(root: str, **_: Any) -> str:
+        place = Path(root) / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        return root
+
+    entries = {name: SimpleNamespace(digest=digest)}
+    return SimpleNamespace(manifest=SimpleNamespace(entries=entries), download=download)
+
+
+def test_a_whole_adapter_comes_from_the_artifact(tmp_path: Path) -> None:
+    run = finished(artifact_that_writes(WEIGHTS))
+    assert finished_runs.download_adapter(run, tmp_path) == tmp_path / "adapter"
+
+
+@pytest.mark.parametrize(
+    ("artifact", "problem"),
+    [
+        (artifact_that_writes(b"other"), r"damaged .*\(adapter/weights\)"),
+        (artifact_that_writes(WEIGHTS, "deployment.json"), "no adapter/ in it"),
+        (None, "is not in the store s and the run has no model artifact"),
+        (SimpleNamespace(), "its model artifact: "),
+    ],
+)
+def test_what_is_no_whole_adapter_is_refused(artifact: Any, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=problem):
+        finished_runs.download_adapter(finished(artifact), tmp_path)
 
 
 # ---------------------------------------------------------------------- whose row is the plain one

@@ -15,6 +15,7 @@ from server_client import client_of
 
 from agent.server.process import running_server
 
+pytestmark = pytest.mark.xdist_group("benchmark")
 ROOT = Path(__file__).resolve().parents[2]
 
 WORK = """
@@ -28,7 +29,7 @@ from agent.demo import data
 folder = Path(sys.argv[1])
 data.write_data(folder / "data")
 point = {
-    "model_variant": "QLoRA", "quantization_strategy": "int4", "learning_rate": 5e-3,
+    "model_variant": "Full LoRA", "learning_rate": 5e-3, "lora_rank": 4,
     "base_model": "agent/demo/assets/base_model", "dataset": str(folder / "data"),
     "store": str(folder / "store"), "validation_fraction": 0.02, "test_fraction": 0.95,
     "max_length": 128, "batch_size": 32, "eval_batch_size": 64, "max_new_tokens": 12,
@@ -135,7 +136,7 @@ def test_scores_and_costs_stand_together_on_both_runs(answer: dict[str, Any]) ->
             assert run["summary"][key] >= 0, key
         assert "inference/peak_vram_gb" not in run["summary"]  # absent on a CPU, never 0
         assert run["config"]["learning_rate"] == 5e-3
-        assert run["config"]["model_variant"] == "QLoRA"
+        assert run["config"]["model_variant"] == "Full LoRA"
 
 
 def test_an_inference_run_is_linked_to_its_training_run_and_its_artifact(
