@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import finished_runs, metrics
+from agent import extensions, finished_runs, metrics
 from agent.config import RunConfig
 from agent.errors import DataError, SweepAgentError
 from agent.files import write_json
@@ -35,6 +35,7 @@ def main(words: Sequence[str]) -> int:
     quieten_libraries()
     args = build_parser().parse_args(list(words))
     try:
+        extensions.load()
         run = finished_runs.find(finished_runs.open_api(), args.run)
         values = benchmark(
             run,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent import finished_runs, tracking
+from agent import extensions, finished_runs, tracking
 from agent.benchmark import adapter_of, store_of
 from agent.errors import ConfigError, SweepAgentError
 from agent.finished_runs import FinishedRun
@@ -33,6 +33,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args(list(words))
     try:
+        extensions.load()
         run = finished_runs.find(finished_runs.open_api(), args.run)
         values = score_once(run, store=args.store, again=args.again)
     except SweepAgentError as error:

@@ -66,6 +66,7 @@ class FakeTokenizer:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
     monkeypatch.setattr(benchmark, "time", own)
+    monkeypatch.setattr(benchmark, "gc", SimpleNamespace(collect=lambda: None))  # slow beside torch
     return own
 
 
