@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("demo")  # one demo for all
 ROOT = Path(__file__).resolve().parents[2]
 SWEEP = """
 name: small

@@ -16,6 +16,7 @@ import wandb
 from agent.demo import data
 from agent.server.process import ServerAddress, running_server
 
+pytestmark = pytest.mark.xdist_group("train")  # one server and one store for all
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "signals"
 POINT = {
@@ -121,9 +122,11 @@ def test_a_preempted_run_saves_says_so_and_goes_on_with_the_same_curve(lab: Lab)
 
 
 def test_a_stopped_run_ends_soon_and_tells_why(lab: Lab) -> None:
+    before = set(lab.store.glob("*/lease"))
     process = lab.start("stopped", seed=1)
     deadline = time.monotonic() + 120
-    while len(list(lab.store.glob("*/lease"))) < 2 and time.monotonic() < deadline:
+    while set(lab.store.glob("*/lease")) == before:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143, lab.words("stopped")
