@@ -25,7 +25,12 @@ def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> 
 
 
 def write_json(path: Path, value: object, *, mode: int = 0o644) -> None:
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", mode=mode)
+    write_atomically(path, json_text(value), mode=mode)
+
+
+def json_text(value: object) -> str:
+    """How a JSON file of ours looks, to the byte."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def create_exclusively(path: Path, content: str) -> bool:

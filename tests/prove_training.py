@@ -29,6 +29,7 @@ from agent.training.store import TrainingDirectory, read_checkpoint  # noqa: E40
 KILLS, KILLS_IN_A_SAVE = 50, 12
 DAMAGES = 100
 DUELS, REAL_DUELS = 100, 3
+DEMO_SIZE = {"batch_size": 32, "lora_rank": 16, "lora_alpha": 32, "epochs": 3}
 EVERY_STEP = {"checkpoint_every_min": 1e-9}  # so an interval is one step
 
 
@@ -46,8 +47,8 @@ def main() -> dict[str, object]:
             **prove_damages(root / "damages", DAMAGES),
             **prove_duels(root / "duels", DUELS, REAL_DUELS),
             **prove_sharing(root / "sharing"),
-            **prove_overhead(root / "overhead"),
-            **prove_batched_validation(root / "speed", 256),
+            **prove_overhead(root / "demo_size"),
+            **prove_batched_validation(root / "demo_size", 256),
         }
 
 
@@ -218,9 +219,8 @@ def prove_overhead(root: Path) -> dict[str, object]:
 
     store.TrainingDirectory.publish = timed  # type: ignore[method-assign, assignment]
     try:
-        values = {"batch_size": 32, "lora_rank": 16, "epochs": 3}
         lab.write_examples(root / "data", per_task=400)
-        points = list(lab.open_training(root, values).points())
+        points = list(lab.open_training(root, DEMO_SIZE).points())
     finally:
         store.TrainingDirectory.publish = publish  # type: ignore[method-assign]
     return {
@@ -230,28 +230,32 @@ def prove_overhead(root: Path) -> dict[str, object]:
 
 
 def prove_batched_validation(root: Path, count: int) -> dict[str, object]:
-    """The same examples in batches and one by one, side by side in one process."""
+    """The same questions in batches and one by one, side by side in one process, to the newest
+    adapter under `root` (an untouched base ends most answers at once)."""
     import torch
 
-    from agent.evaluation import generation
+    from agent.evaluation import deployments, generation
     from agent.training import base, data, prompts
 
     config = lab.make_config(root, compute_dtype="float32")
-    model = base.load(config, lab.BASE_MODEL, "16bit", torch.device("cpu"))
-    folder = lab.write_examples(root / "many", per_task=-(-count // 3))
+    loaded = base.load(config, lab.BASE_MODEL, "16bit", torch.device("cpu"))
+    adapter = max(root.glob("store/*/eval-*/adapter"), default=None)
+    model = deployments.deploy(loaded, adapter, config.variant)
+    folder = lab.write_examples(root / "questions", per_task=-(-count // 3))
     examples = data.read(str(folder))[:count]
-    encoded = [prompts.prompt_ids(model.tokenizer, e.messages) for e in examples]
+    encoded = [prompts.prompt_ids(loaded.tokenizer, e.messages) for e in examples]
     seconds, answers = [], []
     for batch_size in (64, 1):
         started = time.perf_counter()
         answers.append(
             generation.generate(
-                model.model, model.tokenizer, encoded, batch_size=batch_size, max_new_tokens=32
+                model, loaded.tokenizer, encoded, batch_size=batch_size, max_new_tokens=32
             )
         )
         seconds.append(time.perf_counter() - started)
     return {
         "validation/examples": len(examples),
+        "validation/tokens_out_mean": round(sum(a.tokens_out for a in answers[0]) / count, 1),
         "validation/speed_ratio": round(seconds[1] / seconds[0], 1),
         "validation/examples_with_other_tokens": sum(a != b for a, b in zip(*answers, strict=True)),
     }

@@ -7,7 +7,6 @@ import torch
 
 from agent.config import RunConfig
 
-
 _NESTED = "/"  # between the names of nested state
 
 

@@ -237,12 +237,14 @@ def _self_digest(content: Mapping[str, Any]) -> str:
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest if it is byte for byte what was written, else None."""
     try:
-        content = json.loads((path / MANIFEST).read_text())
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+        content = json.loads(text)
         sound = content["self"] == _self_digest(content) and isinstance(content["files"], dict)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return content if sound else None
+    return content if sound and text == files.json_text(content) else None
 
 
 def _matches(path: Path, name: str, manifest: Mapping[str, Any] | None) -> bool:

@@ -11,9 +11,7 @@ import torch
 from training import lab, team_script
 
 
-@pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("team")
+def run_team(root: Path) -> None:
     lab.make_config(root)  # writes the data
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
@@ -21,15 +19,27 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*command, team_script.__file__, str(root)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return root
+
+
+def test_a_team_trains_as_one_process_goes_on_to_the_same_bits_and_ends_together(
+    tmp_path: Path,
+) -> None:
+    run_team(tmp_path)
+    assert_trained_as_one(tmp_path)
+    (identity,) = (tmp_path / "alone").glob("*/identity.json")
+    assert json.loads(identity.read_text())["world_size"] == 2  # another training than alone
+    assert (tmp_path / "interrupted").exists()
+    pairs = zip(places(tmp_path / "whole"), places(tmp_path / "cut"), strict=True)
+    for whole, cut in pairs:
+        lab.assert_equal_bits(whole, cut)
+    assert (tmp_path / "told").exists()  # the run heard of the divergence, its helper ended
 
 
 def places(store: Path) -> list[Path]:
     return sorted(store.glob("*/eval-*"))
 
 
-@pytest.mark.xdist_group("team")
-def test_two_processes_train_what_one_trains(team: Path) -> None:
+def assert_trained_as_one(team: Path) -> None:
     values = {**team_script.VALUES, "lora_dropout": 0.0, "store": str(team / "one")}
     alone = list(lab.open_training(team, values).points())
     together = [json.loads((p / "record.json").read_text()) for p in places(team / "alone")]
@@ -42,22 +52,3 @@ def test_two_processes_train_what_one_trains(team: Path) -> None:
     first, second = (lab.weights_of(p) for p in (alone[-1].directory, places(team / "alone")[-1]))
     for name in first:
         torch.testing.assert_close(second[name], first[name], rtol=1e-2, atol=2e-4)
-
-
-@pytest.mark.xdist_group("team")
-def test_another_number_of_processes_is_another_training(team: Path) -> None:
-    (identity,) = (team / "alone").glob("*/identity.json")
-    assert json.loads(identity.read_text())["world_size"] == 2
-
-
-@pytest.mark.xdist_group("team")
-def test_an_interrupted_team_goes_on_to_the_same_bits(team: Path) -> None:
-    assert (team / "interrupted").exists()
-    pairs = zip(places(team / "whole"), places(team / "cut"), strict=True)
-    for whole, cut in pairs:
-        lab.assert_equal_bits(whole, cut)
-
-
-@pytest.mark.xdist_group("team")
-def test_a_team_that_diverges_ends_together(team: Path) -> None:
-    assert (team / "told").exists()

@@ -204,3 +204,12 @@ def test_a_failed_fill_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space left"):
         store.publish_directory(tmp_path / "scores" / "x", fail)
     assert list((tmp_path / "scores").iterdir()) == []
+
+
+def test_even_the_last_line_break_of_a_manifest_is_missed(
+    directory: TrainingDirectory, lease: Lease
+) -> None:
+    (point,) = publish_points(directory, lease, 1)
+    manifest = point.path / store.MANIFEST
+    manifest.write_text(manifest.read_text()[:-1])
+    assert store.read_checkpoint(point.path) is None

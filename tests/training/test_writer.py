@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from training import lab
 
 from agent.training.prompts import TrainingSequence
 from agent.training.writer import IGNORED, collate
+from training import lab
 
 
 def test_only_answer_tokens_carry_loss_and_padding_none() -> None:
