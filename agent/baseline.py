@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent import extensions
 from agent.arguments import read_point
 from agent.config import RunConfig
 from agent.errors import SweepAgentError
@@ -23,6 +24,7 @@ def main(words: Sequence[str]) -> int:
     out = Path(arguments.pop(arguments.index("--out") + 1)) if "--out" in arguments else None
     arguments = [word for word in arguments if word != "--out"]
     try:
+        extensions.load()
         values = score_base(RunConfig.parse(read_point(arguments), where="--config", files=True))
     except SweepAgentError as error:
         print(f"baseline: {error}", file=sys.stderr)

@@ -21,6 +21,7 @@ CURVES = (CURVE, "validation/accuracy")
 RUN_COST = "train/own_gpu_seconds"
 TRAINING_COST = "train/gpu_seconds"
 GPU = "hardware/gpu"
+INFERENCE_GPU = "inference/gpu"
 DIGESTS = ("base/digest", "data/digest", "evaluation/digest")
 
 

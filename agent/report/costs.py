@@ -30,12 +30,13 @@ def gains(
     shared, on the one with most runs. Size and FLOPs don't depend on it. Training time and memory
     also need the same micro-batch and gradient checkpointing on both sides.
     """
-    gpu, told = _shared_gpu(treated, baseline)
+    shared = {group: _shared_gpu(treated, baseline, group) for group in ("training", "inference")}
     unlike = _unlike_steps(treated, baseline)
     found = []
     for column in columns:
         if not column.gain:
             continue
+        gpu, told = shared["inference" if column.group == "inference" else "training"]
         if column.is_hardware_bound and gpu is None:
             found.append(Gain(column, None, told))
             continue
@@ -43,15 +44,18 @@ def gains(
             found.append(Gain(column, None, unlike))
             continue
         wanted = gpu if column.is_hardware_bound else None
-        mine, theirs = (mean_of(rows, column.key, wanted) for rows in (treated, baseline))
+        sides = (treated, baseline)
+        mine, theirs = (mean_of(rows, column.key, wanted, column.group) for rows in sides)
         ratio = theirs / mine if mine and theirs is not None and mine > 0 else None
         note = told if column.is_hardware_bound and ratio is not None else ""
         found.append(Gain(column, ratio, note))
     return tuple(found)
 
 
-def _shared_gpu(treated: Sequence[Row], baseline: Sequence[Row]) -> tuple[str | None, str]:
-    names = [[gpu_of(row) or UNSTATED for row in rows] for rows in (treated, baseline)]
+def _shared_gpu(
+    treated: Sequence[Row], baseline: Sequence[Row], group: str
+) -> tuple[str | None, str]:
+    names = [[gpu_of(row, group) or UNSTATED for row in rows] for rows in (treated, baseline)]
     shared = set(names[0]) & set(names[1])
     if not shared:
         mine, theirs = (", ".join(sorted(set(n))) or "nothing" for n in names)
@@ -70,9 +74,11 @@ def _unlike_steps(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
     return "training costs not compared: " + ", ".join(found) if found else ""
 
 
-def mean_of(rows: Iterable[Row], key: str, gpu: str | None = None) -> float | None:
+def mean_of(
+    rows: Iterable[Row], key: str, gpu: str | None = None, group: str = "training"
+) -> float | None:
     """Mean of a metric over the rows that have it (on one GPU type, if given)."""
-    chosen = [row for row in rows if gpu is None or (gpu_of(row) or UNSTATED) == gpu]
+    chosen = [row for row in rows if gpu is None or (gpu_of(row, group) or UNSTATED) == gpu]
     values = [value for row in chosen if (value := row.number(key)) is not None]
     return statistics.fmean(values) if values else None
 

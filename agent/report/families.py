@@ -13,7 +13,7 @@ from typing import TypeVar
 from agent import variants
 from agent.config import RunConfig, group_of
 from agent.errors import ReportError
-from agent.report.columns import CURVE, DIGESTS, GPU, SCORE
+from agent.report.columns import CURVE, DIGESTS, GPU, INFERENCE_GPU, SCORE
 from agent.report.table import Row, Scalar
 
 K = TypeVar("K", bound=Hashable)
@@ -180,9 +180,13 @@ def base_for(family: Family, bases: Iterable[Row]) -> Row | None:
     return None
 
 
-def gpu_of(row: Row) -> str | None:
-    """The type of GPU a run's times and memory belong to; None when the run doesn't say."""
-    return row.text(GPU)
+def gpu_of(row: Row, group: str = "training") -> str | None:
+    """The type of GPU a run's times and memory belong to; None when the run doesn't say.
+
+    Inference may have been measured on another GPU than the training ran on.
+    """
+    measured_on = row.text(INFERENCE_GPU) if group == "inference" else None
+    return measured_on or row.text(GPU)
 
 
 def _plain(value: Scalar | None) -> Scalar | None:

@@ -119,3 +119,17 @@ def test_the_mean_of_nothing_is_missing() -> None:
 
 def test_seconds_by_gpu() -> None:
     assert costs.costs_by_gpu(known_rows()) == {"H100": 1080.0, "GPU not stated": 40.0}
+
+
+def test_inference_belongs_to_the_gpu_it_was_measured_on() -> None:
+    def gain(mine: str, theirs: str) -> costs.Gain:
+        on = {"hardware__gpu": "H100", **KEYS}
+        treated = run("qlora4", 1e-3, 0.5, inference__gpu=mine, **on)
+        baseline = run("full", 1e-3, 0.5, inference__gpu=theirs, **on)
+        found = {gain.column.key: gain for gain in costs.gains([treated], [baseline])}
+        assert found["train/peak_vram_gb"].ratio == 1.0  # both trained on the same
+        return found["inference/avg_latency_ms_per_sample"]
+
+    assert gain("L4", "L4").ratio == 1.0
+    assert gain("L4", "T4").ratio is None
+    assert gain("L4", "T4").note == "no shared GPU type: L4 against Full LoRA on T4"
