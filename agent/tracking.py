@@ -1,8 +1,9 @@
 """The W&B run: what is logged, under which step, and how it ends.
 
-With `finished_runs`, the only importer of wandb on the worker's side. Every logged value carries an explicit `step=`,
-a pure function of training progress, and the run opens with `resume="allow"`: a run that is
-killed and resumed, or that reads a training which somebody else paid for, shows the same curve.
+With `finished_runs`, the only importer of wandb on the worker's side. Every logged value carries
+an explicit `step=`, a pure function of training progress, and the run opens with
+`resume="allow"`: a run that is killed and resumed, or that reads a training which somebody else
+paid for, shows the same curve.
 """
 
 import json
