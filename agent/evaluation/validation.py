@@ -24,7 +24,7 @@ from agent.training.records import Example
 from agent.training.training import EvaluationPoint, Training
 
 # Part of every evaluation key: raise it when a score's definition changes.
-SCORES_FORMAT = 1
+SCORES_FORMAT = 2
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores.json"
 
