@@ -36,23 +36,25 @@ class FakeModel(nn.Module):
         self.clock, self.fits = clock, fits
         self.rows: list[int] = []  # of every call
 
-    def forward(self, seconds: float) -> None:
-        self.clock.now += seconds
+    config = None
 
-    def generate(self, input_ids: torch.Tensor, generation_config: Any, **_: Any) -> torch.Tensor:
-        rows, length = input_ids.shape
-        if rows > self.fits:
-            raise torch.OutOfMemoryError("no room")
-        self.clock.now += 0 if self.rows else COLD_S
-        self.rows.append(rows)
-        count = min(length, generation_config.max_new_tokens)
-        self(PREFILL_S)
-        for _token in range(count - 1):
-            self(TOKEN_S)
-        answer = torch.full((rows, count), 9)
-        if count == length:
-            answer[:, -1] = END
-        return torch.cat([input_ids, answer], dim=1)
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any
+    ) -> SimpleNamespace:
+        rows, width = input_ids.shape
+        said = attention_mask.shape[1] - width
+        if said == 0:
+            if rows > self.fits:
+                raise torch.OutOfMemoryError("no room")
+            self.clock.now += PREFILL_S + (0 if self.rows else COLD_S)
+            self.rows.append(rows)
+            self.prompt_length = width
+        else:
+            self.clock.now += TOKEN_S
+            said += 1 - self.prompt_length
+        token = END if said + 1 == self.prompt_length else 9
+        logits = nn.functional.one_hot(torch.full((rows, 1), token), 10)
+        return SimpleNamespace(logits=logits)
 
 
 class FakeTokenizer:

@@ -109,8 +109,9 @@ def test_the_tokens_are_those_of_transformers_own_greedy_generation(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    model: Any = base.model
     for ids, said in zip(encoded, answer(base, encoded, 24), strict=True):
-        whole = base.model.generate(
+        whole = model.generate(
             input_ids=torch.tensor([ids]),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long),
             generation_config=settings,
