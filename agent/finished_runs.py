@@ -15,7 +15,6 @@ from typing import Any
 
 # wandb reports its own errors to the internet unless told otherwise before its import.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-os.environ.setdefault("WANDB_SILENT", "true")
 
 import wandb
 
@@ -70,6 +69,7 @@ def open_api() -> Any:
     """The public API. TrackingError in one line when there is no key or no server."""
     for name in _OF_ANOTHER_RUN:
         os.environ.pop(f"WANDB_{name}", None)
+    os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
     try:
         return wandb.Api()
     except Exception as error:  # the client raises many kinds, some of them bare

@@ -63,7 +63,8 @@ def create_sweep(
     try:
         done = subprocess.run(
             words,
-            env={**environment, "WANDB_ERROR_REPORTING": "false"},
+            # What it prints is read below, so it must not have been told to keep quiet.
+            env={**environment, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"},
             capture_output=True,
             text=True,
             timeout=CREATE_TIMEOUT_S,
