@@ -23,9 +23,9 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queries",
         type=int,
-        default=12,
+        default=0,
         metavar="N",
-        help="queries of the inference benchmark of each finished run; 0 for none (default 12)",
+        help="also benchmark the inference of every finished run on N queries (default: do not)",
     )
     parser.add_argument(
         "--reuse",

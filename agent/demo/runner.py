@@ -59,7 +59,7 @@ class Demo:
             runs = self._run_agents(paths)
             if self._queries:
                 runs = self._benchmark(runs, paths)
-                self._report(paths[0].rpartition("/")[0])
+            self._report(paths[0].rpartition("/")[0])
         results.write_csv(runs, self._out / "results.csv")
         results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
         minutes = (time.monotonic() - began) / 60
