@@ -140,8 +140,10 @@ class Run:
             }
 
     def _paid_s(self) -> float:
-        """Seconds this run has held its device, earlier attempts and waiting included."""
-        return self._paid_before_s + time.monotonic() - self._opened
+        """Seconds this run has held its devices, earlier attempts and waiting included; under
+        torchrun each process holds one."""
+        devices = int(os.environ.get("WORLD_SIZE", "1"))
+        return self._paid_before_s + devices * (time.monotonic() - self._opened)
 
     def summarise(self, values: Mapping[str, object]) -> None:
         """Write summary values; None stands for 'not measured' and is left out, never 0."""
@@ -243,8 +245,9 @@ def _exit_code(error: BaseException | None) -> int:
 
 def refuse(error: ConfigError) -> None:
     """A sweep's grid point that is no valid config: its run is opened and ended with the reason,
-    so that the dashboard shows why and nobody tries it again. Outside a sweep nothing happens."""
-    if not os.environ.get("WANDB_SWEEP_ID"):
+    so that the dashboard shows why and nobody tries it again. Outside a sweep, and in the other
+    processes of torchrun, nothing happens."""
+    if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
         return
     run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=["invalid"])
     run.summary.update({"stopped/reason": str(error)})
