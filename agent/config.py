@@ -17,69 +17,20 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from agent import variants
 from agent.config_rules import CELL, RULES, unknown_name
+from agent.config_words import Float, Int, Names, OptionalInt, OptionalStr, Options, Strategy
 from agent.errors import ConfigError
 from agent.variants import Variant
 
 Group = Literal["training", "deployment", "evaluation", "search", "operation"]
 
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, plenty for one cluster's trainings
-
-
-def _plain_number(value: object) -> object:
-    """Accept `1e-4` as YAML 1.1 reads it (a string), refuse `on` and `yes` (booleans)."""
-    if isinstance(value, bool):
-        raise ValueError("is a boolean where a number is needed (YAML reads on/yes as true)")
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError("is not a number") from None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return value
-
-
-def _none_word(value: object) -> object:
-    """The command line has no null: the words none and null (and nothing at all) mean it."""
-    return (
-        None if isinstance(value, str) and value.strip().lower() in ("", "none", "null") else value
-    )
-
-
-def _strategy_word(value: object) -> object:
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("none", "null")):
-        return "None"
-    return value
-
-
-def _name_list(value: object) -> object:
-    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
-
-
-def _json_text(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError('is not JSON; write it like {"n_startup_trials": 2}') from None
-    return value
-
-
-Float = Annotated[float, BeforeValidator(_plain_number)]
-Int = Annotated[int, BeforeValidator(_plain_number)]
-OptionalFloat = Annotated[
-    Annotated[float, BeforeValidator(_plain_number)] | None, BeforeValidator(_none_word)
-]
-OptionalInt = Annotated[
-    Annotated[int, BeforeValidator(_plain_number)] | None, BeforeValidator(_none_word)
-]
-OptionalStr = Annotated[str | None, BeforeValidator(_none_word)]
 
 
 def _field(group: Group, text: str, default: Any = ..., *, unit: str = "", **limits: Any) -> Any:
@@ -97,7 +48,7 @@ class RunConfig(BaseModel):
 
     # -- the variant
     model_variant: str = _field("deployment", "how the model is made cheap")
-    quantization_strategy: Annotated[str, BeforeValidator(_strategy_word)] = _field(
+    quantization_strategy: Strategy = _field(
         "deployment", "weights of the served model: None, int8 or int4", "None"
     )
     quantization_method: OptionalStr = _field(
@@ -160,16 +111,14 @@ class RunConfig(BaseModel):
     eval_batch_size: Int = _field("evaluation", "generated together", 16, unit="examples", ge=1)
     max_new_tokens: Int = _field("evaluation", "longest answer", 256, unit="tokens", ge=1)
     # -- search
-    tuned: Annotated[tuple[str, ...], BeforeValidator(_name_list)] = _field(
+    tuned: Names = _field(
         "search", "keys along which runs compete; all others make the stratum", ("learning_rate",)
     )
     pruner: str = _field("search", "which rule stops hopeless runs; none for no pruning", "paired")
     pruner_warmup: Int = _field(
         "search", "first rung at which runs are judged", 1, unit="rungs", ge=0
     )
-    pruner_options: Annotated[dict[str, Any], BeforeValidator(_json_text)] = _field(
-        "search", "arguments of the pruner by name, as JSON", {}
-    )
+    pruner_options: Options = _field("search", "arguments of the pruner by name, as JSON", {})
     pruning_storage: OptionalStr = _field(
         "operation", "Optuna storage URL; a journal in the store when not given", None
     )
