@@ -7,6 +7,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -79,8 +80,8 @@ def open_training(
 
     config = make_config(root, **(values or {}))
     counts = Path(config.store) / "flops"  # counted once for all tests: it takes longest
-    if not counts.exists():
-        counts.parent.mkdir(parents=True, exist_ok=True)
+    counts.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # the processes of a team come here at the same time
         counts.symlink_to(shared_counts())
     return Training(config, data.load(config), poll_s=0.05, **options)
 
