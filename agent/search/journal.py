@@ -6,6 +6,7 @@ place: blanks before a record are still JSON, nothing moves, so no reader's offs
 own reader and its dashboard included), and doing it twice does no harm.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -45,7 +46,8 @@ class JournalLock:
 
     def acquire(self) -> None:
         self._token = f"{_process_space()} {os.getpid()} {uuid.uuid4().hex}".encode()
-        own = Path(f"{self._path}.{uuid.uuid4().hex}")
+        # The name tells the owner too: a worker may be killed before it has written its token.
+        own = Path(f"{self._path}.{_space_digest()}-{os.getpid()}-{uuid.uuid4().hex}")
         own.write_bytes(self._token)
         try:
             self._wait_for_link(own)
@@ -78,7 +80,8 @@ class JournalLock:
         """Remove what workers left that were killed while they waited for the lock."""
         for own in self._path.parent.glob(f"{self._path.name}.*"):
             with suppress(OSError):
-                if _is_owner_dead(own) or time.time() - own.stat().st_mtime > LITTER_AGE_S:
+                is_old = time.time() - own.stat().st_mtime > LITTER_AGE_S
+                if is_old or _is_owner_dead(own) or _is_named_owner_dead(own):
                     own.unlink()
 
     def _reclaim(self, seen: tuple[int, int]) -> None:
@@ -101,6 +104,25 @@ def _process_space() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
     return "/".join(parts)
+
+
+def _space_digest() -> str:
+    return hashlib.sha256(_process_space().encode()).hexdigest()[:12]
+
+
+def _is_named_owner_dead(own: Path) -> bool:
+    """The same as `_is_owner_dead`, from the name of a file that a waiting worker made."""
+    space, _, rest = own.name.rpartition(".")[2].partition("-")
+    pid = rest.partition("-")[0]
+    if space != _space_digest() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_owner_dead(lock: Path) -> bool:

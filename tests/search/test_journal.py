@@ -13,7 +13,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
 from agent.errors import StudyError
-from agent.search.journal import JournalFile, JournalLock
+from agent.search.journal import JournalFile, JournalLock, _space_digest
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,3 +208,24 @@ def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_nobody(
     assert (told["running"], told["lost_runs"], told["duplicate_trials"]) == (0, [], 0)
     JournalFile(tmp_path / "storm.journal")
     assert [path.name for path in tmp_path.iterdir()] == ["storm.journal"]
+
+
+def test_what_a_worker_left_that_was_killed_before_it_wrote_its_token_is_swept(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    space = _space_digest()
+    dead = tmp_path / f"x.journal.lock.{space}-{ended.stdout.strip()}-ab"
+    alive = tmp_path / f"x.journal.lock.{space}-{os.getpid()}-ab"
+    elsewhere = tmp_path / f"x.journal.lock.0123456789ab-{ended.stdout.strip()}-ab"
+    for path in (dead, alive, elsewhere):
+        path.touch()
+    JournalLock(tmp_path / "x.journal").sweep()
+    assert not dead.exists()
+    assert alive.exists()
+    assert elsewhere.exists()
