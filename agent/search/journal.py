@@ -114,27 +114,24 @@ def _is_named_owner_dead(own: Path) -> bool:
     """The same as `_is_owner_dead`, from the name of a file that a waiting worker made."""
     space, _, rest = own.name.rpartition(".")[2].partition("-")
     pid = rest.partition("-")[0]
-    if space != _space_digest() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+    return space == _space_digest() and pid.isdigit() and _is_gone(int(pid))
 
 
 def _is_owner_dead(lock: Path) -> bool:
     """Whether the lock belongs to a process of this machine that is no more."""
     try:
         space, pid, _ = lock.read_text().split(" ")
-        if space != _process_space():
-            return False
-        os.kill(int(pid), 0)
+        return space == _process_space() and _is_gone(int(pid))
+    except (OSError, ValueError):  # gone by now, or another program's lock
+        return False
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, ValueError):  # gone by now, not ours to ask, or another program's lock
+    except OSError:  # it is there, but not ours to ask
         return False
     return False
 
