@@ -1,6 +1,7 @@
 """What the demo shows: progress while runs end, then one row per run as table and CSV."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.config import RunConfig
+from agent.files import write_atomically
 
 Row = dict[str, Any]
 FIRST_COLUMNS = (
@@ -74,12 +76,11 @@ def _order(row: Row) -> tuple[str, str, float]:
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """All rows under the keys of config and summary; what a run has not, stays empty."""
     columns = list(dict.fromkeys([*FIRST_COLUMNS, *_all_keys(rows)]))
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
 
 
 def _all_keys(rows: Iterable[Row]) -> list[str]:
