@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from agent import sweep_files, variants  # noqa: E402  # after the path above
 from agent.config import RunConfig  # noqa: E402
+from agent.demo import data as demo_data  # noqa: E402
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 7e-3, 1.2e-2, 2e-2, 4e-2)
 EPOCHS = 9
@@ -33,6 +34,8 @@ def all_configs(
     """Every grid point, with the settings of the demo's sweeps."""
     sweep = sweep_files.load(ROOT / "sweeps/demo/full_lora.yaml")
     fixed = {k: s["value"] for k, s in sweep_files.parameters_of(sweep).items() if "value" in s}
+    if not Path(fixed["dataset"]).exists():
+        demo_data.write_data(Path(fixed["dataset"]))
     return [
         RunConfig.parse(
             {
