@@ -53,7 +53,7 @@ def read_config(words: Sequence[str]) -> RunConfig:
 
 
 def run(config: RunConfig) -> None:
-    from agent import tracking
+    from agent import benchmark_command, tracking
     from agent.training import data, parallel
     from agent.training.training import Training
 
@@ -72,6 +72,9 @@ def run(config: RunConfig) -> None:
                 fitting = tracked.note_smaller_passes(fitting, error)
     if tracked.is_online:
         training.note_uploaded()  # only now has the server everything
+        if config.benchmark_queries and not tracked.is_pruned:
+            training.free()
+            benchmark_command.measure_own_run(f"{tracked.path}/{tracked.id}", config)
 
 
 def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
@@ -90,7 +93,7 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         check_interruption=interruption.check,
         on_step=tracked.log_loss,
         on_model=tracked.watch,
-        meanwhile=Meanwhile(config, tracked.grid, tracked.id, interruption.check),
+        meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, interruption.check),
     )
     identity = validation.identity(training)
     tracked.summarise({**identity, **training.facts()})
@@ -99,7 +102,7 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         run_id=tracked.id,
         scope=tracked.scope(identity),
         rungs=len(training.plan.point_steps),
-        peers=tracked.peers(),
+        peers=tracked.sweeps.peers(config),
         default_journal=training.root / "pruning" / "journal.log",
     )
     points = []

@@ -1,9 +1,9 @@
 """The W&B run: what is logged, under which step, and how it ends.
 
-With `finished_runs`, the only importer of wandb on the worker's side. Every logged value carries
-an explicit `step=`, a pure function of training progress, and the run opens with
-`resume="allow"`: a run that is killed and resumed, or that reads a training which somebody else
-paid for, shows the same curve.
+With `finished_runs` and `project_sweeps`, the only importer of wandb on the worker's side. Every
+logged value carries an explicit `step=`, a pure function of training progress, and the run opens
+with `resume="allow"`: a run that is killed and resumed, or that reads a training which somebody
+else paid for, shows the same curve.
 """
 
 import json
@@ -24,6 +24,7 @@ from agent import sweep_files
 from agent.config import RunConfig
 from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
 from agent.interruption import Interrupted, Interruption, seconds_since_notice
+from agent.project_sweeps import ProjectSweeps
 
 if TYPE_CHECKING:
     from agent.training.writer import StepLoss
@@ -40,9 +41,9 @@ class Run:
         self._config = config
         self._opened = time.monotonic()
         self._suspend: Callable[[], None] = lambda: None
-        self.sweep = _sweep_config()
+        self.sweeps = ProjectSweeps()
         settings = wandb.Settings(console="wrap")
-        name = config.display_name(sweep_files.swept_keys(self.sweep))
+        name = config.display_name(sweep_files.swept_keys(self.sweeps.own))
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", DEFAULT_PROJECT),
@@ -58,6 +59,7 @@ class Run:
                 "WANDB_MODE=offline"
             ) from error
         self.is_online = not self._run.offline
+        self.is_pruned = False
         self._next_step = self._run.step
         self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
         self._best: dict[str, object] = {}
@@ -81,20 +83,6 @@ class Run:
         """Within which runs compete: the project, and what has to agree for scores to compare."""
         agreeing = ("base/digest", "data/digest", "evaluation/digest")
         return " ".join([self.path, *(identity[name] for name in agreeing)])
-
-    def grid(self) -> list[RunConfig]:
-        """Every grid point of this run's sweep; none when it has no grid."""
-        if self.sweep.get("method") != "grid":
-            return []
-        try:
-            return sweep_files.configs(self.sweep)
-        except ConfigError:
-            return []  # other points of the sweep are invalid; they end by themselves
-
-    def peers(self) -> int | None:
-        """Grid points of this run's stratum in its sweep; None when there is no grid to count."""
-        stratum = self._config.stratum_key()
-        return sum(other.stratum_key() == stratum for other in self.grid()) or None
 
     # ------------------------------------------------------------------ logging
     def watch(self, model: Any) -> None:
@@ -155,6 +143,7 @@ class Run:
 
     def mark_pruned(self, values: Mapping[str, object]) -> None:
         """Say that, where and why the run was stopped early."""
+        self.is_pruned = True
         self.summarise(values)
         self.tag("pruned")
         print(f"pruned at rung {values['stopped/rung']}: {values['stopped/reason']}", flush=True)
@@ -279,18 +268,6 @@ _ORIGIN = {
 def origin_values() -> dict[str, str]:
     """Where the run stands on the cluster, and which code it runs; only what is known."""
     return {key: os.environ[name] for key, name in _ORIGIN.items() if os.environ.get(name)}
-
-
-def _sweep_config() -> Mapping[str, object]:
-    """The sweep this run belongs to, as the server has it; empty when it cannot be asked."""
-    names = [os.environ.get(f"WANDB_{part}", "") for part in ("ENTITY", "PROJECT", "SWEEP_ID")]
-    if not all(names) or os.environ.get("WANDB_MODE", "online") != "online":
-        return {}
-    try:
-        config = wandb.Api().sweep("/".join(names)).config
-    except (wandb.Error, ValueError, OSError):
-        return {}  # only the name and the count of peers depend on it
-    return config if isinstance(config, Mapping) else {}
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,8 +34,9 @@ def all_configs(
     """Every grid point, with the settings of the demo's sweeps."""
     sweep = sweep_files.load(ROOT / "sweeps/demo/full_lora.yaml")
     fixed = {k: s["value"] for k, s in sweep_files.parameters_of(sweep).items() if "value" in s}
-    if not Path(fixed["dataset"]).exists():
-        demo_data.write_data(Path(fixed["dataset"]))
+    dataset = Path(str(fixed["dataset"]))
+    if not dataset.exists():
+        demo_data.write_data(dataset)
     return [
         RunConfig.parse(
             {

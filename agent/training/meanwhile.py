@@ -1,4 +1,4 @@
-"""What a follower does instead of waiting: it begins another training of its sweep.
+"""What a follower does instead of waiting: it begins another training that the sweeps need.
 
 Only trainings that nobody has begun are taken, and those this process has begun are taken
 further; one that stands still because its runs were pruned is left alone. An evaluation point at
@@ -32,12 +32,12 @@ class Meanwhile:
     def __init__(
         self,
         own: RunConfig,
-        sweep_configs: Callable[[], Sequence[RunConfig]],
+        needed: Callable[[], Sequence[RunConfig]],
         run_id: str = "",
         check_interruption: Callable[[], None] = lambda: None,
     ) -> None:
         self._own = own
-        self._sweep_configs = sweep_configs
+        self._needed = needed
         self._run_id = run_id
         self._check_interruption = check_interruption
         self._data: dict[tuple[object, ...], data.Data] = {}
@@ -51,9 +51,9 @@ class Meanwhile:
 
     @cached_property
     def _candidates(self) -> list[Training]:
-        """One for each other training of the sweep, in the order of its grid."""
+        """One for each other training that is needed, in the order of the grids."""
         found: dict[str, Training] = {self._open(self._own).key: self._open(self._own)}
-        for config in self._sweep_configs():
+        for config in self._needed():
             try:
                 training = self._open(config)
             except SweepAgentError:
