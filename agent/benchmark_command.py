@@ -1,13 +1,20 @@
 """`sweep-agent benchmark` and `sweep-agent evaluate`: one fresh process for each run.
 
+A run that measures itself at its end (`benchmark_queries`) starts the same process.
+
 No torch here: the processes load the models, this one only looks at the runs and starts them.
 """
 
 import argparse
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from agent import interruption
+from agent.config import RunConfig
 from agent.errors import ConfigError
 from agent.finished_runs import complete_runs, find, open_api
 
@@ -69,6 +76,55 @@ def run_benchmark(args: argparse.Namespace, start: Start = run_process) -> int:
     options += ["--only-missing"] if args.only_missing else []
     options += ["--reference"] if args.reference else []
     return _run_each("agent.benchmark", list(dict.fromkeys(runs)), options, start)
+
+
+# ---------------------------------------------------------------------- at the end of a run
+_ROOT = Path(__file__).resolve().parents[1]  # this very code, whatever lies in the directory
+_OF_THE_TEAM = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+POLL_S = 0.2
+
+
+def measure_own_run(path: str, config: RunConfig, start: Start | None = None) -> None:
+    """Measure the run that has just ended in this process, in a process of its own.
+
+    The run has its result already, so whatever happens here is told in one line and changes
+    nothing: neither an exit status nor a state. A signal ends the measurement.
+    """
+    words = ["agent.benchmark", path, "--queries", str(config.benchmark_queries)]
+    status = (start or _run_beside)([*words, "--store", config.store])
+    if status:
+        print(
+            f"train.py: the benchmark of {path} was not made (exit status {status}); "
+            f"`sweep-agent benchmark {path}` makes it",
+            file=sys.stderr,
+        )
+
+
+def _run_beside(words: Sequence[str]) -> int:
+    """Run a module of this code until it or this process is to end."""
+    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OF_THE_TEAM and not name.startswith("TORCHELASTIC_")
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", *words],
+        env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    while process.poll() is None:
+        if interruption.requested():
+            process.terminate()
+            return process.wait()
+        time.sleep(POLL_S)
+    return process.returncode
 
 
 # ---------------------------------------------------------------------- evaluate

@@ -137,6 +137,10 @@ class RunConfig(BaseModel):
     watch: Literal["none", "gradients", "parameters", "all"] = _field(
         "operation", "wandb.watch on the adapter", "none"
     )
+    benchmark_queries: Int = _field(
+        "operation", "the finished run measures its inference on so many; 0 for not", 0,
+        unit="queries", ge=0,
+    )  # fmt: skip
     device: Literal["auto", "cpu", "cuda"] = _field("operation", "where to train", "auto")
     trust_remote_code: bool = _field(
         "operation", "run the code that a Hugging Face model brings", False

@@ -94,6 +94,40 @@ def test_a_benchmark_of_nothing_is_refused(words: Sequence[str], problem: str) -
         benchmark_command.run_benchmark(arguments("benchmark", *words), starter([]))
 
 
+# ---------------------------------------------------------------------- at the end of a run
+def own_config(**changes: object) -> RunConfig:
+    point = {"model_variant": "Full LoRA", "learning_rate": 1e-3, "dataset": "d", "store": "s"}
+    return RunConfig.parse({**point, **changes})
+
+
+def test_a_run_measures_itself_on_as_many_queries_as_its_config_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started: list[list[str]] = []
+    config = own_config(benchmark_queries="9")
+    benchmark_command.measure_own_run("e/p/one", config, starter(started))
+    assert started == [["agent.benchmark", "e/p/one", "--queries", "9", "--store", "s"]]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_benchmark_that_fails_is_one_line_and_no_error_of_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = own_config(benchmark_queries=9)
+    benchmark_command.measure_own_run("e/p/one", config, starter([], failing="e/p/one"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "train.py: the benchmark of e/p/one was not made (exit status 1); "
+        "`sweep-agent benchmark e/p/one` makes it"
+    )
+
+
+def test_the_benchmark_of_a_run_makes_it_no_other_grid_point() -> None:
+    with_it, without = own_config(benchmark_queries=9), own_config()
+    assert with_it.point_key() == without.point_key()
+    assert with_it.stratum_key() == without.stratum_key()
+
+
 # ---------------------------------------------------------------------- evaluate --test
 def test_nothing_is_scored_when_one_of_the_runs_was_scored_before(
     monkeypatch: pytest.MonkeyPatch,

@@ -107,10 +107,12 @@ def test_a_preempted_run_saves_says_so_and_goes_on_with_the_same_curve(lab: Lab)
     first.send_signal(signal.SIGUSR2)
     assert first.wait(60) == 75, lab.words("preempted")
     assert len(list(lab.store.glob("*/step-*"))) == 1
-    second = lab.start("preempted")
+    second = lab.start("preempted", benchmark_queries=2)
     assert second.wait(180) == 0, lab.words("preempted")
     run = lab.run("preempted")
     assert run.state == "finished"
+    assert run.summary["inference/queries"] == 2  # it has measured itself at its end
+    assert run.summary["inference/avg_latency_ms_per_sample"] > 0
     rows = list(run.scan_history(keys=["step", "train/loss"]))
     steps = [row["step"] for row in rows]
     total = run.summary["final/step"]
