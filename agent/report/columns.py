@@ -1,146 +1,65 @@
-"""The columns of every report: one row of `COLUMNS` is one more metric everywhere.
+"""The columns of every report: one row of `agent.presentation` is one more metric everywhere.
 
-Tables, figures, efficiency gains, Pareto fronts and the W&B workspace all read this table; none
-of them names a metric of its own except the score that runs are judged by.
+Tables, figures, efficiency gains, Pareto fronts and the W&B workspace all read `COLUMNS`; none of
+them names a metric of its own except the score that runs are judged by.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from agent.errors import ReportError
-
-Better = Literal["higher", "lower"]
-Group = Literal["score", "training", "inference", "cost"]
-
-SCORE = "final/validation_f1_score"
-TEST_SCORE = "test/f1_score"
-CURVE = "validation/f1_score"
-CURVES = (CURVE, "validation/accuracy")
-RUN_COST = "train/own_gpu_seconds"
-TRAINING_COST = "train/gpu_seconds"
-GPU = "hardware/gpu"
-INFERENCE_GPU = "inference/gpu"
-DIGESTS = ("base/digest", "data/digest", "evaluation/digest")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric. `gain` names the ratio baseline/variant that a reader wants, where there is
-    one; `is_hardware_bound` metrics are never compared between two types of GPU."""
-
-    key: str
-    title: str
-    better: Better
-    group: Group
-    unit: str = ""
-    digits: int = 3  # significant figures
-    gain: str = ""
-    is_hardware_bound: bool = False
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} ({self.unit})" if self.unit else self.title
-
-    @property
-    def phrase(self) -> str:
-        """The title inside a sentence: `model size`, but `FLOPs per query`."""
-        return self.title if self.title[1:2].isupper() else self.title[:1].lower() + self.title[1:]
-
-
-COLUMNS: tuple[Column, ...] = (
-    Column(TEST_SCORE, "Test F1", "higher", "score"),
-    Column(SCORE, "Validation F1", "higher", "score"),
-    Column("final/validation_accuracy", "Validation accuracy", "higher", "score"),
-    Column("final/avg_f1", "F1 over data sets", "higher", "score"),
-    Column(
-        "train/peak_vram_gb",
-        "Training VRAM",
-        "lower",
-        "training",
-        "GB",
-        gain="less training VRAM",
-        is_hardware_bound=True,
-    ),
-    Column(
-        "train/epoch_time_min",
-        "Epoch time",
-        "lower",
-        "training",
-        "min",
-        gain="faster training",
-        is_hardware_bound=True,
-    ),
-    Column(
-        "train/throughput_samples_per_sec",
-        "Training throughput",
-        "higher",
-        "training",
-        "samples/s",
-        is_hardware_bound=True,
-    ),
-    Column(
-        "train/total_training_flops_tflops",
-        "Training FLOPs",
-        "lower",
-        "training",
-        "TFLOP",
-        gain="fewer training FLOPs",
-    ),
-    Column(
-        "inference/avg_latency_ms_per_sample",
-        "Latency",
-        "lower",
-        "inference",
-        "ms/sample",
-        gain="lower latency",
-        is_hardware_bound=True,
-    ),
-    Column(
-        "inference/peak_vram_gb",
-        "Inference VRAM",
-        "lower",
-        "inference",
-        "GB",
-        gain="less inference VRAM",
-        is_hardware_bound=True,
-    ),
-    Column(
-        "inference/flops_per_query_gflops",
-        "FLOPs per query",
-        "lower",
-        "inference",
-        "GFLOP",
-        gain="fewer FLOPs per query",
-    ),
-    Column(
-        "inference/model_size_gb",
-        "Model size",
-        "lower",
-        "inference",
-        "GB",
-        gain="smaller model",
-    ),
-    Column(RUN_COST, "Device time of this run", "lower", "cost", "s", is_hardware_bound=True),
-    Column(
-        TRAINING_COST, "Device time of its training", "lower", "cost", "s", is_hardware_bound=True
-    ),
+from agent.presentation import (
+    BY_KEY,
+    COST_AXES,
+    CURVE,
+    INFERENCE_GPU,
+    METRICS,
+    RUN_COST,
+    SCORE,
+    TEST_SCORE,
+    TRAINING_COST,
+    Better,
 )
+from agent.presentation import Metric as Column
+
+__all__ = [
+    "COLUMNS",
+    "COST_AXES",
+    "CURVE",
+    "CURVES",
+    "DIGESTS",
+    "GPU",
+    "INFERENCE_GPU",
+    "RUN_COST",
+    "SCORE",
+    "TEST_SCORE",
+    "TRAINING_COST",
+    "Better",
+    "Column",
+    "absent_from",
+    "find",
+    "format_number",
+    "present_in",
+]
+
+COLUMNS: tuple[Column, ...] = tuple(metric for metric in METRICS if metric.group != "progress")
+CURVES = (CURVE, "validation/accuracy")
+GPU = "hardware/gpu"
+DIGESTS = ("base/digest", "data/digest", "evaluation/digest")
 
 _PER_DATASET = re.compile(r"(final|test)/f1_(?!score$)(.+)")
 
 
 def find(key: str) -> Column:
     """The column of a metric key, known or `final/f1_<dataset>`. ReportError when unknown."""
-    for column in COLUMNS:
-        if column.key == key:
-            return column
+    known = BY_KEY.get(key)
+    if known is not None and known in COLUMNS:
+        return known
     if match := _PER_DATASET.fullmatch(key):
         split = "" if match[1] == "final" else "test "
         return Column(key, f"F1 on {split}{match[2]}", "higher", "score")
-    known = ", ".join(column.key for column in COLUMNS)
-    raise ReportError(f"metric {key!r} is not a column of the report; known: {known}")
+    names = ", ".join(column.key for column in COLUMNS)
+    raise ReportError(f"metric {key!r} is not a column of the report; known: {names}")
 
 
 def present_in(rows: Iterable[Mapping[str, object]]) -> tuple[Column, ...]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from agent import variants
 from agent.config import RunConfig, group_of
 from agent.errors import ReportError
+from agent.presentation import variant_label
 from agent.report.columns import CURVE, DIGESTS, GPU, INFERENCE_GPU, SCORE
 from agent.report.table import Row, Scalar
 
@@ -68,9 +69,7 @@ def cell_of(row: Row) -> tuple[str, str, str]:
 def cell_label(cell: tuple[str, str, str]) -> str:
     """`QLoRA int4`; the method is named only where it is not the cell's own."""
     variant, strategy, method = cell
-    words = [variant, *([strategy] if strategy != "None" else [])]
-    usual = variants.methods_of(variant, strategy)[:1]
-    return " ".join(words if method in (*usual, "?") else [*words, f"({method})"])
+    return variant_label(variant, strategy, None if method == "?" else method)
 
 
 def _cell_order(cell: tuple[str, str, str]) -> tuple[int, tuple[str, str, str]]:

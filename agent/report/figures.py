@@ -11,10 +11,6 @@ from typing import Literal
 
 Kind = Literal["line", "points", "bars", "front"]
 
-# Okabe and Ito's colours, darkened where they are too pale on white, lightened for dark pages;
-# the first is the ink itself and belongs to Full LoRA. Marker and dash repeat what colour says.
-LIGHT = ("#222222", "#0072B2", "#009E73", "#D55E00", "#B0568F", "#8A6D00", "#3B8FC4")
-DARK = ("#E8E8E8", "#5AB4F0", "#2CC89A", "#FF8A3D", "#E29BC6", "#E6C84B", "#9AD4FF")
 NEUTRAL = {"light": "#767676", "dark": "#9A9A9A"}
 NEUTRAL_STYLE = -1
 

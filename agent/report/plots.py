@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.report import columns, pareto
-from agent.report.columns import Column
+from agent.report.columns import COST_AXES, Column
 from agent.report.comparison import Retention
 from agent.report.families import BASELINE, cell_label, cell_of, seed_of, tuned_values
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
@@ -13,19 +13,12 @@ from agent.report.selection import candidates_of
 from agent.report.study import CellReport, FamilyReport, Study
 from agent.report.table import Row
 
-# The costs a reader would put against the score, in order of interest.
-COST_AXES = (
-    "inference/avg_latency_ms_per_sample",
-    "inference/model_size_gb",
-    "inference/flops_per_query_gflops",
-    "train/total_training_flops_tflops",
-)
 BASE_LABEL = "Untouched base"
 
 
 def figures_of(study: Study, x: str | None = None, y: str | None = None) -> tuple[Figure, ...]:
     """Every figure that has data; `x` and `y` choose the Pareto axes."""
-    styles = {label: index for index, label in enumerate(study.cell_labels())}
+    styles = study.styles()
     found: list[Figure] = []
     for number, family in enumerate(study.families, start=1):
         mark = Mark(f"-{number}", f" ({family.label})") if len(study.families) > 1 else Mark("", "")
@@ -203,7 +196,7 @@ def retention_bars(family: FamilyReport, styles: Mapping[str, int], mark: Mark) 
     return Figure(
         f"retention{mark.suffix}",
         f"Performance retention{mark.words}",
-        f"Retention (% of {BASELINE}'s {columns.find(family.metric).title})",
+        f"Retention (% of {BASELINE}'s {columns.find(family.metric).phrase})",
         "",
         tuple(series),
         "Bars: each variant at its own best learning rate, with the 95 % interval of the paired "

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
+from agent.presentation import style_of, variant_labels
 from agent.report import columns as columns_module
 from agent.report.columns import COLUMNS, SCORE, TEST_SCORE, Column
 from agent.report.comparison import (
@@ -77,10 +79,13 @@ class Study:
     gpu: str | None
     notes: tuple[str, ...]
 
-    def cell_labels(self) -> tuple[str, ...]:
-        """Every cell's label once: the order that fixes colours and markers."""
-        labels = [cell.label for family in self.families for cell in family.cells]
-        return tuple(dict.fromkeys(labels))
+    def styles(self) -> dict[str, int]:
+        """Every cell's label with the number of its colour and marker: the variant's own, the same
+        in every report; cells that no table knows get the numbers after those."""
+        labels = dict.fromkeys(cell.label for family in self.families for cell in family.cells)
+        known = {label: style for label in labels if (style := style_of(label)) is not None}
+        free = count(len(variant_labels()))
+        return {label: known[label] if label in known else next(free) for label in labels}
 
 
 def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:

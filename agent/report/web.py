@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from agent.presentation import DARK, LIGHT
 from agent.report import pareto
 from agent.report.columns import Column
 from agent.report.costs import spending_sentences
 from agent.report.families import cell_label, cell_of
-from agent.report.figures import DARK, LIGHT, NEUTRAL, NEUTRAL_STYLE, Figure, Series
+from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
 from agent.report.plots import BASE_LABEL, describe
 from agent.report.study import FamilyReport, Study
 from agent.report.tables import family_tables, runs_table
@@ -197,7 +198,7 @@ def scatter(family: FamilyReport, study: Study, first: Figure | None) -> dict[st
     axes = [c for c in study.columns if c.group != "cost" and _has_two(rows, c)]
     if len(axes) < 2:
         return None
-    styles = {label: index for index, label in enumerate(study.cell_labels())}
+    styles = study.styles()
     points = []
     for row in rows:
         label = BASE_LABEL if row is family.base else cell_label(cell_of(row))

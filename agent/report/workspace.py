@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from agent.report.columns import COLUMNS, CURVE, SCORE
+from agent.presentation import LIGHT
+from agent.report.columns import COLUMNS, COST_AXES, CURVE, SCORE
 from agent.report.families import cell_label, cell_of
-from agent.report.figures import LIGHT
-from agent.report.plots import COST_AXES
 from agent.report.table import Row
 from agent.variants import VARIANTS
 

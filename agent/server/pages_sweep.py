@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from agent.presentation import CURVE, LATENCY, MODEL_SIZE, SCORE
 from agent.search.proposals import Choice, grid_point, grid_size
 from agent.server.database import Connection
-from agent.server.pages_metrics import CURVE, SCORE, better_of, heading_of
+from agent.server.pages_metrics import better_of, heading_of
 from agent.server.pages_table import Column, RowCache, Scalar, column_payload, short_text
 from agent.server.pages_view import FIRST_ROWS, text_of
 from agent.server.points import digest_of, expected_count, flatten, unflatten
@@ -111,7 +112,7 @@ def _described(column: Column) -> dict[str, Any]:
 def _metrics(metric: str | None, values: list[dict[str, Scalar]]) -> list[str]:
     """The sweep's own metric, and what the study weighs against it where it is known."""
     score = None if metric == CURVE else SCORE  # the same numbers twice would only take room
-    wanted = [metric, score, "inference/avg_latency_ms_per_sample", "inference/model_size_gb"]
+    wanted = [metric, score, LATENCY, MODEL_SIZE]
     known = {key for row in values for key in row}
     return [key for key in dict.fromkeys(wanted) if key and (key in known or key == metric)]
 

@@ -11,16 +11,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from agent.presentation import BY_KEY, style_of
 from agent.server.database import Connection
 from agent.server.filters import Clause
-from agent.server.pages_metrics import (
-    FIRST_COLUMNS,
-    METRICS,
-    better_of,
-    heading_of,
-    style_of,
-    variant_of,
-)
+from agent.server.pages_metrics import FIRST_COLUMNS, better_of, heading_of, variant_of
 from agent.server.records import Run
 
 Scalar = str | int | float | bool | None
@@ -184,7 +178,7 @@ def _choose_first(columns: list[Column]) -> None:
         column.is_first = (always and column.key != "seed") or differs
         if column.key == "seed":
             column.is_first = not column.is_constant
-    if any(column.is_first and column.key in METRICS for column in columns):
+    if any(column.is_first and column.key in BY_KEY for column in columns):
         return
     for origin in ("config", "summary"):
         chosen = [

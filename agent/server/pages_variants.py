@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config import RunConfig, group_of
-from agent.server.pages_metrics import COST_AXES, SCORE, heading_of
+from agent.presentation import SCORE
+from agent.server.pages_metrics import COST_AXES, heading_of
 from agent.server.pages_table import Row, Scalar
 from agent.server.pages_view import number, text_of
 
@@ -163,7 +164,7 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
     return {
         "label": comparison.label,
         "headings": [
-            "Complete runs", "Best at", "Final F1", "Retention",
+            "Complete runs", "Best at", heading_of(SCORE), "Retention",
             *(heading_of(COSTS[i]) for i in known),
         ],
         "lines": [

@@ -48,7 +48,7 @@ def test_names_from_runs_are_text_not_markup(page: str) -> None:
 
 
 def test_every_cell_and_every_run_stand_on_the_page(page: str) -> None:
-    for label in STUDY.cell_labels():
+    for label in STUDY.styles():
         assert f'<th scope="row">{label}</th>' in page
     for row in STUDY.rows:
         assert row.run_id in page

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from agent.presentation import LIGHT
 from agent.report import workspace, workspace_views
 from agent.report.columns import SCORE
-from agent.report.figures import LIGHT
 
 from .known_table import known_rows, run
 

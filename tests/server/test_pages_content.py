@@ -8,9 +8,10 @@ import pytest
 from pages_reader import AUTH, data, make_run, rows_of, see
 from server_lab import Lab
 
+from agent.presentation import style_of
 from agent.server.artifacts import ensure_collection
 from agent.server.database import insert, update
-from agent.server.pages_metrics import better_of, style_of, variant_of
+from agent.server.pages_metrics import better_of, variant_of
 from agent.server.pages_run import clean_line, read_records, worst
 from agent.server.pages_series import CurveCache, HistoryCache, curves_payload, read_curve, thin
 from agent.server.pages_table import columns_of, payload

@@ -44,7 +44,7 @@ def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> 
 def test_texts_leave_out_costs_that_nobody_knows() -> None:
     (found,) = comparison_payload(study())
     assert found["headings"] == [
-        "Complete runs", "Best at", "Final F1", "Retention", "Model size (GB)",
+        "Complete runs", "Best at", "Final validation F1", "Retention", "Model size (GB)",
     ]  # fmt: skip
     assert found["lines"][1]["texts"] == ["2 of 4", "learning_rate 0.001", "0.600", "75.0 %", "2"]
     assert found["lines"][0]["texts"][1] == "learning_rate 0.0001, 2 seeds"
