@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 143 stopped."""
+    """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 76
+    taken for dead, and going on elsewhere; 143 stopped.
+    """
     interruption.install()  # before the heavy imports, so that no signal is lost
     quieten_libraries()
     try:
@@ -79,7 +81,7 @@ def run(config: RunConfig) -> None:
 
 def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     """Follow the training of `fitting`: the config, in passes that fit the device."""
-    from agent import metrics
+    from agent import metrics, origin
     from agent.evaluation import artifacts, validation
     from agent.search.trials import Outrun, history_values, open_trial
     from agent.training import data
@@ -90,13 +92,13 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         fitting,
         data.load(fitting),
         run_id=tracked.id,
-        check_interruption=interruption.check,
+        check_interruption=tracked.check,
         on_step=tracked.log_loss,
         on_model=tracked.watch,
-        meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, interruption.check),
+        meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check),
     )
     identity = validation.identity(training)
-    tracked.summarise({**identity, **training.facts()})
+    tracked.summarise({**identity, **training.facts(), **origin.device_values(training.device)})
     opened_trial = open_trial(
         config,
         run_id=tracked.id,
@@ -111,7 +113,7 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         training.between_steps(trial.stop_if_outrun)
         with suppress(Outrun):
             for point in following:
-                scores = validation.score_point(training, point, interruption.check)
+                scores = validation.score_point(training, point, tracked.check)
                 points.append(point)
                 tracked.log_losses(point.losses)
                 by_example = scores.by_example()

@@ -9,6 +9,7 @@ else paid for, shows the same curve.
 import json
 import os
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +21,13 @@ os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
 
 import wandb
 
-from agent import sweep_files
+from agent import interruption, sweep_files, terms
 from agent.config import RunConfig
-from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, RunTakenOver, TrackingError, TrainingDiverged
 from agent.interruption import Interrupted, Interruption, seconds_since_notice
+from agent.origin import origin_values
 from agent.project_sweeps import ProjectSweeps
+from agent.terms import Term
 
 if TYPE_CHECKING:
     from agent.training.writer import StepLoss
@@ -41,6 +44,7 @@ class Run:
         self._config = config
         self._opened = time.monotonic()
         self._suspend: Callable[[], None] = lambda: None
+        self._term = _take_term(config)
         self.sweeps = ProjectSweeps()
         settings = wandb.Settings(console="wrap")
         name = config.display_name(sweep_files.swept_keys(self.sweeps.own))
@@ -84,6 +88,19 @@ class Run:
         agreeing = ("base/digest", "data/digest", "evaluation/digest")
         return " ".join([self.path, *(identity[name] for name in agreeing)])
 
+    def check(self) -> None:
+        """Raise Interrupted when a signal has come, RunTakenOver when the run goes on elsewhere."""
+        self._check_term()
+        interruption.check()
+
+    def _check_term(self) -> None:
+        """Before every write: an orphan of a node that was taken for dead may wake up any time."""
+        if self._term is not None and self._term.is_over:
+            raise RunTakenOver(
+                f"run {self.id} goes on in another process; this one, life {self._term.number}, "
+                "was taken for dead and writes nothing any more"
+            )
+
     # ------------------------------------------------------------------ logging
     def watch(self, model: Any) -> None:
         if self._config.watch != "none":
@@ -113,6 +130,7 @@ class Run:
     def _log(self, step: int, values: Mapping[str, object]) -> None:
         """What a resumed run has logged before is not logged again."""
         if step >= self._next_step:
+            self._check_term()
             self._run.log(dict(values), step=step)
             self._next_step = step + 1
 
@@ -135,10 +153,12 @@ class Run:
 
     def summarise(self, values: Mapping[str, object]) -> None:
         """Write summary values; None stands for 'not measured' and is left out, never 0."""
+        self._check_term()
         known = {name: value for name, value in values.items() if value is not None}
         self._run.summary.update({**self._best, **known})
 
     def tag(self, *tags: str) -> None:
+        self._check_term()
         self._run.tags = tuple(dict.fromkeys([*(self._run.tags or ()), *tags]))
 
     def mark_pruned(self, values: Mapping[str, object]) -> None:
@@ -181,6 +201,7 @@ class Run:
         content: Mapping[str, Path | str],
         metadata: Mapping[str, object],
     ) -> None:
+        self._check_term()
         artifact = wandb.Artifact(name, type=kind, metadata=dict(metadata))
         with tempfile.TemporaryDirectory() as folder:
             for inside, source in content.items():
@@ -205,9 +226,12 @@ class Run:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
     ) -> None:
-        self.summarise({OWN_SECONDS: self._paid_s()})
-        if error is not None:
-            self._explain(error)
+        try:
+            self.summarise({OWN_SECONDS: self._paid_s()})
+            if error is not None:
+                self._explain(error)
+        except RunTakenOver as taken_over:  # all that it held has been given back by now
+            terms.leave_without_a_word(f"train.py: {taken_over}")
         self._run.finish(exit_code=_exit_code(error))
 
     def _explain(self, error: BaseException) -> None:
@@ -251,23 +275,13 @@ def artifact_name(config: RunConfig) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", cell)
 
 
-_ORIGIN = {
-    "slurm/job_id": "SLURM_JOB_ID",
-    "slurm/array_job_id": "SLURM_ARRAY_JOB_ID",
-    "slurm/array_task_id": "SLURM_ARRAY_TASK_ID",
-    "slurm/node": "SLURMD_NODENAME",
-    "slurm/restarts": "SLURM_RESTART_COUNT",
-    "slurm/log_path": "SWEEP_AGENT_LOG",
-    "code/snapshot": "SWEEP_AGENT_SNAPSHOT",
-    "code/commit": "SWEEP_AGENT_COMMIT",
-    "code/diff_digest": "SWEEP_AGENT_DIFF_DIGEST",
-    "code/lock_digest": "SWEEP_AGENT_LOCK_DIGEST",
-}
-
-
-def origin_values() -> dict[str, str]:
-    """Where the run stands on the cluster, and which code it runs; only what is known."""
-    return {key: os.environ[name] for key, name in _ORIGIN.items() if os.environ.get(name)}
+def _take_term(config: RunConfig) -> Term | None:
+    """From here on no earlier process of this run may write; a run with a new id has none."""
+    run_id = os.environ.get("WANDB_RUN_ID")
+    if not run_id:
+        return None
+    directory = Path(config.store).expanduser().absolute() / "runs" / f"{run_id}.terms"
+    return Term.take(directory, f"{socket.gethostname()} {os.getpid()}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -68,6 +68,7 @@ class Supervisor:
         lead_s: float,
         max_restarts: int,
         say: Callable[[str], None],
+        is_superseded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._workers = workers
         self._inbox = inbox
@@ -76,10 +77,13 @@ class Supervisor:
         self._restarts = int(environment.get("SLURM_RESTART_COUNT", "0"))
         self._lead_s, self._max_restarts = lead_s, max_restarts
         self._say = say
+        self._is_superseded = is_superseded  # the task has a later life, on another node
 
     def run(self) -> int:
         """0 when every sweep has been worked through, 1 when one had to be given up."""
         while not all(worker.done for worker in self._workers):
+            if self._is_superseded():
+                return self._vanish()
             for worker in self._workers:
                 worker.step(time.time())
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
@@ -90,8 +94,19 @@ class Supervisor:
         self._say("all sweeps worked through" if not failed else f"gave up on {', '.join(failed)}")
         return 1 if failed else 0
 
+    def _vanish(self) -> int:
+        """This node was taken for dead and the task runs elsewhere: nothing here may go on."""
+        self._say("this task goes on in another place; ending everything here")
+        for worker in self._workers:
+            worker.kill()
+        for pid in processes.descendants_of(os.getpid()):  # what killed agents have left behind
+            processes.send(pid, signal.SIGKILL)
+        return 1
+
     # ------------------------------------------------------------------ a notice
     def _let_go(self, number: int) -> int:
+        if self._is_superseded():  # a requeue from here would take the living task away
+            return self._vanish()
         began = time.monotonic()
         for worker in self._workers:
             worker.freeze()
@@ -167,6 +182,6 @@ class Supervisor:
             except ClusterError as error:
                 self._say(f"cannot requeue: {error}")
                 return 1
-        while plan.wait_for_kill:
+        while plan.wait_for_kill and not self._is_superseded():
             self._inbox.wait(60.0)  # the kill ends this
         return 0 if notice is Notice.STOP else 1

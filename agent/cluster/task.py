@@ -25,6 +25,7 @@ from agent.cluster.sweep_source import SweepSource
 from agent.cluster.work import AgentWork, PointWork, agent_environment, read_assignments, slots
 from agent.cluster.worker import Source, Worker
 from agent.errors import SweepAgentError
+from agent.terms import Term
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -124,6 +125,17 @@ def task_facts(environment: Mapping[str, str]) -> dict[str, str]:
     return facts
 
 
+def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
+    """The task's next life, before its claims are read; an earlier one that wakes up ends.
+
+    None outside Slurm, where several may run at once under one name.
+    """
+    if not environment.get("SLURM_JOB_ID"):
+        return None
+    directory = state / "tasks" / f"{slurm.task_name(environment)}.lives"
+    return Term.take(directory, f"{_node(environment)} {os.getpid()}")
+
+
 def _node(environment: Mapping[str, str]) -> str:
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
@@ -145,6 +157,7 @@ def main(words: Sequence[str] | None = None) -> int:
         _say(f"restarted {restarts} times, more than the {args.max_restarts} allowed; ending")
         return 1
     try:
+        life = begin_life(args.state.resolve(), environment)
         workers = build_workers(args, environment, _say)
         return Supervisor(
             workers,
@@ -153,6 +166,7 @@ def main(words: Sequence[str] | None = None) -> int:
             lead_s=args.lead_s,
             max_restarts=args.max_restarts,
             say=_say,
+            is_superseded=lambda: life is not None and life.is_over,
         ).run()
     except SweepAgentError as error:
         print(f"task: {error}", file=sys.stderr, flush=True)

@@ -21,6 +21,7 @@ from agent.cluster.sweep_source import SweepSource, backoff_s
 from agent.cluster.work import AgentWork, PointWork, Work, agent_environment, slots
 from agent.cluster.worker import Worker
 from agent.errors import ClusterError
+from agent.terms import Term
 
 # A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
 POINT = """
@@ -224,6 +225,30 @@ def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
     assert supervisor.run() == code
     assert stage.log == ["a started", f"a {told}"]
     assert worker.pid is None
+
+
+def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
+    stage: Stage,
+) -> None:
+    """Its task runs elsewhere: a requeue from here would take the living one away."""
+    stage.runs = {"e/p/one": ("a", "b")}
+    stage.variables = {"POINT_S": "30"}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: "a started" in stage.log)
+    first = Term.take(stage.directory / "lives", "n1")
+    Term.take(stage.directory / "lives", "n2")
+    (point,) = worker.running_grid_points()
+    supervisor = Supervisor(
+        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        is_superseded=lambda: first.is_over,
+    )  # fmt: skip
+    assert supervisor.run() == 1
+    end = time.monotonic() + 10
+    while processes.is_running(point.pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not processes.is_running(point.pid)
+    assert stage.log == ["a started"]
+    assert not any("requeue" in line for line in stage.said)
 
 
 def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
