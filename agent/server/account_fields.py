@@ -194,6 +194,11 @@ def project_members(_: Project, __: Info) -> list[Any]:
     return []
 
 
+@field("Project", "allViews")
+def project_views(_: Project, __: Info, **___: Any) -> dict[str, Any]:
+    return {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}
+
+
 @field("Project", "createdAt")
 def project_created(source: Project, _: Info) -> str | None:
     return iso_time(source.created_at)

@@ -21,6 +21,7 @@ from agent.server.gate import Endpoint, Identity, read_body, refuse
 from agent.server.projects import find_project
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
+from agent.server.sampling import finite_tree
 from agent.server.uploads import accept_upload
 
 log = logging.getLogger("sweep_agent.server")
@@ -92,10 +93,16 @@ class Endpoints:
             raise Refused("expected a JSON object with query and variables", status=400)
         name = body.get("operationName")
         answer = await self.in_thread(
-            self.executor.run, query, variables, name if isinstance(name, str) else None, entity,
-            self.services.address,
-        )  # fmt: skip
-        return JSONResponse(answer)
+            self._execute, query, variables, name if isinstance(name, str) else None, entity
+        )
+        return Response(answer, media_type="application/json")
+
+    def _execute(
+        self, query: str, variables: dict[str, Any], name: str | None, entity: str
+    ) -> bytes:
+        """Run and write down the answer: a long one must not hold up the event loop."""
+        address = self.services.address
+        return to_json(self.executor.run(query, variables, name, entity, address))
 
     async def file_stream(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
@@ -196,6 +203,15 @@ class Endpoints:
         return FileResponse(
             path, media_type="application/octet-stream", filename=name, headers=headers
         )
+
+
+def to_json(answer: Any) -> bytes:
+    """JSON that every client can read: histories may hold what JSON lacks."""
+    try:
+        text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(finite_tree(answer), separators=(",", ":"))
+    return text.encode("ascii")
 
 
 def parse_body(body: bytes) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from agent.server.runs import get_run
 from agent.server.tokens import DOWNLOAD_LIFETIME_S, UPLOAD_LIFETIME_S, node_id, row_id
 
 MAX_NAME = 1024
+MAX_NAMES = 1000
+NO_BLOB = "0" * 64  # the name of a content that cannot be there
 Found = dict[str, Any]
 
 
@@ -55,15 +57,16 @@ def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
     }
 
 
-def run_file_node(request: Request, file: RunFile, *, upload: bool = False) -> Found:
+def run_file_node(request: Request, file: RunFile) -> Found:
     url = download_url(request, file.blob, file.name)
-    sending = upload_url(request, {"put": "run_file", "run": file.run_id, "name": file.name})
+    grant = {"put": "run_file", "run": file.run_id, "name": file.name}
     return {
         "id": node_id("RunFile", file.id),
         "name": file.name,
         "displayName": file.name,
-        "url": sending if upload else url,
+        "url": url,
         "directUrl": url,
+        "uploadUrl": upload_url(request, grant),
         "storagePath": None,
         "sizeBytes": file.size,
         "mimetype": file.mimetype,
@@ -74,8 +77,13 @@ def run_file_node(request: Request, file: RunFile, *, upload: bool = False) -> F
 
 
 @field("File", "url")
-def file_url(source: Found, _: Info, **__: Any) -> str | None:
-    return source.get("url")
+def file_url(source: Found, _: Info, upload: bool | None = None) -> str | None:
+    return source.get("uploadUrl" if upload else "url")
+
+
+def _absent_file(run: Run, name: str) -> RunFile:
+    """How W&B answers for a file, asked for by name, that is not there: the MD5 digest is "0"."""
+    return RunFile(0, run.id, name, 0, "0", NO_BLOB, None, run.created_at)
 
 
 @field("Run", "fileCount")
@@ -94,8 +102,9 @@ def run_files(source: Run, info: Info, **arguments: Any) -> Found:
     condition = "run_id = ?"
     values: list[Any] = [source.id]
     if names:
+        names = [check_file_name(name.removeprefix("./")) for name in names[:MAX_NAMES] if name]
         condition += f" AND name IN ({', '.join('?' * len(names))})"
-        values += [name.removeprefix("./") for name in names]
+        values += names
     elif pattern:
         condition += " AND name LIKE ?"
         values.append(pattern)
@@ -106,7 +115,12 @@ def run_files(source: Run, info: Info, **arguments: Any) -> Found:
         f"SELECT * FROM run_file WHERE {condition} ORDER BY name LIMIT ? OFFSET ?",
         (*values, limit, offset),
     )
-    nodes = [run_file_node(request, RunFile.of(row)) for row in rows]
+    files = [RunFile.of(row) for row in rows]
+    if names and offset == 0:
+        found = {file.name for file in files}
+        files += [_absent_file(source, name) for name in names if name not in found]
+        total = max(total, len(files))
+    nodes = [run_file_node(request, file) for file in files]
     return connection_of(Page(nodes, total, offset))
 
 

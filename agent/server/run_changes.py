@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from agent.server.access import need_project, need_run, need_sweep, parse_object
+from agent.server.branches import inherit_history
 from agent.server.claims import forget_run, release, settle
 from agent.server.database import insert, update
 from agent.server.execution import Info, Request, field
@@ -59,6 +60,7 @@ def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
             request.connection, project, name, request.now,
             **{**columns, "state": state, "initialised": int(is_start)},
         )  # fmt: skip
+        inherit_history(request.connection, made)
         _claim_for_outsider(request, made)
         return {"bucket": made, "inserted": True}
     if _is_start(input) and (found.is_over or found.state == "pending"):

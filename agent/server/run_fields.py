@@ -155,9 +155,8 @@ def summary_metrics(source: Run, _: Info, keys: list[str] | None = None) -> str:
 
 @field("Run", "historyKeys")
 def history_keys(source: Run, info: Info) -> dict[str, Any] | None:
-    if not source.history_lines:
-        return None
-    return info.context.services.catalogue.keys_of(info.context.connection, source)
+    keys = info.context.services.catalogue.keys_of(info.context.connection, source)
+    return keys if keys["keys"] else None
 
 
 @field("Run", "historyLineCount")

@@ -8,6 +8,7 @@ from agent.server.filters import Clause, compile_filter, compile_order
 from agent.server.projects import next_run_number
 from agent.server.records import Page, Project, Run
 from agent.server.refusals import Refused
+from agent.server.sampling import finite_tree
 
 MAX_PAGE = 1000
 
@@ -103,16 +104,6 @@ def normalise_json(text: str | None, what: str, empty: str = "{}") -> str:
     if not text:
         return empty
     try:
-        return json.dumps(_without_nan(json.loads(text)), separators=(",", ":"))
+        return json.dumps(finite_tree(json.loads(text)), separators=(",", ":"))
     except (ValueError, RecursionError):
         raise Refused(f"{what}: this is not JSON") from None
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return value

@@ -78,3 +78,12 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def finite_tree(value: Any) -> Any:
+    """A JSON value with every number in it `finite`."""
+    if isinstance(value, dict):
+        return {key: finite_tree(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_tree(item) for item in value]
+    return finite(value)

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.server.database import Connection
 from agent.server.records import Run
+from agent.server.sampling import finite_tree
 
 HISTORY, EVENTS, OUTPUT = "history", "events", "output"
 _FILES = {
@@ -145,7 +146,7 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
             kind = _type_name(value)
             per_key = counts.setdefault(key, {})
             per_key[kind] = per_key.get(kind, 0) + 1
-            last[key] = value if value == value else "NaN"
+            last[key] = finite_tree(value)
         step = row.get("_step")
         if isinstance(step, int | float) and step == step:
             last_step = max(last_step, int(step))

@@ -5,6 +5,7 @@ way when the command was interrupted is sent again and changes nothing, because 
 addressed by run and line number.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 from agent.errors import ServerError
 from agent.server.blobs import BlobStore
+from agent.server.branches import branch_point
 from agent.server.database import Connection
 from agent.server.ledger import Ledger
 from agent.server.records import Project, Run, RunFile, Sweep
 from agent.server.remote import Remote
+from agent.server.runs import find_run
 from agent.server.streams import EVENTS, HISTORY, OUTPUT, SUMMARY_FILE, numbered_lines
 
 LINES_PER_PART = 2000
@@ -147,8 +150,8 @@ def send_run(
     found = to.remote.ask(
         _UPSERT_RUN, id=known.get("id"), name=run.name, project=project.name, entity=to.entity,
         groupName=run.group_name, description=run.description, displayName=run.display_name,
-        notes=run.notes, commit=run.commit_hash, config=run.config, host=run.host or "unknown",
-        program=run.program, repo=run.repo, jobType=run.job_type, sweep=sweep_name,
+        notes=run.notes, commit=run.commit_hash, config=_portable(connection, run),
+        host=run.host or "unknown", program=run.program, repo=run.repo, jobType=run.job_type, sweep=sweep_name,
         tags=run.tag_list(), summaryMetrics=run.summary,
     )["upsertBucket"]["bucket"]  # fmt: skip
     to.ledger.write("run", run.id, id=found["id"])
@@ -160,6 +163,16 @@ def send_run(
     if run.is_over:
         to.ledger.write("run", run.id, ended=[run.state, run.updated_at, run.revision])
     tally.runs += 1
+
+
+def _portable(connection: Connection, run: Run) -> str:
+    """The config; without the fork point if the parent is gone, which the server there needs."""
+    point = branch_point(run.config)
+    if point is None or find_run(connection, run.project_id, point[0]):
+        return run.config
+    config = json.loads(run.config)
+    del config["_wandb"]["value"]["branch_point"]
+    return json.dumps(config)
 
 
 def _last_words(run: Run) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from agent.server.execution import CHECKS, MAX_TOKENS
 
 # Launch queues, teams, the registry, automations and reports are no part of sweeps.
 NOT_ANSWERED = {
-    "ProjectViews", "GetRunQueueItem", "fetchRunQueuesFromProject", "DeleteFromRunQueue",
+    "GetRunQueueItem", "fetchRunQueuesFromProject", "DeleteFromRunQueue",
     "DeleteRunQueue", "GetRunQueueMetadata", "GetDefaultResourceConfig", "GetRunQueueItems",
     "ProjectRunQueues", "pushToRunQueueByName", "popFromRunQueue", "ackRunQueueItem",
     "failRunQueueItem", "updateRunQueueItemWarning", "updateLaunchAgent", "LaunchAgent",
