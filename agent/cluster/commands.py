@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import sweep_files
+from agent import extensions, sweep_files
 from agent.cluster import sweep_records
 from agent.cluster.array_submission import access_of, send
 from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
@@ -69,10 +69,18 @@ def add_option_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace, **derived: str) -> ArrayOptions:
-    """Defaults, then the profile, then the flags, then what the command finds out itself."""
+    """Defaults, then the profile, then the flags, then what the command finds out itself.
+
+    The extensions of this shell go along, because jobs do not inherit it; those that the options
+    name are loaded here as well, so that the sweeps are checked with what will run them.
+    """
+    here = {"extensions": "".join(os.environ.get(extensions.VARIABLE, "").split()) or None}
     flags = {name: getattr(args, name, None) for name in FIELDS}
     profile = read_profile(args.profile) if args.profile else {}
-    options = parse_options(profile, flags, derived, where="the cluster options")
+    options = parse_options(here, profile, flags, derived, where="the cluster options")
+    if options.extensions:
+        os.environ[extensions.VARIABLE] = options.extensions
+        extensions.load()
     return _with_absolute_paths(options)
 
 

@@ -70,6 +70,11 @@ class ArrayOptions:
     python: str = _option("interpreter; empty: .venv/bin/python if there is one", "")
     modules: str = _option("modules to load, separated by spaces", "", pattern=r"[\w./ +-]*")
     container: str = _option("words before the interpreter: apptainer exec --nv image.sif", "")
+    extensions: str = _option(
+        "modules of your own for SWEEP_AGENT_EXTENSIONS, separated by commas",
+        "",
+        pattern=r"[\w.]+(,[\w.]+)*",
+    )
     key_file: str = _option("0600 file with the API key; empty: ~/.netrc", "")
     base_url: str = _option("a W&B server of your own; empty: W&B's cloud", "")
     server_data: str = _option("data directory of `sweep-agent serve`; empty: none", "")

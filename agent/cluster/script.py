@@ -42,6 +42,7 @@ _VARIABLES = {
     "PYTHON": "python",
     "MODULES": "modules",
     "CONTAINER": "container",
+    "EXTENSIONS": "extensions",
     "KEY_FILE": "key_file",
     "BASE_URL": "base_url",
     "SERVER_DATA": "server_data",
@@ -85,6 +86,7 @@ if [ -n "$OFFLINE" ]; then options+=(--offline); fi
 read -r -a container <<<"$CONTAINER"
 export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+if [ -n "$EXTENSIONS" ]; then export SWEEP_AGENT_EXTENSIONS="$EXTENSIONS"; fi
 exec "${container[@]}" "$PYTHON" -m agent.cluster.task "${options[@]}" "$@"
 """
 

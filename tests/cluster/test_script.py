@@ -4,13 +4,16 @@ After a wanted change: python -m agent.cluster.script > slurm/agents.sbatch, and
 python tests/cluster/test_script.py writes the golden files anew.
 """
 
+import argparse
 import dataclasses
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from agent.cluster.commands import options_of
 from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
 from agent.cluster.script import array_script
 from agent.errors import ConfigError
@@ -37,7 +40,11 @@ CASES = {
         ("lab/study/one", "lab/study/two"),
     ),
     "own_server": (
-        ArrayOptions(key_file="/home/me/.wandb key", base_url="http://login1:8080"),
+        ArrayOptions(
+            key_file="/home/me/.wandb key",
+            base_url="http://login1:8080",
+            extensions="my_dora,lab.metrics",
+        ),
         (),
     ),
 }
@@ -81,6 +88,7 @@ def test_every_option_reaches_the_script() -> None:
         "agents_per_gpu": "9",
         "max_restarts": "77",
         "offline": "1",
+        "extensions": "my_dora,lab.metrics",
     }
     for name in FIELDS:
         value = values.get(name, f"value-of-{name.replace('_', '-')}")
@@ -114,6 +122,27 @@ def test_flags_win_over_the_profile_and_none_means_not_given(tmp_path: Path) -> 
     profile.write_text('partition = "gpu"\ntime = "01:00:00"\ncpus-per-task = 4\n')
     options = parse_options(read_profile(profile), {"time": "02:00:00", "partition": None})
     assert (options.partition, options.time, options.cpus_per_task) == ("gpu", "02:00:00", "4")
+
+
+def test_extensions_come_from_the_flag_the_profile_or_the_submitters_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs start with --export=NONE: what the login node knows has to stand in the script."""
+    for name in ("mine", "yours", "theirs"):
+        (tmp_path / f"{name}_rows.py").write_text("")
+    profile = tmp_path / "mine.toml"
+    profile.write_text('extensions = "yours_rows"\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("SWEEP_AGENT_EXTENSIONS", "mine_rows")
+    args = argparse.Namespace(profile=None, extensions=None)
+    assert "\nEXTENSIONS=mine_rows " in array_script(options_of(args))
+    args = argparse.Namespace(profile=profile, extensions=None)
+    assert "\nEXTENSIONS=yours_rows " in array_script(options_of(args))
+    args = argparse.Namespace(profile=profile, extensions="theirs_rows")
+    assert "\nEXTENSIONS=theirs_rows " in array_script(options_of(args))
+    assert {"mine_rows", "yours_rows", "theirs_rows"} <= set(sys.modules)
+    with pytest.raises(ConfigError, match="nobodys_rows: No module named"):
+        options_of(argparse.Namespace(profile=None, extensions="nobodys_rows"))
 
 
 def test_a_profile_that_is_no_toml_is_told_with_its_name(tmp_path: Path) -> None:
