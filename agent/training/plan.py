@@ -15,7 +15,7 @@ from agent.config import RunConfig
 from agent.errors import DataError
 
 # Part of every training key: raise it when the steps of a training come out otherwise.
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 
 
 @dataclass(frozen=True)

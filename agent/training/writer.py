@@ -183,12 +183,11 @@ class Writer:
         device = self._base.device
         ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
         logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        loss = functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1),
-            labels[:, 1:].flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
+        targets = labels[:, 1:].flatten()
+        (answers,) = (targets != IGNORED).nonzero(as_tuple=True)
+        # Only the answers' logits are held in 32 bits: the vocabulary is wide, prompts are long.
+        said = logits[:, :-1].flatten(0, 1).index_select(0, answers).float()
+        loss = functional.cross_entropy(said, targets[answers], reduction="sum")
         loss = loss / answer_tokens
         loss.backward()
         return float(loss.detach()), ids.shape[0], ids.shape[1]
