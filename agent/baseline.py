@@ -1,44 +1,73 @@
-"""Scores of the untouched base model: what every variant has to beat.
+"""The untouched base model: what every variant has to beat, in each form it can be served in.
 
-    python -m agent.baseline --config point.json --out baseline.json
+    python -m agent.baseline --config point.json --out baseline.json --queries 50 --every-form
 
-A process of its own, like train.py, because it loads the model.
+A process of its own, like train.py, because it loads the model. `sweep-agent report --baseline`
+reads what it writes.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import extensions
+from agent import extensions, variants
 from agent.arguments import read_point
 from agent.config import RunConfig
 from agent.errors import SweepAgentError
 from agent.files import write_json
 from agent.quiet import quieten_libraries
 
+# Served without an adapter, the base is as it was loaded; what is quantised only after a merge
+# gives the same weights as the base that was loaded in that form.
+FORMS = ("merged", "quantised_base_with_adapter")
+
 
 def main(words: Sequence[str]) -> int:
     quieten_libraries()
-    arguments = list(words)
-    out = Path(arguments.pop(arguments.index("--out") + 1)) if "--out" in arguments else None
-    arguments = [word for word in arguments if word != "--out"]
+    parser = argparse.ArgumentParser(prog="agent.baseline", allow_abbrev=False)
+    parser.add_argument("--out", type=Path, help="JSON file; printed when not given")
+    parser.add_argument("--queries", type=int, default=0, help="also measure inference on so many")
+    parser.add_argument(
+        "--every-form", action="store_true", help="16 bit and each quantisation, as a list"
+    )
+    args, point = parser.parse_known_args(list(words))
     try:
         extensions.load()
-        values = score_base(RunConfig.parse(read_point(arguments), where="--config", files=True))
+        config = RunConfig.parse(read_point(point), where="--config", files=True)
+        forms = forms_of(config) if args.every_form else [config]
+        scored = [score_base(form, queries=args.queries) for form in forms]
     except SweepAgentError as error:
         print(f"baseline: {error}", file=sys.stderr)
         return 2
-    if out:
-        write_json(out, values)
+    values: object = scored if args.every_form else scored[0]
+    if args.out:
+        write_json(args.out, values)
     else:
         print(json.dumps(values, indent=1))
     return 0
 
 
-def score_base(config: RunConfig) -> dict[str, object]:
+def forms_of(config: RunConfig) -> list[RunConfig]:
+    """The config once for every form of the base: 16 bit, then each quantisation."""
+    rows = {row.quantization_method: row for row in variants.VARIANTS if row.deployment in FORMS}
+    return [
+        config.model_copy(
+            update={
+                "model_variant": row.model_variant,
+                "quantization_strategy": row.quantization_strategy,
+                "quantization_method": row.quantization_method,
+            }
+        )
+        for row in rows.values()
+    ]
+
+
+def score_base(config: RunConfig, *, queries: int = 0) -> dict[str, object]:
     """The study's score keys for the base without any adapter, on the config's validation data,
-    in the form (16 bit, or quantised) that the config's variant is served in."""
+    in the form (16 bit, or quantised) that the config's variant is served in; with `queries`, its
+    inference too."""
     from agent.evaluation import validation
     from agent.training import base, data
 
@@ -49,9 +78,11 @@ def score_base(config: RunConfig) -> dict[str, object]:
     scores = validation.score_adapter(
         config, model, None, examples.validation, calibration=examples.train
     )
+    del model  # a benchmark loads its own
     named = scores.metrics()
     return {
         "base_model": config.base_model,
+        "quantization_strategy": config.quantization_strategy,
         "quantization_method": config.variant.quantization_method,
         **{f"validation/{name}": value for name, value in named.items()},
         "final/validation_f1_score": named["f1_score"],
@@ -59,6 +90,24 @@ def score_base(config: RunConfig) -> dict[str, object]:
         "final/avg_f1": named["avg_f1"],
         "inference/model_size_gb": scores.model_size_gb,
         "evaluation/digest": validation.evaluation_digest(config, examples.validation_digest),
+        **(measure_base(config, path, queries) if queries else {}),
+    }
+
+
+def measure_base(config: RunConfig, path: Path, queries: int) -> dict[str, object]:
+    """The inference of the untouched base at `path`, by the keys of a run's own benchmark."""
+    from agent.evaluation import benchmark, benchmark_hardware, benchmark_model
+    from agent.training import data, prompts
+
+    served = benchmark_model.serve(config, path, lambda: None)
+    chosen = benchmark.choose_queries(data.load(config).validation, queries)
+    encoded = [prompts.prompt_ids(served.tokenizer, example.messages) for example in chosen]
+    measured = benchmark.measure(served, encoded, max_new_tokens=config.max_new_tokens)
+    hardware = benchmark_hardware.describe(served.device)
+    return {
+        **{name: value for name, value in measured.items() if value is not None},
+        "inference/gpu": hardware.gpu,
+        "inference/setup": hardware.setup,
     }
 
 

@@ -135,10 +135,15 @@ def store_of(config: RunConfig, store: str | None) -> Path:
     return Path(store or config.store).expanduser().absolute()
 
 
-def adapter_of(run: FinishedRun, root: Path, folder: Path) -> Path:
-    """The run's last adapter: from the training store when it is whole there, else downloaded."""
+def adapter_of(run: FinishedRun, root: Path, folder: Path, epoch: float | None = None) -> Path:
+    """The run's last adapter: from the training store when it is whole there, else downloaded.
+
+    That of an earlier evaluation point, at `epoch`, is in the store only.
+    """
     from agent.evaluation import benchmark_model
 
+    if epoch is not None:
+        return benchmark_model.find_adapter_at(root, run.training_key, epoch)
     step = run.summary.get("final/step")
     if step is None:
         raise DataError(f"{run.path}: has no final/step, so it never reached an evaluation point")

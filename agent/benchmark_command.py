@@ -6,11 +6,12 @@ No torch here: the processes load the models, this one only looks at the runs an
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent import interruption
@@ -129,7 +130,13 @@ def _run_beside(words: Sequence[str]) -> int:
 
 # ---------------------------------------------------------------------- evaluate
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="ENTITY/PROJECT/RUN, chosen before")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="ENTITY/PROJECT/RUN, chosen before")
+    parser.add_argument(
+        "--choices",
+        type=Path,
+        metavar="FILE.json",
+        help="the chosen runs at their chosen points, as `sweep-agent select --out` writes them",
+    )
     parser.add_argument(
         "--test", action="store_true", help="score on the test split (the only split there is here)"
     )
@@ -144,11 +151,37 @@ def run_evaluate(args: argparse.Namespace, start: Start = run_process) -> int:
     if not args.test:
         problem = "evaluate needs --test: validation scores are made while a sweep runs"
         raise ConfigError([problem], where="the options")
-    runs = list(dict.fromkeys(args.runs))
+    epochs: dict[str, float | None] = dict.fromkeys(args.runs)
+    if args.choices:
+        epochs |= read_choices(args.choices)
+    if not epochs:
+        problem = "name the runs, or give --choices FILE.json of `sweep-agent select --out`"
+        raise ConfigError([problem], where="the options")
     if not args.again:
-        _refuse_second_looks(runs)
+        _refuse_second_looks(list(epochs))
     options = [*_store_option(args), *(["--again"] if args.again else [])]
-    return _run_each("agent.final_test", runs, options, start)
+    points = {run: ["--epoch", f"{epoch:g}"] for run, epoch in epochs.items() if epoch is not None}
+    return _run_each("agent.final_test", list(epochs), options, start, points)
+
+
+def read_choices(path: Path) -> dict[str, float | None]:
+    """Runs of a file of choices, each with the epoch it was chosen at; None for its last point.
+
+    ConfigError when the file is none of `sweep-agent select`.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        chosen = [item["chosen"] for item in record["selections"] if item["chosen"]]
+        return {
+            run: None if choice["is_final"] else float(choice["epoch"])
+            for choice in chosen
+            for run in choice["runs"]
+        }
+    except OSError as error:
+        raise ConfigError([f"{error.strerror or error}"], where=str(path)) from None
+    except (ValueError, KeyError, TypeError):
+        problem = "is no file of choices; `sweep-agent select PROJECT --out FILE.json` writes one"
+        raise ConfigError([problem], where=str(path)) from None
 
 
 def _refuse_second_looks(runs: Sequence[str]) -> None:
@@ -174,11 +207,18 @@ def _store_option(args: argparse.Namespace) -> list[str]:
     return ["--store", args.store] if args.store else []
 
 
-def _run_each(module: str, runs: Sequence[str], options: Sequence[str], start: Start) -> int:
+def _run_each(
+    module: str,
+    runs: Sequence[str],
+    options: Sequence[str],
+    start: Start,
+    own: Mapping[str, Sequence[str]] | None = None,
+) -> int:
+    """`own` are words for one run only."""
     failed = []
     for number, run in enumerate(runs, start=1):
         print(f"[{number}/{len(runs)}] {run}", flush=True)
-        if start([module, run, *options]):
+        if start([module, run, *options, *(own or {}).get(run, ())]):
             failed.append(run)
     if failed:
         print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", file=sys.stderr)

@@ -30,12 +30,13 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="agent.final_test", allow_abbrev=False)
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--store")
+    parser.add_argument("--epoch", type=float, help="of an earlier point; the last when not given")
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args(list(words))
     try:
         extensions.load()
         run = finished_runs.find(finished_runs.open_api(), args.run)
-        values = score_once(run, store=args.store, again=args.again)
+        values = score_once(run, store=args.store, again=args.again, epoch=args.epoch)
     except SweepAgentError as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -54,17 +55,18 @@ def refuse_second_look(run: FinishedRun) -> None:
 
 
 def score_once(
-    run: FinishedRun, *, store: str | None = None, again: bool = False
+    run: FinishedRun, *, store: str | None = None, again: bool = False, epoch: float | None = None
 ) -> dict[str, float]:
-    """Score the run's last adapter as deployed, and put the scores on the run."""
+    """Score the run's last adapter as deployed, or that of `epoch`, and put the scores on it."""
     if not again:
         refuse_second_look(run)
-    scores, digest = score(run, store=store)
+    scores, digest = score(run, store=store, epoch=epoch)
     named = scores.metrics()
     values = {
         **{f"test/{name}": value for name, value in named.items()},
         "test/examples": float(len(scores.predictions)),
         "test/times_scored": float(run.summary.get("test/times_scored") or 0) + 1,
+        **({} if epoch is None else {"test/epoch": epoch}),
     }
     with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
         file = write_predictions(scores, Path(folder))
@@ -73,7 +75,9 @@ def score_once(
     return values
 
 
-def score(run: FinishedRun, *, store: str | None = None) -> tuple["Scores", str]:
+def score(
+    run: FinishedRun, *, store: str | None = None, epoch: float | None = None
+) -> tuple["Scores", str]:
     """Scores on the test split, and the digest of what was asked."""
     from agent.evaluation import benchmark_model, validation
     from agent.training import base, data
@@ -85,7 +89,7 @@ def score(run: FinishedRun, *, store: str | None = None) -> tuple["Scores", str]
     wanted = str(run.summary.get("base/digest", ""))
     path = benchmark_model.locate_base(config, wanted, root / "digests")
     with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
-        adapter = adapter_of(run, root, Path(folder))
+        adapter = adapter_of(run, root, Path(folder), epoch)
         loaded = base.load(
             config, path, config.variant.training_precision, base.choose_device(config)
         )

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -147,6 +148,44 @@ def test_nothing_is_scored_when_one_of_the_runs_was_scored_before(
     args = arguments("evaluate", "--test", "e/p/one", "e/p/two", "--again")
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
     assert started[1] == ["agent.final_test", "e/p/two", "--again"]
+
+
+def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_command, "open_api", lambda: None)
+    monkeypatch.setattr(
+        benchmark_command, "find", lambda _, run: SimpleNamespace(path=run, summary={})
+    )
+    chosen = [
+        {"is_final": True, "epoch": 3.0, "runs": ["e/p/one", "e/p/two"]},
+        {"is_final": False, "epoch": 1.5, "runs": ["e/p/early"]},
+    ]
+    file = tmp_path / "choices.json"
+    file.write_text(json.dumps({"selections": [{"chosen": c} for c in [*chosen, None]]}))
+    started: list[list[str]] = []
+    args = arguments("evaluate", "--test", "--choices", str(file))
+    assert benchmark_command.run_evaluate(args, starter(started)) == 0
+    assert started == [
+        ["agent.final_test", "e/p/one"],
+        ["agent.final_test", "e/p/two"],
+        ["agent.final_test", "e/p/early", "--epoch", "1.5"],
+    ]
+
+
+@pytest.mark.parametrize("text", ["no", "{}", '{"selections": [{"chosen": {"runs": ["a"]}}]}'])
+def test_a_file_that_holds_no_choices_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "choices.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="is no file of choices"):
+        benchmark_command.read_choices(file)
+    with pytest.raises(ConfigError, match="No such file"):
+        benchmark_command.read_choices(tmp_path / "missing.json")
+
+
+def test_nothing_to_score_is_refused() -> None:
+    with pytest.raises(ConfigError, match="name the runs, or give --choices"):
+        benchmark_command.run_evaluate(arguments("evaluate", "--test"), starter([]))
 
 
 def test_evaluate_has_to_be_told_that_it_is_about_the_test_split() -> None:

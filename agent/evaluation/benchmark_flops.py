@@ -45,8 +45,9 @@ class QueryFlops:
         return linear + head + 4.0 * self.attention_width * self.layers * attention
 
 
-def shape_of(config: RunConfig, path: Path) -> QueryFlops:
-    """The shape of the config's deployment of the base model at `path`."""
+def shape_of(config: RunConfig, path: Path, *, has_adapter: bool = True) -> QueryFlops:
+    """The shape of the config's deployment of the base model at `path`; of the untouched base in
+    that form without an adapter."""
     twin = base.meta_twin(config, path)
     head = twin.get_output_embeddings()
     settings = twin.config.get_text_config()
@@ -54,7 +55,7 @@ def shape_of(config: RunConfig, path: Path) -> QueryFlops:
     head_size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     return QueryFlops(
         block_weights=_linear_weights(twin, besides=head),
-        adapter_weights=_adapter_weights(twin, config),
+        adapter_weights=_adapter_weights(twin, config) if has_adapter else 0,
         head_weights=head.weight.numel(),
         layers=settings.num_hidden_layers,
         attention_width=heads * head_size,

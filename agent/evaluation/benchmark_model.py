@@ -1,6 +1,7 @@
 """The deployed form of a finished run, alone in its process: what the benchmark measures."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from agent.config import RunConfig
-from agent.errors import DataError
+from agent.errors import DataError, StoreError
 from agent.evaluation import deployments
 from agent.evaluation.benchmark_flops import QueryFlops, shape_of
 from agent.training import base, cost, store
@@ -39,6 +40,22 @@ def find_adapter(root: Path, key: str, step: int, digest: str | None = None) -> 
     return None
 
 
+def find_adapter_at(root: Path, key: str, epoch: float) -> Path:
+    """The adapter of the evaluation point at `epoch` in the store.
+
+    StoreError that names the epochs there are: an artifact holds the last point only.
+    """
+    points = {float(p.record["epoch"]): p for p in store.TrainingDirectory(root, key).chain()}
+    for at, point in points.items():
+        if math.isclose(at, epoch, abs_tol=1e-6):
+            return point.adapter
+    known = ", ".join(f"{at:g}" for at in points) or "none"
+    raise StoreError(
+        f"the store {root} holds no evaluation point of training {key} at epoch {epoch:g} "
+        f"(it has: {known}); an earlier point is in no artifact"
+    )
+
+
 def locate_base(config: RunConfig, wanted: str, cache: Path) -> Path:
     """The base model's directory. DataError when its digest is not the one trained on."""
     path = base.locate(config)
@@ -54,11 +71,12 @@ def locate_base(config: RunConfig, wanted: str, cache: Path) -> Path:
 def serve(
     config: RunConfig,
     base_path: Path,
-    locate_adapter: Callable[[], Path],
+    locate_adapter: Callable[[], Path | None],
     calibration: Sequence[Example] = (),
 ) -> ServedModel:
     """Load the base, build the config's deployment and let go of all that it does not need.
 
+    Without an adapter, what is served is the untouched base in the deployment's form.
     A merged deployment has weights of its own; the base it was made from is freed, so that the
     memory measured afterwards is that of the deployment alone.
     """
@@ -75,4 +93,5 @@ def serve(
     if device.type == "cuda":
         torch.cuda.empty_cache()
     size_gb = deployments.model_size_gb(model)
-    return ServedModel(model, tokenizer, device, shape_of(config, base_path), size_gb, load_time_s)
+    shape = shape_of(config, base_path, has_adapter=adapter is not None)
+    return ServedModel(model, tokenizer, device, shape, size_gb, load_time_s)

@@ -3,14 +3,20 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.errors import ReportError
 from agent.files import write_atomically
 from agent.report.columns import find
-from agent.report.table import Row, base_row, read_csv, read_text, with_curves
-from agent.report.terminal import print_selections, print_study
+from agent.report.table import Row, base_rows, read_csv, read_text, with_curves
+from agent.report.terminal import print_queued, print_selections, print_study
 from agent.report.writing import with_scores, write_report
+
+if TYPE_CHECKING:
+    from agent.report.confirmation import PlannedPoint
+    from agent.report.selection import Selection
 
 NO_VARIANT = "no run names a model_variant (and quantization_strategy), so nothing can be compared"
 
@@ -66,7 +72,10 @@ def _warn(message: str) -> None:
 def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     _add_sources(parser)
     parser.add_argument(
-        "--baseline", type=Path, metavar="FILE.json", help="scores of the untouched base model"
+        "--baseline",
+        type=Path,
+        metavar="FILE.json",
+        help="the untouched base, of `python -m agent.baseline`",
     )
     parser.add_argument(
         "--out",
@@ -88,8 +97,7 @@ def run_report(args: argparse.Namespace) -> int:
         find(metric)
     rows = load_rows(args)
     if args.baseline:
-        base = base_row(read_text(args.baseline, "baseline"), where=str(args.baseline))
-        rows = (*rows, base)
+        rows += base_rows(read_text(args.baseline, "baseline"), where=str(args.baseline))
     title = args.title or f"Sweep report: {' and '.join(args.projects) or args.table.stem}"
     study = examine(rows, title)
     if not study.families:
@@ -112,7 +120,12 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
         "--confirm-seeds",
         type=int,
         metavar="N",
-        help="list the grid points that are missing before each choice rests on N seeds",
+        help="queue sweeps of the seeds that are missing before each choice rests on N of them",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --confirm-seeds: print the sweeps as YAML, queue nothing",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE.json", help="write the choices, and any plan, as JSON"
@@ -120,11 +133,13 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_select(args: argparse.Namespace) -> int:
-    """Choose learning rate and evaluation point per variant; plan missing seeds."""
-    from agent.report.confirmation import PlannedPoint, missing_seeds
+    """Choose learning rate and evaluation point per variant; queue missing seeds."""
+    from agent.report.confirmation import PlannedPoint, missing_seeds, sweeps_of
     from agent.report.families import families_of, require_joinable
-    from agent.report.selection import Selection, describe_selection, select
+    from agent.report.selection import Selection, select
 
+    if args.dry_run and args.confirm_seeds is None:
+        raise ReportError("--dry-run goes with --confirm-seeds N: it prints the sweeps of it")
     rows = load_rows(args)
     require_joinable(rows)
     chosen: list[Selection] = []
@@ -136,17 +151,35 @@ def run_select(args: argparse.Namespace) -> int:
             planned += missing_seeds(family, found, args.confirm_seeds)
     if not chosen:
         raise ReportError(NO_VARIANT)
+    if args.dry_run:
+        from agent.report.wandb_sweeps import as_yaml
+
+        print(as_yaml(sweeps_of(planned)), end="")
+        return 0
     print_selections(chosen, planned, is_planned=args.confirm_seeds is not None)
     if args.out:
-        record = {
-            "selections": [describe_selection(selection) for selection in chosen],
-            "missing_points": [{"config": p.config, "reason": p.reason} for p in planned],
-        }
-        try:
-            write_atomically(args.out, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise ReportError(f"{args.out} cannot be written: {error.strerror}") from None
+        _write_choices(args.out, chosen, planned)
+    if planned and args.projects:
+        from agent.report import wandb_source, wandb_sweeps
+
+        print_queued(wandb_sweeps.queue(planned, wandb_source.open_api()))
     return 0
+
+
+def _write_choices(
+    path: Path, chosen: "Sequence[Selection]", planned: "Sequence[PlannedPoint]"
+) -> None:
+    """What `sweep-agent evaluate --test --choices` reads, and the plan beside it."""
+    from agent.report.selection import describe_selection
+
+    record = {
+        "selections": [describe_selection(selection) for selection in chosen],
+        "missing_points": [{"config": p.config, "reason": p.reason} for p in planned],
+    }
+    try:
+        write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:

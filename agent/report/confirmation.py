@@ -1,10 +1,14 @@
-"""Which grid points are missing before every choice rests on N seeds: a plan, nothing queued."""
+"""Which grid points are missing before every choice rests on N seeds, and the sweeps of them.
+
+A plan and nothing more: `wandb_sweeps` queues it.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.config import RunConfig, group_of
+from agent.config import RunConfig, digest, group_of
 from agent.errors import ReportError
+from agent.report.columns import CURVE
 from agent.report.families import Family, seed_of, tuned_values
 from agent.report.selection import Candidate, Selection
 from agent.report.table import Row, Scalar
@@ -14,10 +18,29 @@ ON_ITS_WAY = ("finished", "running", "pending")
 
 @dataclass(frozen=True)
 class PlannedPoint:
-    """One missing grid point: a config for `RunConfig.parse`, and why it is wanted."""
+    """One missing grid point: a config for `RunConfig.parse`, why it is wanted, and the run whose
+    seed it changes."""
 
     config: dict[str, Scalar]
     reason: str
+    like: Row
+
+    @property
+    def key(self) -> str:
+        """The identity by which it is found in a sweep that is queued already."""
+        return RunConfig.parse(self.config, where=f"the seed of {self.like.run_id}").point_key()
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """A grid sweep over the missing seeds of one setting, as `wandb.sweep` takes it."""
+
+    config: dict[str, object]
+    like: Row
+
+    @property
+    def name(self) -> str:
+        return str(self.config["name"])
 
 
 def missing_seeds(
@@ -50,15 +73,50 @@ def _plan(candidate: Candidate, rows: Sequence[Row], seeds: int, reason: str) ->
     free = (seed for seed in range(seeds + len(present)) if seed not in present)
     template = config_of(candidate.rows[0])
     return [
-        PlannedPoint({**template, "seed": seed, "pruner": "none"}, reason)
+        PlannedPoint({**template, "seed": seed, "pruner": "none"}, reason, candidate.rows[0])
         for seed, _ in zip(free, range(seeds - len(present)), strict=False)
     ]
 
 
-def config_of(row: Row) -> dict[str, Scalar]:
+def config_of(row: Row, *, with_operation: bool = False) -> dict[str, Scalar]:
     """The row's config keys, without what only says where things lie."""
     return {
         name: row.values[name]
         for name, field in RunConfig.model_fields.items()
-        if name in row.values and group_of(field) != "operation"
+        if name in row.values and (with_operation or group_of(field) != "operation")
     }
+
+
+PROGRAM = "train.py"
+COMMAND = ("${env}", "${interpreter}", "${program}", "--config", "${args_json_file}")
+
+
+def sweeps_of(points: Iterable[PlannedPoint]) -> tuple[PlannedSweep, ...]:
+    """One grid per setting, its seeds the only thing that varies.
+
+    The points run where the run lies that they are like: in its store, on its device.
+    """
+    settings: dict[str, list[PlannedPoint]] = {}
+    for point in points:
+        others = {name: value for name, value in point.config.items() if name != "seed"}
+        settings.setdefault(digest([point.like.project, others]), []).append(point)
+    return tuple(_sweep(members) for members in settings.values())
+
+
+def _sweep(points: Sequence[PlannedPoint]) -> PlannedSweep:
+    first = points[0]
+    given = {**config_of(first.like, with_operation=True), **first.config}
+    seeds = sorted({point.config["seed"] for point in points}, key=lambda seed: int(seed))
+    # through RunConfig, so that what a row holds as text is the list or object it stands for
+    typed = RunConfig.parse(given, where=f"the config of run {first.like.run_id}")
+    values = typed.model_dump(mode="json", include=set(given))
+    parameters = {name: {"value": value} for name, value in values.items() if name != "seed"}
+    config: dict[str, object] = {
+        "name": f"seeds of {typed.display_name()}",
+        "program": PROGRAM,
+        "method": "grid",
+        "command": list(COMMAND),
+        "metric": {"name": CURVE, "goal": "maximize"},
+        "parameters": {**parameters, "seed": {"values": seeds}},
+    }
+    return PlannedSweep(config, first.like)

@@ -169,14 +169,23 @@ def require_joinable(rows: Iterable[Row]) -> None:
         )
 
 
-def base_for(family: Family, bases: Iterable[Row]) -> Row | None:
-    """The untouched base model's row that belongs to a family: no stated digest contradicts."""
-    for base in bases:
-        keys = (*DIGESTS, "base_model", "dataset")
-        pairs = ((base.values.get(k), [r.values.get(k) for r in family.rows]) for k in keys)
-        if all(mine is None or mine in theirs or not any(theirs) for mine, theirs in pairs):
-            return base
-    return None
+def bases_for(family: Family, bases: Iterable[Row]) -> tuple[Row, ...]:
+    """The untouched base's rows that belong to a family: no stated digest contradicts."""
+    keys = (*DIGESTS, "base_model", "dataset")
+    known = {key: [row.values.get(key) for row in family.rows] for key in keys}
+
+    def is_of_it(base: Row) -> bool:
+        pairs = ((base.values.get(key), theirs) for key, theirs in known.items())
+        return all(mine is None or mine in theirs or not any(theirs) for mine, theirs in pairs)
+
+    return tuple(base for base in bases if is_of_it(base))
+
+
+def base_label(row: Row) -> str:
+    """`Untouched base`, with the quantisation it is served in."""
+    named = [row.text(key) for key in ("quantization_strategy", "quantization_method")]
+    words = [word for word in named if word and word.lower() != "none"]
+    return " ".join(["Untouched base", *words[:1]])
 
 
 def gpu_of(row: Row, group: str = "training") -> str | None:

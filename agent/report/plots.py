@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from agent.report import columns, pareto
 from agent.report.columns import COST_AXES, Column
 from agent.report.comparison import Retention
-from agent.report.families import BASELINE, cell_label, cell_of, seed_of, tuned_values
+from agent.report.families import BASELINE, seed_of, tuned_values
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
 from agent.report.selection import candidates_of
 from agent.report.study import CellReport, FamilyReport, Study
 from agent.report.table import Row
-
-BASE_LABEL = "Untouched base"
 
 
 def figures_of(study: Study, x: str | None = None, y: str | None = None) -> tuple[Figure, ...]:
@@ -172,8 +170,7 @@ def _tuned_number(rows: Sequence[Row]) -> str | None:
 def retention_bars(family: FamilyReport, styles: Mapping[str, int], mark: Mark) -> Figure | None:
     """Retention of every cell and of the untouched base, best against best and matched."""
     bars = [(cell.label, styles[cell.label], cell.best) for cell in family.cells]
-    if family.base is not None:
-        bars.append((BASE_LABEL, NEUTRAL_STYLE, family.base_retention))
+    bars += [(base.label, NEUTRAL_STYLE, base.retention) for base in family.bases]
     series = [_bar(label, style, found) for label, style, found in bars if found.value is not None]
     if not series:
         return None
@@ -231,8 +228,7 @@ def pareto_scatter(
 ) -> Figure | None:
     """Two metrics of every complete run, and their front. None when no run has both."""
     score = columns.find(y or family.metric)
-    rows = [row for row in family.family.rows if row.is_complete]
-    rows += [family.base] if family.base is not None else []
+    rows = family.compared_rows
     cost = _cost_axis(rows, score.key, x)
     if cost is None:
         return None
@@ -267,8 +263,7 @@ def _scatter_series(
     """One series per cell, the untouched base last."""
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        label = BASE_LABEL if row is family.base else cell_label(cell_of(row))
-        groups.setdefault(label, []).append(index)
+        groups.setdefault(family.label_of(row), []).append(index)
     return [
         Series(
             label,
@@ -276,7 +271,7 @@ def _scatter_series(
             styles.get(label, NEUTRAL_STYLE),
             tuple(points[i][0] for i in indices),
             tuple(points[i][1] for i in indices),
-            notes=tuple(describe(rows[i]) if rows[i] is not family.base else "" for i in indices),
+            notes=tuple("" if family.is_base(rows[i]) else describe(rows[i]) for i in indices),
         )
         for label, indices in sorted(groups.items(), key=lambda g: styles.get(g[0], len(styles)))
     ]

@@ -11,13 +11,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.report.columns import CURVE, SCORE
+from agent.report.columns import CURVE, SCORE, TEST_SCORE
 from agent.report.families import Family, cell_label, seed_of, tuned_values
 from agent.report.noise import Difference, difference
 from agent.report.table import Row, Scalar
 
 Tuned = tuple[tuple[str, Scalar | None], ...]
 Points = Literal["final", "all"]
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """Mean over seeds and the sample standard deviation; None with one seed."""
+
+    mean: float
+    spread: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f}" + ("" if self.spread is None else f" ± {self.spread:.3f}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,20 @@ class Candidate:
         """Sample standard deviation over seeds; None with one seed."""
         scores = [score for _, score in self.by_seed]
         return statistics.stdev(scores) if len(scores) > 1 else None
+
+    @property
+    def test(self) -> "TestScore | None":
+        """The score on the test split; None unless every run was scored at this very point."""
+        seeds: dict[int, list[float]] = {}
+        for row in self.rows:
+            score, epoch = row.number(TEST_SCORE), row.number("test/epoch")
+            is_here = self.is_final if epoch is None else epoch == self.epoch
+            if score is None or not is_here:
+                return None
+            seeds.setdefault(seed_of(row), []).append(score)
+        means = [statistics.fmean(scores) for scores in seeds.values()]
+        spread = statistics.stdev(means) if len(means) > 1 else None
+        return TestScore(statistics.fmean(means), spread)
 
     @property
     def label(self) -> str:
@@ -202,7 +227,11 @@ def _describe(candidate: Candidate) -> dict[str, object]:
         "mean": candidate.mean,
         "spread": candidate.spread,
         "seeds": [seed for seed, _ in candidate.by_seed],
+        "is_final": candidate.is_final,
+        "test": None if candidate.test is None else candidate.test.mean,
+        "test_spread": None if candidate.test is None else candidate.test.spread,
         "run_ids": [row.run_id for row in candidate.rows],
+        "runs": ["/".join(filter(None, [row.project, row.run_id])) for row in candidate.rows],
     }
 
 

@@ -19,8 +19,10 @@ from agent.report.families import (
     BASELINE,
     BASELINE_CELL,
     Family,
-    base_for,
+    base_label,
+    bases_for,
     cell_label,
+    cell_of,
     families_of,
     require_joinable,
 )
@@ -34,7 +36,7 @@ class CellReport:
 
     cell: tuple[str, str, str]
     rows: tuple[Row, ...]
-    selection: Selection  # at the last evaluation point: what is reported
+    selection: Selection  # at the last evaluation point, or at the tested one: what is reported
     best_point: Selection  # over all evaluation points: what would be deployed
     score: float | None
     spread: float | None
@@ -53,19 +55,43 @@ class CellReport:
 
 
 @dataclass(frozen=True)
+class BaseReport:
+    """The untouched base in one form, beside the variants of a family."""
+
+    row: Row
+    retention: Retention
+
+    @property
+    def label(self) -> str:
+        return base_label(self.row)
+
+
+@dataclass(frozen=True)
 class FamilyReport:
     """`metric` is the headline: the test score where every choice has one, else validation."""
 
     family: Family
     metric: str
     cells: tuple[CellReport, ...]
-    base: Row | None
-    base_retention: Retention
+    bases: tuple[BaseReport, ...]
     matched: tuple[MatchedRun, ...]
 
     @property
     def label(self) -> str:
         return self.family.label
+
+    @property
+    def compared_rows(self) -> tuple[Row, ...]:
+        """What stands in a scatter: the complete runs, and the untouched base in every form."""
+        complete = (row for row in self.family.rows if row.is_complete)
+        return (*complete, *(base.row for base in self.bases))
+
+    def is_base(self, row: Row) -> bool:
+        return any(row is base.row for base in self.bases)
+
+    def label_of(self, row: Row) -> str:
+        """The variant of one of the compared rows, or which form of the untouched base it is."""
+        return base_label(row) if self.is_base(row) else cell_label(cell_of(row))
 
 
 @dataclass(frozen=True)
@@ -110,22 +136,22 @@ def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:
 def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
     final = select(family, "final")
     anywhere = select(family, "all")
-    metric = headline(final)
+    judged = anywhere if is_tested(anywhere) and not is_tested(final) else final
+    metric = TEST_SCORE if is_tested(judged) else SCORE
     split = "test" if metric == TEST_SCORE else "validation"
-    reference = next((s for s in final if s.cell == BASELINE_CELL and s.chosen), None)
+    reference = next((s for s in judged if s.cell == BASELINE_CELL and s.chosen), None)
     baseline = reference.chosen.rows if reference and reference.chosen else ()
     by_cell = family.cells
     cells = tuple(
-        _examine_cell(family, by_cell[at_end.cell], at_end, over_all, baseline, metric, split)
-        for at_end, over_all in zip(final, anywhere, strict=True)
+        _examine_cell(family, by_cell[by.cell], by, over_all, baseline, metric, split)
+        for by, over_all in zip(judged, anywhere, strict=True)
     )
-    base = base_for(family, bases)
+    own = bases_for(family, bases)
     return FamilyReport(
         family,
         metric,
         cells,
-        base,
-        _base_retention(base, baseline, metric),
+        tuple(BaseReport(base, _base_retention(base, baseline, metric)) for base in own),
         matched_runs(family, metric, split),
     )
 
@@ -151,8 +177,10 @@ def _examine_cell(
     keys = dict.fromkeys([*(c.key for c in COLUMNS), *(k for r in chosen for k in r.values)])
     means = {key: mean for key in keys if (mean := mean_of(chosen, key)) is not None}
     spread = selection.chosen.spread if selection.chosen else None
-    if metric == TEST_SCORE:
-        spread = _spread([value for row in chosen if (value := row.number(metric)) is not None])
+    tested = selection.chosen.test if selection.chosen and metric == TEST_SCORE else None
+    if tested is not None:
+        spread = tested.spread
+        means[metric] = tested.mean
     return CellReport(
         selection.cell,
         rows,
@@ -167,23 +195,13 @@ def _examine_cell(
     )
 
 
-def _spread(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    return float((sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5)
+def is_tested(selections: Sequence[Selection]) -> bool:
+    """Whether every choice was scored on the test split: then that score is the headline."""
+    chosen = [selection.chosen for selection in selections if selection.chosen]
+    return bool(chosen) and all(candidate.test is not None for candidate in chosen)
 
 
-def headline(selections: Sequence[Selection]) -> str:
-    """The test score once every chosen run has one; until then the validation score."""
-    chosen = [row for s in selections if s.chosen for row in s.chosen.rows]
-    tested = bool(chosen) and all(row.number(TEST_SCORE) is not None for row in chosen)
-    return TEST_SCORE if tested else SCORE
-
-
-def _base_retention(base: Row | None, baseline: Sequence[Row], metric: str) -> Retention:
-    if base is None:
-        return Retention(note="no untouched base given")
+def _base_retention(base: Row, baseline: Sequence[Row], metric: str) -> Retention:
     mine, theirs = base.number(metric), mean_of(baseline, metric)
     if mine is None or theirs is None or theirs <= 0:
         return Retention(note=f"no {metric} on one of the two sides")
@@ -197,6 +215,15 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
             "Learning rates were chosen on the validation data that they are reported on; "
             "score the chosen runs once on the untouched test split for the headline."
         )
+    without = [family for family in families if not family.bases]
+    if without and len(without) == len(families):
+        notes.append(
+            "The untouched base model is not in this report, so what training itself brings is "
+            "not shown: `python -m agent.baseline` scores it, and --baseline adds it."
+        )
+    elif without:
+        told = "; ".join(family.label for family in without)
+        notes.append(f"No untouched base of the same base, data and evaluation for: {told}.")
     if len(families) > 1:
         notes.append(
             f"{len(families)} groups of runs differ in more than variant, tuned keys and seed; "

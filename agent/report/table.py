@@ -271,15 +271,23 @@ def with_predictions(row: Row, text: str, split: str = "validation", *, where: s
     )
 
 
-def base_row(text: str, *, where: str = "the baseline") -> Row:
-    """The untouched base model's row, from a JSON object of metric keys (nested objects are
-    flattened with `/`)."""
+def base_rows(text: str, *, where: str = "the baseline") -> tuple[Row, ...]:
+    """The untouched base model's rows, from a JSON object of metric keys (nested objects are
+    flattened with `/`), or a list of such objects: one for each form that it is served in."""
     try:
-        record = json.loads(text)
+        given = json.loads(text)
     except ValueError as error:
         raise ReportError(f"{where} is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ReportError(f"{where} must be a JSON object of metric keys, e.g. {{{SCORE!r}: 0.02}}")
+    records = given if isinstance(given, list) else [given]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise ReportError(
+            f"{where} must be a JSON object of metric keys, e.g. {{{SCORE!r}: 0.02}}, or a list of "
+            "such objects"
+        )
+    return tuple(_base_row(record, where) for record in records)
+
+
+def _base_row(record: Mapping[str, object], where: str) -> Row:
     values = dict(_flat(record))
     if SCORE not in values and CURVE in values:
         values[SCORE] = values[CURVE]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from agent.report.columns import SCORE, Column, find, format_number
 from agent.report.comparison import Retention
 from agent.report.families import BASELINE, cell_label, cell_of, seed_of, tuned_values
-from agent.report.plots import BASE_LABEL
 from agent.report.selection import Candidate, Selection
 from agent.report.study import CellReport, FamilyReport, Study
 from agent.report.table import Row
@@ -92,10 +91,12 @@ def retention_table(family: FamilyReport) -> TextTable:
             )
         )
         notes += _reasons(cell)
-    if family.base is not None:
-        score = family.base.number(family.metric)
-        filled = [Cell(BASE_LABEL), *[Cell()] * len(tuned), Cell()]
-        filled += [Cell(format_number(score, metric), score), _percent(family.base_retention)]
+    for base in family.bases:
+        score = base.row.number(family.metric)
+        filled = [Cell(base.label), *[Cell()] * len(tuned), Cell()]
+        filled += [Cell(format_number(score, metric), score), _percent(base.retention)]
+        if base.retention.note:
+            notes.append(f"{base.label}: {base.retention.note}.")
         rows.append(tuple(filled + [Cell()] * 3))
     return TextTable("retention", "Performance retention", headings, tuple(rows), tuple(notes))
 
@@ -129,8 +130,8 @@ def cost_table(family: FamilyReport, columns: Sequence[Column]) -> TextTable:
     rows = [
         (cell.label, [cell.values.get(column.key) for column in shown]) for cell in family.cells
     ]
-    if family.base is not None:
-        rows.append((BASE_LABEL, [family.base.number(column.key) for column in shown]))
+    for base in family.bases:
+        rows.append((base.label, [base.row.number(column.key) for column in shown]))
     cells = tuple(
         (
             Cell(label),

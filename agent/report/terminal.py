@@ -12,6 +12,7 @@ from agent.report.costs import spending_sentences
 from agent.report.selection import Selection
 from agent.report.study import Study
 from agent.report.tables import TextTable, family_tables
+from agent.report.wandb_sweeps import Queued
 
 NARROW = ("Seeds", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
 
@@ -45,11 +46,29 @@ def print_selections(
         for line in selection_lines(selection):
             out.print(line, markup=False, highlight=False)
     if is_planned:
-        said = f"{len(planned)} grid points are missing:" if planned else "no grid point is missing"
+        count = f"{len(planned)} grid points are" if len(planned) > 1 else "1 grid point is"
+        said = f"{count} missing:" if planned else "no grid point is missing"
         out.print(said, highlight=False)
         for point in planned:
             line = f"  seed {point.config['seed']}: {point.reason}"
             out.print(line, markup=False, highlight=False)
+
+
+def print_queued(sweeps: Sequence[Queued], console: Console | None = None) -> None:
+    """The sweeps of the missing seeds, and how their agents are started."""
+    out = console or Console(width=200)  # lines to copy are not wrapped
+    for sweep in sweeps:
+        seeds = ", ".join(map(str, sweep.seeds))
+        told = "queued" if sweep.is_new else "queued before"
+        lines = (
+            f"{told}: {sweep.name}, seed{'s' if len(sweep.seeds) > 1 else ''} {seeds}",
+            f"  wandb agent {sweep.path}",
+        )
+        for line in lines:
+            out.print(line, markup=False, highlight=False)
+    together = " ".join(sweep.path for sweep in sweeps)
+    for line in ("or all of them as an array job:", f"  sweep-agent submit {together}"):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def selection_lines(selection: Selection) -> tuple[str, ...]:
@@ -60,12 +79,13 @@ def selection_lines(selection: Selection) -> tuple[str, ...]:
         return (f"{selection.label}: no choice", *(f"  {doubt}" for doubt in doubts))
     seeds = f"{len(chosen.by_seed)} seed{'s' if len(chosen.by_seed) > 1 else ''}"
     spread = f" ± {chosen.spread:.3f}" if chosen.spread is not None else ""
+    tested = "" if chosen.test is None else f"test F1 {chosen.test}, validation "
     ties = (
         f"within noise of it: {other.label} (F1 {other.mean:.3f}, by {found.method})"
         for other, found in selection.ties
     )
     return (
-        f"{selection.label}: {chosen.label}, F1 {chosen.mean:.3f}{spread} over {seeds}",
+        f"{selection.label}: {chosen.label}, {tested}F1 {chosen.mean:.3f}{spread} over {seeds}",
         *(f"  {doubt}" for doubt in (*ties, *doubts)),
     )
 

@@ -33,7 +33,7 @@ def open_api() -> Any:
         return wandb.Api()
     except Exception as error:
         raise TrackingError(
-            f"W&B cannot be opened ({_first_line(error)}); set WANDB_BASE_URL and WANDB_API_KEY, "
+            f"W&B cannot be opened ({first_line(error)}); set WANDB_BASE_URL and WANDB_API_KEY, "
             "or run `wandb login`"
         ) from error
 
@@ -57,7 +57,7 @@ def read_projects(
     rows: list[Row] = []
     for path in paths:
         try:
-            runs = list(opened.runs(_full(path, opened), order="+created_at", lazy=False))
+            runs = list(opened.runs(full_project(path, opened), order="+created_at", lazy=False))
             kept = [run for run in runs if _job_type(run) != "inference"]
             read = partial(
                 _read, project=path, examples=with_examples, curves=with_curves, warn=warn
@@ -71,14 +71,15 @@ def read_projects(
             raise
         except Exception as error:
             raise TrackingError(
-                f"project {path!r} cannot be read: {_first_line(error)}; check its name and entity"
+                f"project {path!r} cannot be read: {first_line(error)}; check its name and entity"
             ) from error
     if not rows:
         raise ReportError(f"no runs in {', '.join(map(repr, paths))}: nothing to report")
     return tuple(rows)
 
 
-def _full(path: str, api: Any) -> str:
+def full_project(path: str, api: Any) -> str:
+    """ENTITY/PROJECT of what a person types: that, or PROJECT of the default entity."""
     words = path.strip("/").split("/")
     if not all(words) or len(words) > 2:
         raise ReportError(f"project {path!r}: write PROJECT or ENTITY/PROJECT")
@@ -96,7 +97,7 @@ def _examples_or_warning(run: Any, row: Row, warn: Warn | None) -> Row:
         return read_examples(run, row)
     except Exception as error:
         if warn:
-            warn(f"predictions of run {row.run_id} cannot be read: {_first_line(error)}")
+            warn(f"predictions of run {row.run_id} cannot be read: {first_line(error)}")
         return row
 
 
@@ -195,6 +196,7 @@ def _job_type(run: Any) -> str:
     return str(getattr(run, "job_type", None) or "")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of the client says, without the rest of its lines."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

@@ -10,9 +10,8 @@ from agent.presentation import DARK, LIGHT
 from agent.report import pareto
 from agent.report.columns import Column
 from agent.report.costs import spending_sentences
-from agent.report.families import cell_label, cell_of
 from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
-from agent.report.plots import BASE_LABEL, describe
+from agent.report.plots import describe
 from agent.report.study import FamilyReport, Study
 from agent.report.tables import family_tables, runs_table
 
@@ -193,17 +192,16 @@ def _symbol(series: Series) -> str:
 
 def scatter(family: FamilyReport, study: Study, first: Figure | None) -> dict[str, Any] | None:
     """Every complete run with all its numbers, and the Pareto front of every pair of metrics."""
-    rows = [row for row in family.family.rows if row.is_complete]
-    rows += [family.base] if family.base is not None else []
+    rows = family.compared_rows
     axes = [c for c in study.columns if c.group != "cost" and _has_two(rows, c)]
     if len(axes) < 2:
         return None
     styles = study.styles()
     points = []
     for row in rows:
-        label = BASE_LABEL if row is family.base else cell_label(cell_of(row))
+        label = family.label_of(row)
         numbers = {axis.key: row.number(axis.key) for axis in axes}
-        text = "" if row is family.base else describe(row)
+        text = "" if family.is_base(row) else describe(row)
         style = styles.get(label, NEUTRAL_STYLE)
         points.append({"label": label, "style": style, "text": text, "values": numbers})
     fronts = {

@@ -9,7 +9,7 @@ import pytest
 from training import lab
 from training.conftest import Finished
 
-from agent.errors import DataError
+from agent.errors import DataError, StoreError
 from agent.evaluation import benchmark, benchmark_model, deployments
 from agent.training import base, prompts, store
 
@@ -30,6 +30,16 @@ def test_the_point_at_which_the_run_ended_is_found(undisturbed: Finished) -> Non
         assert found == place / "adapter"
         assert find(undisturbed.root, undisturbed, point.step, "another") is None
     assert find(undisturbed.root, undisturbed, 3) is None
+
+
+def test_an_earlier_point_is_found_by_its_epoch(undisturbed: Finished) -> None:
+    root, key = undisturbed.root / "store", key_of(undisturbed)
+    first = store.read_checkpoint(undisturbed.places[0])
+    assert first is not None
+    epoch = float(first.record["epoch"])
+    assert benchmark_model.find_adapter_at(root, key, epoch) == first.adapter
+    with pytest.raises(StoreError, match=f"at epoch 99 .it has: {epoch:g}"):
+        benchmark_model.find_adapter_at(root, key, 99)
 
 
 def test_a_damaged_adapter_is_not_served(undisturbed: Finished, tmp_path: Path) -> None:

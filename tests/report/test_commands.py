@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from agent import sweep_files
 from agent.errors import ReportError
 from agent.report import commands
 from agent.report.table import write_csv, write_curves
@@ -90,6 +92,22 @@ def test_select_prints_choices_and_the_missing_seeds(
     assert len(record["missing_points"]) == 10
     assert {p["config"]["seed"] for p in record["missing_points"]} == {1, 2}
     assert record["selections"][0]["chosen"]["run_ids"] == ["full-0.005-0"]
+
+
+def test_a_dry_run_prints_sweeps_that_can_be_read_back(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = _args("select", "--table", str(table), "--confirm-seeds", "2", "--dry-run")
+    assert commands.run_select(args) == 0
+    documents = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert len(documents) == 5
+    for document in documents:
+        assert [config.seed for config in sweep_files.configs(document)] == [1]
+
+
+def test_a_dry_run_of_nothing_is_told() -> None:
+    with pytest.raises(ReportError, match="--dry-run goes with --confirm-seeds"):
+        commands.run_select(_args("select", "--table", "t.csv", "--dry-run"))
 
 
 def test_a_table_without_variants_says_so(table: Path) -> None:

@@ -89,5 +89,5 @@ def test_the_untouched_base_goes_to_the_family_it_was_scored_for() -> None:
     rows = (run("full", 1e-3, 0.5, data__digest="d1"), run("full", 1e-3, 0.5, data__digest="d2"))
     first, second = families.families_of(rows)
     base = Row("base", "baseline", {"data/digest": "d2"})
-    assert families.base_for(first, [base]) is None
-    assert families.base_for(second, [base]) is base
+    assert families.bases_for(first, [base]) == ()
+    assert families.bases_for(second, [base]) == (base,)

@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
+from agent import sweep_files
 from agent.config import RunConfig
 from agent.errors import ReportError
-from agent.report.confirmation import missing_seeds
+from agent.report.confirmation import missing_seeds, sweeps_of
 from agent.report.families import Family, families_of
 from agent.report.selection import Selection, select
 from agent.report.table import Row
@@ -200,3 +201,47 @@ def test_enough_seeds_need_no_plan() -> None:
     assert missing_seeds(family, select(family), 2) == ()
     with pytest.raises(ReportError, match="--confirm-seeds 0: must be at least 1"):
         missing_seeds(family, select(family), 0)
+
+
+def test_the_missing_seeds_of_a_setting_are_one_grid_over_the_seed_alone() -> None:
+    more: dict[str, Any] = {"store": "/shared/store", "tuned": "learning_rate", "device": "cpu"}
+    rows = [run("qlora4", 1e-3, 0.8, **more), run("qlora4", 1e-4, 0.1, **more)]
+    (family,) = families_of(rows)
+    (sweep,) = sweeps_of(missing_seeds(family, select(family), 3))
+    assert sweep.name == "seeds of QLoRA int4 lr=0.001"
+    points = sweep_files.configs(sweep.config)
+    assert [point.seed for point in points] == [1, 2]
+    for point in points:
+        assert (point.learning_rate, point.pruner, point.store) == (1e-3, "none", "/shared/store")
+        assert point.tuned == ("learning_rate",)
+    assert sweep.like.run_id == "qlora4-0.001-0"
+
+
+def test_tied_settings_become_sweeps_of_their_own() -> None:
+    rows = [run("full", 1e-3, 0.8), run("full", 1e-4, 0.8), run("full", 1e-2, 0.1)]
+    (family,) = families_of(rows)
+    sweeps = sweeps_of(missing_seeds(family, select(family), 2))
+    assert [sweep.name for sweep in sweeps] == [
+        "seeds of Full LoRA lr=0.0001",
+        "seeds of Full LoRA lr=0.001",
+    ]
+
+
+def test_a_choice_is_tested_when_every_seed_was_at_the_chosen_point() -> None:
+    curve = ((1.0, 0.9), (3.0, 0.5))
+    rows = [run("full", 1e-3, 0.5, seed=s, curve=curve, test__f1_score=0.4 + s) for s in (0, 1)]
+    at_end, anywhere = _only(rows).chosen, _only(rows, "all").chosen
+    assert at_end is not None
+    assert anywhere is not None
+    assert str(at_end.test) == "0.900 ± 0.707"
+    assert anywhere.test is None  # scored at the last point, chosen at the first
+    early = [run("full", 1e-3, 0.5, curve=curve, test__f1_score=0.4, test__epoch=1.0)]
+    at_end, anywhere = _only(early).chosen, _only(early, "all").chosen
+    assert at_end is not None
+    assert anywhere is not None
+    assert at_end.test is None
+    assert str(anywhere.test) == "0.400"
+    untested = [*rows, run("full", 1e-3, 0.5, seed=2, curve=curve)]
+    chosen = _only(untested).chosen
+    assert chosen is not None
+    assert chosen.test is None

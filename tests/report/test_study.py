@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from agent.errors import ReportError
@@ -56,6 +58,21 @@ def test_the_headline_is_the_test_score_once_every_choice_has_one() -> None:
     assert family.cells[1].best.value == pytest.approx(0.5)
 
 
+def test_choices_tested_at_an_earlier_point_are_reported_there() -> None:
+    curve = ((1.0, 0.9), (3.0, 0.5))
+    early: dict[str, Any] = {"curve": curve, "test__epoch": 1.0}
+    rows = [
+        run("full", 1e-3, 0.5, test__f1_score=0.8, **early),
+        run("qlora4", 1e-3, 0.5, test__f1_score=0.6, **early),
+    ]
+    family = examine(rows).families[0]
+    assert family.metric == TEST_SCORE
+    chosen = family.cells[1].selection.chosen
+    assert chosen is not None
+    assert chosen.epoch == 1.0
+    assert family.cells[1].best.value == pytest.approx(0.75)
+
+
 def test_the_learning_rate_is_chosen_on_validation_even_with_test_scores() -> None:
     rows = [
         run("full", 1e-3, 0.8, test__f1_score=0.1),
@@ -69,8 +86,34 @@ def test_the_learning_rate_is_chosen_on_validation_even_with_test_scores() -> No
 def test_the_untouched_base_stands_beside_the_variants() -> None:
     base = Row("base", "baseline", {SCORE: 0.2})
     family = examine([*known_rows(), base]).families[0]
-    assert family.base is base
-    assert family.base_retention.value == pytest.approx(0.25)
+    (found,) = family.bases
+    assert found.row is base
+    assert found.label == "Untouched base"
+    assert found.retention.value == pytest.approx(0.25)
+
+
+def test_the_untouched_base_stands_in_every_form_it_was_scored_in() -> None:
+    forms = [
+        Row("base", "baseline", {SCORE: 0.2, "quantization_strategy": "None"}),
+        Row("base", "baseline", {SCORE: 0.1, "quantization_strategy": "int4"}),
+    ]
+    study = examine([*known_rows(), *forms])
+    found = {base.label: base.retention.value for base in study.families[0].bases}
+    assert found == {
+        "Untouched base": pytest.approx(0.25),
+        "Untouched base int4": pytest.approx(0.125),
+    }
+    assert not any("untouched base" in note for note in study.notes)
+
+
+def test_a_missing_base_is_stated() -> None:
+    assert any("--baseline adds it" in note for note in examine(known_rows()).notes)
+    base = Row("base", "baseline", {SCORE: 0.2, "dataset": "train.json"})
+    other = run("full", 1e-3, 0.5, dataset="other.json")
+    told = " ".join(examine([*known_rows(), other, base]).notes)
+    assert (
+        "No untouched base of the same base, data and evaluation for: dataset = other.json" in told
+    )
 
 
 def test_projects_of_other_data_are_not_examined_together() -> None:

@@ -8,6 +8,7 @@ from agent.report import table
 
 from .known_table import known_rows, pruned, run
 
+FORMS = ((0.02, "none"), (0.01, "nf4"))
 CSV = """run_id,state,learning_rate,model_variant,final/validation_f1_score,train/peak_vram_gb
 a,finished,0.0001,QLoRA,0.5,
 b,pruned,1e-3,Full LoRA,,
@@ -97,11 +98,26 @@ def test_a_bad_prediction_names_its_line() -> None:
 
 def test_the_base_row_takes_flat_and_nested_keys() -> None:
     text = json.dumps({"validation/f1_score": 0.02, "inference": {"model_size_gb": 2.0}})
-    row = table.base_row(text)
+    (row,) = table.base_rows(text)
     assert row.number("final/validation_f1_score") == 0.02
     assert row.number("inference/model_size_gb") == 2.0
 
 
-def test_a_base_without_a_score_is_refused() -> None:
-    with pytest.raises(ReportError, match="no number under final/validation_f1_score"):
-        table.base_row("{}")
+def test_several_forms_of_the_base_are_a_list() -> None:
+    text = json.dumps([{"validation/f1_score": f, "quantization_method": m} for f, m in FORMS])
+    found = [(r.number("final/validation_f1_score"), r.values) for r in table.base_rows(text)]
+    assert [(score, values["quantization_method"]) for score, values in found] == list(FORMS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "no number under final/validation_f1_score"),
+        ("[]", "must be a JSON object of metric keys"),
+        ("[1]", "must be a JSON object of metric keys"),
+        ("no", "is not JSON"),
+    ],
+)
+def test_what_is_no_base_with_a_score_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        table.base_rows(text)
