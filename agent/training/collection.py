@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.training import run_notes, store
-from agent.training.lease import is_held
 from agent.training.run_notes import RunNote
 
 PINNED = "pinned"
@@ -17,6 +16,7 @@ PINNED = "pinned"
 class Removal:
     """One file or directory that may go."""
 
+    training: store.TrainingDirectory
     path: Path
     reason: str
     size: int  # bytes
@@ -35,9 +35,13 @@ def trainings(root: Path) -> list[store.TrainingDirectory]:
     return [store.TrainingDirectory(root, place.parent.name) for place in places]
 
 
-def plan(root: Path, *, adapters: str = "all", unsynced: bool = False) -> list[Removal | Stay]:
-    """What a collection would remove. `adapters` is what is kept of them: all, or the best and the
-    last of each training that was not pruned. `unsynced` also touches what W&B has not yet got.
+def plan(
+    root: Path, vacant: Collection[Path], *, adapters: str = "all", unsynced: bool = False
+) -> list[Removal | Stay]:
+    """What a collection would remove from the trainings whose lease is `vacant`.
+
+    `adapters` is what is kept of them: all, or the best and the last of each training that was
+    not pruned. `unsynced` also touches what W&B has not yet got.
     """
     by_training: dict[str, list[RunNote]] = {}
     for note in run_notes.read_all(root):
@@ -45,7 +49,9 @@ def plan(root: Path, *, adapters: str = "all", unsynced: bool = False) -> list[R
     found: list[Removal | Stay] = []
     for training in trainings(root):
         notes = by_training.get(training.key, [])
-        if reason := _why_it_stays(training, notes, unsynced):
+        if training.path not in vacant:
+            found.append(Stay(training.key, "a worker holds its lease"))
+        elif reason := _why_it_stays(training, notes, unsynced):
             found.append(Stay(training.key, reason))
         else:
             found += _removals(training, notes, adapters)
@@ -55,8 +61,6 @@ def plan(root: Path, *, adapters: str = "all", unsynced: bool = False) -> list[R
 def _why_it_stays(
     training: store.TrainingDirectory, notes: Iterable[RunNote], unsynced: bool
 ) -> str | None:
-    if is_held(training.path):
-        return "a worker holds its lease"
     if (training.path / PINNED).exists():
         return "pinned"
     waiting = [n.run for n in notes if not n.uploaded and n.state != run_notes.RUNNING]
@@ -69,19 +73,23 @@ def _removals(
     training: store.TrainingDirectory, notes: Sequence[RunNote], adapters: str
 ) -> list[Removal]:
     found = [
-        _removal(path, "left behind by a writer that was killed, or damaged")
+        _removal(training, path, "left behind by a writer that was killed, or damaged")
         for pattern in ("writing-*", "fenced-*", "damaged-*", "eval-*/scores/.*", "eval-*/.*")
         for path in sorted(training.path.glob(pattern))
     ]
     chain = training.chain()
     if notes and all(note.state != run_notes.RUNNING for note in notes):
         states = [c.state for c in chain if c.state.exists()]
-        found += [_removal(p, "optimizer state that no run needs any more") for p in states]
-        found += [_removal(p, "between points") for p in sorted(training.path.glob("step-*"))]
+        found += [
+            _removal(training, p, "optimizer state that no run needs any more") for p in states
+        ]
+        found += [
+            _removal(training, p, "between points") for p in sorted(training.path.glob("step-*"))
+        ]
     if adapters == "best":
         kept = _worth_keeping(chain, notes)
         found += [
-            _removal(c.adapter, "adapter of a pruned training or a losing point")
+            _removal(training, c.adapter, "adapter of a pruned training or a losing point")
             for c in chain
             if c.adapter.is_dir() and c.path.name not in kept
         ]
@@ -109,8 +117,8 @@ def _f1_of(scores: Path) -> float:
         return -1.0
 
 
-def _removal(path: Path, reason: str) -> Removal:
-    return Removal(path, reason, size_of(path))
+def _removal(training: store.TrainingDirectory, path: Path, reason: str) -> Removal:
+    return Removal(training, path, reason, size_of(path))
 
 
 def size_of(path: Path) -> int:

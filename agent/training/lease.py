@@ -14,7 +14,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent import files
@@ -82,6 +82,18 @@ class Observer:
         self._clock = clock
         self._seen: tuple[int, str] | None = None
         self._since = 0.0
+        self._moved = False
+
+    def is_vacant(self) -> bool:
+        """Whether the lease is free, released, or its holder dead, as far as is known by now."""
+        term = latest_term(self._directory)
+        return not term or self._is_vacant(term)
+
+    def is_certainly_held(self) -> bool:
+        """Whether its holder gave a sign of life: lives on this machine, or moved its counter."""
+        term = latest_term(self._directory)
+        holder = _read_json(self._directory / f"{term:04d}.json")
+        return self._moved or (_is_of_here(holder) and not self.is_vacant())
 
     def try_acquire(self) -> Lease | None:
         """The lease if it is free, released or its holder is dead; else None."""
@@ -105,6 +117,7 @@ class Observer:
         seen = (term, _read_text(self._directory / f"{term:04d}.beat"))
         now = self._clock()
         if seen != self._seen:
+            self._moved = self._seen is not None
             self._seen, self._since = seen, now
             return False
         return now - self._since >= self._patience_s
@@ -123,6 +136,33 @@ def is_held(training: Path) -> bool:
     if not term or (directory / f"{term:04d}.released").exists():
         return False
     return not _is_dead_here(_read_json(directory / f"{term:04d}.json"))
+
+
+def watch(
+    trainings: Iterable[Path],
+    *,
+    patience_s: float = PATIENCE_S,
+    on_wait: Callable[[int, float], None] | None = None,
+) -> dict[Path, Observer]:
+    """Observers of the trainings that nobody is writing, ready to acquire their leases.
+
+    Returns at once unless a lease is held on another machine and its holder gives no sign of life;
+    such leases are watched together, for `patience_s`; `on_wait` is told how many, once.
+    """
+    observers = {path: Observer(path, patience_s=patience_s) for path in trainings}
+    vacant: dict[Path, Observer] = {}
+    while True:
+        for path, observer in list(observers.items()):
+            if observer.is_vacant():
+                vacant[path] = observers.pop(path)
+            elif observer.is_certainly_held():
+                del observers[path]
+        if not observers:
+            return vacant
+        if on_wait:
+            on_wait(len(observers), patience_s)
+            on_wait = None
+        time.sleep(min(1.0, patience_s / 10))
 
 
 def _process_identity() -> dict[str, str | int]:
@@ -150,10 +190,15 @@ def _born(pid: int) -> str:
 
 def _is_dead_here(holder: dict[str, object]) -> bool:
     """True only when the holder ran on this very machine and is certainly gone."""
+    return _is_of_here(holder) and _born(int(str(holder.get("pid", 0)))) != holder.get("born")
+
+
+def _is_of_here(holder: dict[str, object]) -> bool:
     space = _process_space()
-    if not space or (holder.get("host"), holder.get("space")) != (socket.gethostname(), space):
-        return False
-    return _born(int(str(holder.get("pid", 0)))) != holder.get("born")
+    return bool(space) and (holder.get("host"), holder.get("space")) == (
+        socket.gethostname(),
+        space,
+    )
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -4,12 +4,13 @@ Works on files alone: nothing here loads a model, so it runs on a login node.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
 from agent.errors import StoreError
 from agent.training import collection, run_notes, store, transport
-from agent.training.lease import is_held
+from agent.training.lease import is_held, watch
 
 DEFAULT_STORE = Path("outputs/store")
 
@@ -111,15 +112,31 @@ def _print_status(root: Path) -> None:
     print(f"seconds saved        {saved:.1f}")
 
 
+def _say_waiting(leases: int, seconds: float) -> None:
+    print(f"watching  {leases} leases held on other machines, for {seconds:g} s", flush=True)
+
+
 def _collect(root: Path, args: argparse.Namespace) -> None:
-    found = collection.plan(root, adapters=args.adapters, unsynced=args.unsynced)
+    observers = watch((t.path for t in collection.trainings(root)), on_wait=_say_waiting)
+    found = collection.plan(root, observers, adapters=args.adapters, unsynced=args.unsynced)
     total = 0
-    for item in found:
-        if isinstance(item, collection.Stay):
-            print(f"stays    {item.key}: {item.reason}")
+    for stay in (item for item in found if isinstance(item, collection.Stay)):
+        print(f"stays    {stay.key}: {stay.reason}")
+    removals = (item for item in found if isinstance(item, collection.Removal))
+    for path, group in itertools.groupby(removals, key=lambda item: item.training.path):
+        # Held while it is tidied, so that no worker reads or writes between the two looks.
+        lease = None if args.dry_run else observers[path].try_acquire()
+        if not args.dry_run and lease is None:
+            print(f"stays    {path.name}: a worker has just taken its lease")
             continue
-        total += item.size
-        print(f"removes  {item.path.relative_to(root)}: {item.reason} ({item.size / 1e9:.3f} GB)")
-        if not args.dry_run:
-            collection.remove(item)
+        try:
+            for item in group:
+                total += item.size
+                size = f"{item.size / 1e9:.3f} GB"
+                print(f"removes  {item.path.relative_to(root)}: {item.reason} ({size})")
+                if lease:
+                    collection.remove(item)
+        finally:
+            if lease:
+                lease.release()
     print(f"{'would free' if args.dry_run else 'freed'} {total / 1e9:.3f} GB")

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent import files
 from agent.errors import StoreError
 from agent.training import store
-from agent.training.lease import is_held
+from agent.training.lease import watch
 
 LEFT_OUT = ("lease", "writing-", "fenced-", "damaged-", ".", "pinned")
 
@@ -60,8 +60,19 @@ def unpack(file: Path, root: Path) -> dict[str, int]:
 
 def _take_over(source: Path, root: Path) -> int:
     training = store.TrainingDirectory(root, source.name)
-    if is_held(training.path):
+    if not training.path.exists():
+        return _take_points(source, training)
+    observer = watch([training.path]).get(training.path)
+    lease = observer.try_acquire() if observer else None
+    if lease is None:
         raise StoreError(f"{training.path}: a worker is writing it; import when it has ended")
+    try:
+        return _take_points(source, training)
+    finally:
+        lease.release()
+
+
+def _take_points(source: Path, training: store.TrainingDirectory) -> int:
     training.describe(json.loads((source / "identity.json").read_text()))
     coming = store.TrainingDirectory(source.parent, source.name).chain()
     have = training.chain()

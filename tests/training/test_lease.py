@@ -201,3 +201,31 @@ def test_the_counter_moves_while_the_lease_is_held(tmp_path: Path) -> None:
         time.sleep(0.005)
     lease.release()
     assert len(seen) >= 3
+
+
+def test_watching_tells_living_holders_from_dead_ones_on_other_machines(tmp_path: Path) -> None:
+    for name in ("free", "held", "dead", "alive"):
+        (tmp_path / name).mkdir()
+    own = take(tmp_path / "held")
+    holder_elsewhere(tmp_path / "dead")
+    holder_elsewhere(tmp_path / "alive")
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 1
+        while not stop.wait(0.05):
+            count += 1
+            (tmp_path / "alive/lease/0001.beat").write_text(str(count))
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        vacant = leases.watch((p for p in sorted(tmp_path.iterdir())), patience_s=1.0)
+    finally:
+        stop.set()
+        beating.join()
+    assert {path.name for path in vacant} == {"free", "dead"}
+    taken = vacant[tmp_path / "dead"].try_acquire()
+    assert taken is not None
+    taken.release()
+    own.release()
