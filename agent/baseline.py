@@ -32,12 +32,13 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--every-form", action="store_true", help="16 bit and each quantisation, as a list"
     )
+    parser.add_argument("--test", action="store_true", help="score it on the test split, too")
     args, point = parser.parse_known_args(list(words))
     try:
         extensions.load()
         config = RunConfig.parse(read_point(point), where="--config", files=True)
         forms = forms_of(config) if args.every_form else [config]
-        scored = [score_base(form, queries=args.queries) for form in forms]
+        scored = [score_base(form, queries=args.queries, on_test=args.test) for form in forms]
     except SweepAgentError as error:
         print(f"baseline: {error}", file=sys.stderr)
         return 2
@@ -64,10 +65,10 @@ def forms_of(config: RunConfig) -> list[RunConfig]:
     ]
 
 
-def score_base(config: RunConfig, *, queries: int = 0) -> dict[str, object]:
+def score_base(config: RunConfig, *, queries: int = 0, on_test: bool = False) -> dict[str, object]:
     """The study's score keys for the base without any adapter, on the config's validation data,
-    in the form (16 bit, or quantised) that the config's variant is served in; with `queries`, its
-    inference too."""
+    in the form (16 bit, or quantised) that the config's variant is served in; on its test data
+    and with its inference where they are asked for."""
     from agent.evaluation import validation
     from agent.training import base, data
 
@@ -78,8 +79,14 @@ def score_base(config: RunConfig, *, queries: int = 0) -> dict[str, object]:
     scores = validation.score_adapter(
         config, model, None, examples.validation, calibration=examples.train
     )
-    del model  # a benchmark loads its own
     named = scores.metrics()
+    tested = {}
+    if on_test:
+        last = validation.score_adapter(
+            config, model, None, data.load_test(config), calibration=examples.train
+        )
+        tested = {f"test/{name}": value for name, value in last.metrics().items()}
+    del model  # a benchmark loads its own
     return {
         "base_model": config.base_model,
         "quantization_strategy": config.quantization_strategy,
@@ -88,6 +95,7 @@ def score_base(config: RunConfig, *, queries: int = 0) -> dict[str, object]:
         "final/validation_f1_score": named["f1_score"],
         "final/validation_accuracy": named["accuracy"],
         "final/avg_f1": named["avg_f1"],
+        **tested,
         "inference/model_size_gb": scores.model_size_gb,
         "evaluation/digest": validation.evaluation_digest(config, examples.validation_digest),
         **(measure_base(config, path, queries) if queries else {}),

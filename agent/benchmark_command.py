@@ -1,4 +1,4 @@
-"""`sweep-agent benchmark` and `sweep-agent evaluate`: one fresh process for each run.
+"""`sweep-agent benchmark`, one fresh process for each run, and `sweep-agent evaluate`.
 
 A run that measures itself at its end (`benchmark_queries`) starts the same process.
 
@@ -11,13 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent import interruption
 from agent.config import RunConfig
 from agent.errors import ConfigError
-from agent.finished_runs import complete_runs, find, open_api
+from agent.finished_runs import complete_runs, find, open_api, split_epoch
 
 Start = Callable[[Sequence[str]], int]  # words after `python -m`, the exit status back
 
@@ -130,7 +130,12 @@ def _run_beside(words: Sequence[str]) -> int:
 
 # ---------------------------------------------------------------------- evaluate
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="ENTITY/PROJECT/RUN, chosen before")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="ENTITY/PROJECT/RUN, chosen before; RUN@EPOCH for an earlier evaluation point",
+    )
     parser.add_argument(
         "--choices",
         type=Path,
@@ -151,32 +156,29 @@ def run_evaluate(args: argparse.Namespace, start: Start = run_process) -> int:
     if not args.test:
         problem = "evaluate needs --test: validation scores are made while a sweep runs"
         raise ConfigError([problem], where="the options")
-    epochs: dict[str, float | None] = dict.fromkeys(args.runs)
-    if args.choices:
-        epochs |= read_choices(args.choices)
-    if not epochs:
+    runs = list(dict.fromkeys([*args.runs, *(read_choices(args.choices) if args.choices else [])]))
+    if not runs:
         problem = "name the runs, or give --choices FILE.json of `sweep-agent select --out`"
         raise ConfigError([problem], where="the options")
     if not args.again:
-        _refuse_second_looks(list(epochs))
+        _refuse_second_looks(runs)
     options = [*_store_option(args), *(["--again"] if args.again else [])]
-    points = {run: ["--epoch", f"{epoch:g}"] for run, epoch in epochs.items() if epoch is not None}
-    return _run_each("agent.final_test", list(epochs), options, start, points)
+    return 1 if start(["agent.final_test", *runs, *options]) else 0
 
 
-def read_choices(path: Path) -> dict[str, float | None]:
-    """Runs of a file of choices, each with the epoch it was chosen at; None for its last point.
+def read_choices(path: Path) -> list[str]:
+    """Runs of a file of choices, as RUN@EPOCH where that is not their last point.
 
     ConfigError when the file is none of `sweep-agent select`.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        chosen = [item["chosen"] for item in record["selections"] if item["chosen"]]
-        return {
-            run: None if choice["is_final"] else float(choice["epoch"])
-            for choice in chosen
+        return [
+            str(run) + ("" if choice["is_final"] else f"@{float(choice['epoch']):g}")
+            for choice in (item["chosen"] for item in record["selections"])
+            if choice
             for run in choice["runs"]
-        }
+        ]
     except OSError as error:
         raise ConfigError([f"{error.strerror or error}"], where=str(path)) from None
     except (ValueError, KeyError, TypeError):
@@ -186,7 +188,7 @@ def read_choices(path: Path) -> dict[str, float | None]:
 
 def _refuse_second_looks(runs: Sequence[str]) -> None:
     api = open_api()
-    found = [find(api, run) for run in runs]
+    found = [find(api, split_epoch(run)[0]) for run in runs]
     scored = [run.path for run in found if run.summary.get("test/f1_score") is not None]
     if scored:
         problems = [
@@ -212,13 +214,11 @@ def _run_each(
     runs: Sequence[str],
     options: Sequence[str],
     start: Start,
-    own: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
-    """`own` are words for one run only."""
     failed = []
     for number, run in enumerate(runs, start=1):
         print(f"[{number}/{len(runs)}] {run}", flush=True)
-        if start([module, run, *options, *(own or {}).get(run, ())]):
+        if start([module, run, *options]):
             failed.append(run)
     if failed:
         print(f"{len(failed)} of {len(runs)} failed: {', '.join(failed)}", file=sys.stderr)

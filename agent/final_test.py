@@ -1,6 +1,9 @@
-"""Score one chosen run on the test split, which nothing has looked at before.
+"""Score chosen runs on the test split, which nothing has looked at before.
 
-    python -m agent.final_test ENTITY/PROJECT/RUN
+    python -m agent.final_test ENTITY/PROJECT/RUN ENTITY/PROJECT/RUN@0.5 …
+
+RUN@EPOCH is the evaluation point at that epoch; else the last one is scored. Nothing is measured
+here, so one process takes all runs.
 
 Once: a run that has test scores is refused, because choosing again after having seen them would
 turn the test split into validation data. `--again` is counted in `test/times_scored`.
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent import extensions, finished_runs, tracking
 from agent.benchmark import adapter_of, store_of
 from agent.errors import ConfigError, SweepAgentError
-from agent.finished_runs import FinishedRun
+from agent.finished_runs import FinishedRun, split_epoch
 from agent.quiet import quieten_libraries
 
 if TYPE_CHECKING:
@@ -28,20 +31,25 @@ PREDICTIONS = "test_predictions.jsonl"
 def main(words: Sequence[str]) -> int:
     quieten_libraries()
     parser = argparse.ArgumentParser(prog="agent.final_test", allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("runs", metavar="RUN", nargs="+")
     parser.add_argument("--store")
-    parser.add_argument("--epoch", type=float, help="of an earlier point; the last when not given")
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args(list(words))
-    try:
-        extensions.load()
-        run = finished_runs.find(finished_runs.open_api(), args.run)
-        values = score_once(run, store=args.store, again=args.again, epoch=args.epoch)
-    except SweepAgentError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    print(f"{run.name}: test F1 {values['test/f1_score']:.3f}, logged on {run.path}", flush=True)
-    return 0
+    failed = 0
+    for number, word in enumerate(args.runs, start=1):
+        print(f"[{number}/{len(args.runs)}] {word}", flush=True)
+        try:
+            extensions.load()
+            name, epoch = split_epoch(word)
+            run = finished_runs.find(finished_runs.open_api(), name)
+            values = score_once(run, store=args.store, again=args.again, epoch=epoch)
+        except SweepAgentError as error:
+            print(f"evaluate: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        score = values["test/f1_score"]
+        print(f"{run.name}: test F1 {score:.3f}, logged on {run.path}", flush=True)
+    return 2 if failed else 0
 
 
 def refuse_second_look(run: FinishedRun) -> None:

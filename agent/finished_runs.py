@@ -96,6 +96,15 @@ def full_path(text: str, default_entity: str) -> str:
     return "/".join(words)
 
 
+def split_epoch(word: str) -> tuple[str, float | None]:
+    """RUN or RUN@EPOCH, the evaluation point at that epoch. TrackingError when it is no number."""
+    name, mark, epoch = word.partition("@")
+    try:
+        return name, float(epoch) if mark else None
+    except ValueError:
+        raise TrackingError(f"{word!r}: the epoch after @ is no number") from None
+
+
 def find(api: Any, text: str) -> FinishedRun:
     """The run that `text` names, or the run that made the model artifact it names (NAME:v0)."""
     path = full_path(text, str(api.default_entity or ""))

@@ -147,7 +147,7 @@ def test_nothing_is_scored_when_one_of_the_runs_was_scored_before(
     assert started == []
     args = arguments("evaluate", "--test", "e/p/one", "e/p/two", "--again")
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
-    assert started[1] == ["agent.final_test", "e/p/two", "--again"]
+    assert started == [["agent.final_test", "e/p/one", "e/p/two", "--again"]]
 
 
 def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
@@ -166,11 +166,11 @@ def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
     started: list[list[str]] = []
     args = arguments("evaluate", "--test", "--choices", str(file))
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
-    assert started == [
-        ["agent.final_test", "e/p/one"],
-        ["agent.final_test", "e/p/two"],
-        ["agent.final_test", "e/p/early", "--epoch", "1.5"],
-    ]
+    assert started == [["agent.final_test", "e/p/one", "e/p/two", "e/p/early@1.5"]]
+    assert finished_runs.split_epoch("e/p/early@1.5") == ("e/p/early", 1.5)
+    assert finished_runs.split_epoch("e/p/one") == ("e/p/one", None)
+    with pytest.raises(TrackingError, match="the epoch after @ is no number"):
+        finished_runs.split_epoch("e/p/one@x")
 
 
 @pytest.mark.parametrize("text", ["no", "{}", '{"selections": [{"chosen": {"runs": ["a"]}}]}'])

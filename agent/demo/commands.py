@@ -23,9 +23,10 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queries",
         type=int,
-        default=0,
+        default=12,
         metavar="N",
-        help="also benchmark the inference of every finished run on N queries (default: do not)",
+        help="benchmark the inference of every finished run on N queries (default %(default)s; "
+        "0 leaves it out)",
     )
     parser.add_argument(
         "--reuse",

@@ -87,10 +87,11 @@ def _all_keys(rows: Iterable[Row]) -> list[str]:
     return sorted({key for row in rows for key in row})
 
 
-def print_table(rows: Sequence[Row], baseline: Mapping[str, Any]) -> None:
+def print_table(rows: Sequence[Row], baselines: Sequence[Mapping[str, Any]]) -> None:
+    """One row per run, then one for each form of the untouched base."""
     table = Table(title="LongRefiner demo: one row per run")
     titles = ("state", "variant", "quantisation", "learning rate", "epochs", "F1", "accuracy")
-    for title in (*titles, "training TFLOPs", "model MB"):
+    for title in (*titles, "training TFLOPs", "model MB", "ms/query"):
         table.add_column(title, justify="left" if title in titles[:3] else "right")
     for row in rows:
         table.add_row(
@@ -103,19 +104,22 @@ def print_table(rows: Sequence[Row], baseline: Mapping[str, Any]) -> None:
             _number(row.get("final/validation_accuracy"), ".3f"),
             _number(row.get("train/total_training_flops_tflops"), ".3f"),
             _number(row.get("inference/model_size_gb"), ".3f", scale=1000),
+            _number(row.get("inference/avg_latency_ms_per_sample"), ".1f"),
         )
     table.add_section()
-    table.add_row(
-        "untouched",
-        "base model",
-        "None",
-        "",
-        "0",
-        _number(baseline.get("final/validation_f1_score"), ".3f"),
-        _number(baseline.get("final/validation_accuracy"), ".3f"),
-        "",
-        _number(baseline.get("inference/model_size_gb"), ".3f", scale=1000),
-    )
+    for base in baselines:
+        table.add_row(
+            "untouched",
+            "base model",
+            str(base.get("quantization_strategy", "")),
+            "",
+            "0",
+            _number(base.get("final/validation_f1_score"), ".3f"),
+            _number(base.get("final/validation_accuracy"), ".3f"),
+            "",
+            _number(base.get("inference/model_size_gb"), ".3f", scale=1000),
+            _number(base.get("inference/avg_latency_ms_per_sample"), ".1f"),
+        )
     Console(width=None if os.isatty(1) else 130).print(table)
 
 

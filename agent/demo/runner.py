@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -52,14 +51,15 @@ class Demo:
             stack.callback(self._end_all)
             self._env = self._environment(server.env)
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
-            baseline = self._start_baseline()
             paths = [self._create_sweep(file, server.entity) for file in self._files]
-            if baseline.wait():
-                raise SweepAgentError(f"the base model was not scored; see {self._log('baseline')}")
+            project = paths[0].rpartition("/")[0]
             runs = self._run_agents(paths)
             if self._queries:
-                runs = self._benchmark(runs, paths)
-            self._report(paths[0].rpartition("/")[0])
+                self._benchmark(runs, project)
+            self._test(project)
+            self._score_base()
+            runs = results.Watcher(self._env, paths).rows()
+            self._report(project)
         results.write_csv(runs, self._out / "results.csv")
         results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
         minutes = (time.monotonic() - began) / 60
@@ -92,13 +92,6 @@ class Demo:
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
-
-    def _start_baseline(self) -> "subprocess.Popen[bytes]":
-        sweep = sweep_files.load(self._files[0])
-        point = self._out / "baseline-point.json"
-        point.write_text(json.dumps(next(sweep_files.grid_points(sweep))))
-        command = ["-m", "agent.baseline", "--config", str(point)]
-        return self._start([*command, "--out", str(self._out / "baseline.json")], "baseline")
 
     def _create_sweep(self, file: Path, entity: str) -> str:
         command = [sys.executable, "-m", "wandb", "sweep", "--entity", entity, "--project", PROJECT]
@@ -137,21 +130,39 @@ class Demo:
             self._start(command, f"agent-{number}").wait()
 
     # ------------------------------------------------------------------ after
-    def _benchmark(self, runs: list[results.Row], sweeps: list[str]) -> list[results.Row]:
-        """Measure the inference of every finished run, one fresh process each."""
-        project = sweeps[0].rpartition("/")[0]
-        finished = [f"{project}/{row['run_id']}" for row in runs if row["state"] == "finished"]
+    def _benchmark(self, runs: list[results.Row], project: str) -> None:
+        """Measure the inference of every finished run, one fresh process after the other: side
+        by side they would slow each other down."""
+        finished = [row for row in runs if row["state"] == "finished"]
         print(f"benchmark of {len(finished)} finished runs, {self._queries} queries", flush=True)
+        for number, row in enumerate(finished, start=1):
+            command = ["-m", "agent.benchmark", f"{project}/{row['run_id']}", "--reference"]
+            if self._start([*command, "--queries", str(self._queries)], "benchmark").wait():
+                raise SweepAgentError(f"{row['name']}: no benchmark; see {self._log('benchmark')}")
+            print(f"[{number:2d} done] measured  {row['name']}", flush=True)
 
-        def measure(path: str) -> int:
-            command = ["-m", "agent.benchmark", path, "--queries", str(self._queries)]
-            return self._start([*command, "--reference"], "benchmark").wait()
+    def _test(self, project: str) -> None:
+        """Choose by validation, then score each choice once on the test split."""
+        choices = str(self._out / "choices.json")
+        commands = (
+            ["select", project, "--points", "final", "--out", choices],
+            ["evaluate", "--test", "--choices", choices],
+        )
+        for words in commands:
+            if self._start(["-m", "agent.cli", *words], words[0]).wait():
+                raise SweepAgentError(f"nothing was tested; see {self._log(words[0])}")
+        print(f"test     the choices in {choices}, once each", flush=True)
 
-        with ThreadPoolExecutor(self._agents) as pool:
-            failed = sum(status != 0 for status in pool.map(measure, finished))
-        if failed:
-            raise SweepAgentError(f"{failed} benchmarks failed; see {self._log('benchmark')}")
-        return results.Watcher(self._env, sweeps).rows()
+    def _score_base(self) -> None:
+        """The untouched base in each form, measured as the runs were."""
+        sweep = sweep_files.load(self._files[0])
+        point = self._out / "baseline-point.json"
+        point.write_text(json.dumps(next(sweep_files.grid_points(sweep))))
+        command = ["-m", "agent.baseline", "--config", str(point), "--every-form", "--test"]
+        command += ["--queries", str(self._queries), "--out", str(self._out / "baseline.json")]
+        if self._start(command, "baseline").wait():
+            raise SweepAgentError(f"the base model was not scored; see {self._log('baseline')}")
+        print(f"base     {self._out / 'baseline.json'}", flush=True)
 
     def _report(self, project: str) -> None:
         command = ["-m", "agent.cli", "report", project, "--out", str(self._out)]

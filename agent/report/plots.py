@@ -227,8 +227,10 @@ def pareto_scatter(
     y: str | None = None,
 ) -> Figure | None:
     """Two metrics of every complete run, and their front. None when no run has both."""
-    score = columns.find(y or family.metric)
     rows = family.compared_rows
+    # only the choices are tested, and a scatter is of every complete run
+    is_tested = all(row.number(family.metric) is not None for row in rows)
+    score = columns.find(y or (family.metric if is_tested else columns.SCORE))
     cost = _cost_axis(rows, score.key, x)
     if cost is None:
         return None

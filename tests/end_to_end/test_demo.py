@@ -3,15 +3,23 @@
 Real server, real `wandb sweep`, real `wandb agent`, real train.py with the real libraries.
 """
 
+import base64
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from agent.presentation import LATENCY, MODEL_SIZE, QUERY_FLOPS
+from agent.report.columns import COLUMNS
+from agent.server.process import running_server
 
 pytestmark = pytest.mark.xdist_group("demo")  # one demo for all
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,19 +117,73 @@ def test_the_cells_share_one_training_and_differ_in_size(demo: Path) -> None:
 
 
 def test_the_trained_model_beats_the_untouched_base(demo: Path) -> None:
-    baseline = json.loads((demo / "baseline.json").read_text())
+    bases = json.loads((demo / "baseline.json").read_text())
+    assert [base["quantization_method"] for base in bases] == ["none", "nf4", "llm_int8"]
     scores = [float(row["final/validation_f1_score"]) for row in rows_of(demo)]
-    assert max(scores) > baseline["final/validation_f1_score"]
+    assert max(scores) > max(base["final/validation_f1_score"] for base in bases)
+    sizes = [base["inference/model_size_gb"] for base in bases]
+    assert sizes[0] > sizes[2] > sizes[1]
 
 
-def test_both_axes_of_the_pareto_scatter_are_filled(demo: Path) -> None:
-    for row in rows_of(demo):
-        assert float(row["inference/avg_latency_ms_per_sample"]) > 0
-        assert float(row["inference/flops_per_query_gflops"]) > 0
-        assert not row.get("inference/peak_vram_gb")  # absent on CPU
+VRAM = ["train/peak_vram_gb", "inference/peak_vram_gb"]
+
+
+def test_no_column_is_missing_but_the_memory_of_a_gpu(demo: Path) -> None:
+    with (demo / "table.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    runs = [row for row in rows if row["state"] == "finished"]
+    bases = [row for row in rows if row["state"] == "baseline"]
+    assert (len(runs), len(bases)) == (2, 3)
+    for column in COLUMNS:
+        of_bases = bases if column.group in ("score", "inference") else []
+        filled = [row.get(column.key, "") != "" for row in [*runs, *of_bases]]
+        assert filled == [column.key not in VRAM] * len(filled), column.key
+    report = (demo / "report.md").read_text()
+    (absent,) = (line for line in report.splitlines() if "Not recorded by any run" in line)
+    assert [key for column in COLUMNS if f"`{(key := column.key)}`" in absent] == VRAM
+
+
+def test_the_report_says_what_each_variant_keeps_of_the_test_score(demo: Path) -> None:
+    report = (demo / "report.md").read_text()
+    table = report[report.index("### Performance retention") :].split("###")[1]
+    assert "Test F1" in table
+    lines = [line.split("|") for line in table.splitlines() if line.startswith("| ")][2:]
+    assert [line[1].strip() for line in lines] == [
+        "Full LoRA", "LoRA+PTQ int4", "Untouched base", "Untouched base int4",
+        "Untouched base int8",
+    ]  # fmt: skip
+    assert lines[0][5].strip() == lines[0][6].strip() == "100"
+    assert re.fullmatch(r"\d+\.\d \\\[.*\\\]", lines[1][5].strip())  # with its interval
     page = (demo / "report.html").read_text()
-    assert "LoRA+PTQ" in page
     assert 'src="http' not in page  # opens without internet
+
+
+def test_the_pages_have_both_axes_and_the_retention_of_every_variant(demo: Path) -> None:
+    """Read from the server's data as the demo leaves it."""
+    with running_server(demo / "server") as server:
+        login = base64.b64encode(f"api:{server.env['WANDB_API_KEY']}".encode()).decode()
+        address = f"{server.base_url}/{server.entity}/sweep-agent-demo/data"
+        request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            shown = json.load(answer)
+    (comparison,) = shown["comparisons"]
+    retention = comparison["headings"].index("Retention")
+    kept = {line["variant"]: line["texts"][retention] for line in comparison["lines"]}
+    assert list(kept) == ["Full LoRA", "LoRA+PTQ int4"]
+    assert all(text.endswith("%") for text in kept.values())
+    columns = {column["key"]: column for column in shown["columns"]}
+    places = [
+        i for i, kind in enumerate(values_of(columns["job_type"], shown)) if kind == "training"
+    ]
+    assert len(places) == 2
+    for key in ("final/validation_f1_score", LATENCY, MODEL_SIZE, QUERY_FLOPS):
+        values = values_of(columns[key], shown)
+        assert all(values[place] > 0 for place in places), key
+
+
+def values_of(column: dict[str, Any], shown: dict[str, Any]) -> list[Any]:
+    """A column's values, also where they are the same for all."""
+    return column.get("values") or [column["constant"]] * len(shown["ids"])
 
 
 def test_progress_and_one_table_are_shown(demo: Path) -> None:
