@@ -9,6 +9,7 @@ from agent.server.artifact_fields import need_artifact, need_collection, see_art
 from agent.server.database import Connection, insert, update
 from agent.server.execution import Info, Request, field
 from agent.server.file_fields import check_file_name, upload_url
+from agent.server.manifests import create_manifest
 from agent.server.records import Artifact, Collection, Manifest
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
@@ -33,14 +34,15 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
         client_id=input.get("sequenceClientID"),
     )  # fmt: skip
     aliases = [entry["alias"] for entry in input.get("aliases") or ()]
-    if input.get("enableDigestDeduplication") is not False:
+    group = input.get("distributedID")
+    if input.get("enableDigestDeduplication") is not False and not group:
         known = store.find_committed(connection, sequence.id, input["digest"])
         if known is not None:
             for alias in aliases:
                 if alias != "latest":
                     store.set_alias(connection, sequence.id, known.id, alias)
             return {"artifact": known}
-    pending = _find_pending(connection, sequence, input.get("clientID"))
+    pending = _find_pending(connection, sequence, input.get("clientID"), group)
     if pending is not None:
         return {"artifact": pending}
     run = find_run(connection, project.id, input["runName"]) if input.get("runName") else None
@@ -50,19 +52,21 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
         description=input.get("description"), metadata=input.get("metadata"),
         labels=input.get("labels"), history_step=input.get("historyStep"),
         ttl_seconds=input.get("ttlDurationSeconds"), run_id=run.id if run else None,
-        pending_aliases=json.dumps(aliases), created_at=request.now, updated_at=request.now,
+        pending_aliases=json.dumps(aliases), distributed_id=group, created_at=request.now,
+        updated_at=request.now,
     )  # fmt: skip
     _add_tags(connection, "artifact", artifact_id, input.get("tags"))
     return {"artifact": store.get_artifact(connection, artifact_id)}
 
 
 def _find_pending(
-    connection: Connection, sequence: Collection, client_id: str | None
+    connection: Connection, sequence: Collection, client_id: str | None, group: str | None
 ) -> Artifact | None:
-    """The same creation, sent again."""
+    """The same creation, sent again or by another process of a distributed artifact."""
     row = connection.execute(
-        "SELECT * FROM artifact WHERE sequence_id = ? AND client_id = ? AND state = 'PENDING'",
-        (sequence.id, client_id),
+        "SELECT * FROM artifact WHERE sequence_id = ? AND state = 'PENDING' "
+        "AND (client_id = ? OR distributed_id = ?) ORDER BY id LIMIT 1",
+        (sequence.id, client_id, group),
     ).fetchone()
     return Artifact.maybe(row)
 
@@ -84,18 +88,15 @@ def _drop_tags(connection: Connection, owner: str, owner_id: int, tags: list[Inp
 
 
 @field("Mutation", "createArtifactManifest")
-def create_manifest(_: Any, info: Info, input: Input) -> Found:
+def make_manifest(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     artifact = need_artifact(request, input["artifactID"])
-    request.connection.execute(
-        "INSERT INTO manifest (artifact_id, name, kind, digest) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (artifact_id, name) DO UPDATE SET digest = excluded.digest",
-        (artifact.id, check_file_name(input["name"]), input.get("type") or "FULL", input["digest"]),
-    )
-    row = request.connection.execute(
-        "SELECT * FROM manifest WHERE artifact_id = ? AND name = ?", (artifact.id, input["name"])
-    ).fetchone()
-    return {"artifactManifest": Manifest.of(row)}
+    base = see_artifact(request, row_id("Artifact", input.get("baseArtifactID")))
+    made = create_manifest(
+        request.connection, artifact, check_file_name(input["name"]), input.get("type") or "FULL",
+        input["digest"], base.id if base else None,
+    )  # fmt: skip
+    return {"artifactManifest": made}
 
 
 @field("Mutation", "updateArtifactManifest")
@@ -196,6 +197,10 @@ def delete_artifact(_: Any, info: Info, input: Input) -> Found:
         raise Refused(f"the artifact has aliases ({named}); delete them with it or first")
     request.connection.execute("DELETE FROM alias WHERE artifact_id = ?", (artifact.id,))
     update(request.connection, "artifact", artifact.id, state="DELETED", updated_at=request.now)
+    for alias in aliases:
+        newest = store.latest_artifact(request.connection, alias.collection_id)
+        if alias.alias == "latest" and newest is not None:
+            store.set_alias(request.connection, alias.collection_id, newest.id, "latest")
     return {"artifact": store.get_artifact(request.connection, artifact.id)}
 
 
@@ -282,6 +287,18 @@ def update_collection(_: Any, info: Info, input: Input) -> Found:
     found = need_collection(request, identifier)
     changes = {k: input[k] for k in ("name", "description") if input.get(k) is not None}
     update(request.connection, "collection", found.id, updated_at=request.now, **changes)
+    return {"artifactCollection": store.get_collection(request.connection, found.id)}
+
+
+@field("Mutation", "moveArtifactSequence")
+def move_collection(_: Any, info: Info, input: Input) -> Found:
+    """Give a collection another type."""
+    request: Request = info.context
+    found = need_collection(request, input["artifactSequenceID"])
+    wanted = store.ensure_type(
+        request.connection, found.project_id, input["destinationArtifactTypeName"], request.now
+    )
+    update(request.connection, "collection", found.id, type_id=wanted.id, updated_at=request.now)
     return {"artifactCollection": store.get_collection(request.connection, found.id)}
 
 

@@ -7,6 +7,7 @@ from agent.server import artifacts as store
 from agent.server.access import connection_of, page_bounds, slice_of
 from agent.server.execution import Info, Request, field
 from agent.server.file_fields import artifact_file_node
+from agent.server.matching import in_order, matches, parse_filter
 from agent.server.projects import get_project
 from agent.server.records import (
     Alias,
@@ -108,7 +109,24 @@ def collection(source: Project, info: Info, name: str) -> Collection | None:
 @field("Project", "artifactCollections")
 def collections(source: Project, info: Info, **arguments: Any) -> Found:
     found = store.list_collections(info.context.connection, source.id)
-    return connection_of(slice_of(found, arguments))
+    return connection_of(slice_of(_chosen(info.context, found, arguments), arguments))
+
+
+def _chosen(
+    request: Request, found: list[Collection], arguments: dict[str, Any]
+) -> list[Collection]:
+    """The collections that a filter asks for, newest first unless another order is named."""
+
+    def values_of(item: Collection) -> dict[str, Any]:
+        return {
+            "id": item.id, "name": item.name, "description": item.description,
+            "createdat": iso_time(item.created_at), "updatedat": iso_time(item.updated_at),
+            "tags": [tag["name"] for tag in tags_of(request, "collection", item.id)],
+        }  # fmt: skip
+
+    tree = parse_filter(arguments.get("filters"))
+    kept = [item for item in found if not tree or matches(tree, values_of(item))]
+    return in_order(kept, arguments.get("order"), values_of, "-id")
 
 
 @field("ArtifactType", "id")
@@ -130,7 +148,7 @@ def type_collection(source: ArtifactType, info: Info, name: str) -> Collection |
 @field("ArtifactType", "artifactCollections")
 def type_collections(source: ArtifactType, info: Info, **arguments: Any) -> Found:
     found = store.list_collections(info.context.connection, source.project_id, source.id)
-    return connection_of(slice_of(found, arguments))
+    return connection_of(slice_of(_chosen(info.context, found, arguments), arguments))
 
 
 def _collection_field(name: str) -> Callable[[Resolver], Resolver]:
@@ -201,11 +219,25 @@ def collection_aliases(source: Collection, info: Info, **arguments: Any) -> Foun
 
 @_collection_field("artifacts")
 def collection_artifacts(source: Collection, info: Info, **arguments: Any) -> Found:
-    versions = store.list_versions(info.context.connection, source.id)
-    if (arguments.get("order") or "-").lstrip("+")[:1] != "-":
-        versions.reverse()
+    request: Request = info.context
+    versions = store.list_versions(request.connection, source.id)
     index = {artifact.id: member.version_index for artifact, member in versions}
-    page = slice_of([artifact for artifact, _ in versions], arguments, 50)
+
+    def values_of(item: Artifact) -> dict[str, Any]:
+        aliases = store.aliases_of(request.connection, item.id, source.id)
+        return {
+            "versionindex": index[item.id], "state": item.state, "size": item.size,
+            "digest": item.digest, "alias": [alias.alias for alias in aliases],
+            "aliases": [alias.alias for alias in aliases], "id": item.id,
+            "tags": [tag["name"] for tag in tags_of(request, "artifact", item.id)],
+            "createdat": iso_time(item.created_at), "updatedat": iso_time(item.updated_at),
+        }  # fmt: skip
+
+    tree = parse_filter(arguments.get("filters"))
+    tree.pop("state", None)  # only committed versions are listed
+    kept = [item for item, _ in versions if not tree or matches(tree, values_of(item))]
+    ordered = in_order(kept, arguments.get("order"), values_of, "-version_index")
+    page = slice_of(ordered, arguments, 50)
     return connection_of(page, version=lambda artifact: f"v{index[artifact.id]}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from agent.server import artifacts as store
 from agent.server.blobs import BlobStore
 from agent.server.database import Connection
+from agent.server.manifests import current_manifest
 from agent.server.records import Artifact, ArtifactFile, Project
 from agent.server.remote import md5_of
 from agent.server.runs import get_run
@@ -141,7 +142,7 @@ def _send_manifest(
     artifact: Artifact, artifact_id: str, born: dict[str, str],
 ) -> None:  # fmt: skip
     """The stored manifest, with the births as they are over there."""
-    manifest = store.current_manifest(connection, artifact.id)
+    manifest = current_manifest(connection, artifact.id)
     assert manifest is not None
     assert manifest.blob is not None
     content = json.loads(blobs.read(manifest.blob))

@@ -6,20 +6,20 @@ from typing import Any
 
 from agent.server.blobs import BlobStore
 from agent.server.database import Connection, insert, update
+from agent.server.manifests import settle_manifest
 from agent.server.records import (
     Alias,
     Artifact,
     ArtifactFile,
     ArtifactType,
     Collection,
-    Manifest,
     Membership,
     Page,
     Run,
 )
 from agent.server.refusals import Refused
 
-_VERSION = re.compile(r"v(\d+)")
+_VERSION = re.compile(r"v([0-9]{1,9})")
 _NAME = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
 
 
@@ -141,7 +141,7 @@ def memberships_of(connection: Connection, artifact_id: int) -> list[Membership]
 
 
 def find_membership(connection: Connection, collection_id: int, alias: str) -> Membership | None:
-    """The member that an alias or a version such as `v3` names."""
+    """The member that an alias or a version such as `v3` names; a deleted one has no name."""
     row = connection.execute(
         "SELECT membership.* FROM alias JOIN membership ON "
         "membership.collection_id = alias.collection_id "
@@ -152,7 +152,8 @@ def find_membership(connection: Connection, collection_id: int, alias: str) -> M
     version = _VERSION.fullmatch(alias)
     if row is None and version:
         row = connection.execute(
-            "SELECT * FROM membership WHERE collection_id = ? AND version_index = ?",
+            "SELECT membership.* FROM membership JOIN artifact ON artifact.id = artifact_id "
+            "WHERE collection_id = ? AND membership.version_index = ? AND state != 'DELETED'",
             (collection_id, int(version[1])),
         ).fetchone()
     return Membership.maybe(row)
@@ -212,7 +213,9 @@ def commit(connection: Connection, blobs: BlobStore, artifact: Artifact, now: fl
         return artifact
     collection = get_collection(connection, artifact.sequence_id)
     assert collection is not None
-    files = read_manifest(connection, blobs, artifact)
+    latest = latest_artifact(connection, collection.id)
+    listing = settle_manifest(connection, blobs, artifact, latest.id if latest else None)
+    files = [_file_of(connection, artifact, *entry) for entry in listing.contents.items()]
     connection.execute("DELETE FROM artifact_file WHERE artifact_id = ?", (artifact.id,))
     for file in files:
         insert(connection, "artifact_file", artifact_id=artifact.id, **file)
@@ -220,26 +223,13 @@ def commit(connection: Connection, blobs: BlobStore, artifact: Artifact, now: fl
     update(
         connection, "artifact", artifact.id, state="COMMITTED", version_index=member.version_index,
         size=sum(file["size"] for file in files), file_count=len(files), updated_at=now,
+        digest=listing.digest,
     )  # fmt: skip
     for alias in dict.fromkeys(["latest", *json.loads(artifact.pending_aliases)]):
         set_alias(connection, collection.id, artifact.id, alias)
     committed = get_artifact(connection, artifact.id)
     assert committed is not None
     return committed
-
-
-def read_manifest(
-    connection: Connection, blobs: BlobStore, artifact: Artifact
-) -> list[dict[str, Any]]:
-    """The files that an artifact's uploaded manifest lists, with where their contents lie."""
-    manifest = current_manifest(connection, artifact.id)
-    if manifest is None or manifest.blob is None:
-        raise Refused("the artifact has no uploaded manifest yet")
-    try:
-        listed = json.loads(blobs.read(manifest.blob))["contents"].items()
-    except (ValueError, KeyError, AttributeError, RecursionError):
-        raise Refused("the artifact's manifest is not a W&B manifest") from None
-    return [_file_of(connection, artifact, name, entry) for name, entry in listed]
 
 
 def _file_of(
@@ -271,14 +261,6 @@ def known_content(connection: Connection, sequence_id: int, md5: str) -> Any:
         "WHERE collection.id = ? AND blob.md5 = ?",
         (sequence_id, md5),
     ).fetchone()
-
-
-def current_manifest(connection: Connection, artifact_id: int) -> Manifest | None:
-    row = connection.execute(
-        "SELECT * FROM manifest WHERE artifact_id = ? ORDER BY blob IS NULL, id DESC LIMIT 1",
-        (artifact_id,),
-    ).fetchone()
-    return Manifest.maybe(row)
 
 
 def list_files(

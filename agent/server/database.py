@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ServerError
+from agent.server.patterns import is_match
 from agent.server.tables import MIGRATIONS
 
 Connection = sqlite3.Connection
@@ -41,7 +42,7 @@ class Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA cache_size=-16000")
-        connection.create_function("REGEXP", 2, _matches, deterministic=True)
+        connection.create_function("REGEXP", 2, is_match, deterministic=True)
         return connection
 
     @contextmanager
@@ -120,15 +121,3 @@ def update(connection: Connection, table: str, row_id: int, **values: Any) -> No
     if values:
         pairs = ", ".join(f"{name} = ?" for name in values)
         connection.execute(f"UPDATE {table} SET {pairs} WHERE id = ?", (*values.values(), row_id))
-
-
-def _matches(pattern: str, value: object) -> bool:
-    """`value REGEXP pattern`, bounded in length because patterns come from clients."""
-    import re
-
-    if value is None or len(pattern) > 200:
-        return False
-    try:
-        return re.search(pattern, str(value)[:10_000]) is not None
-    except re.error:
-        return False

@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -89,6 +90,7 @@ def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
     return register
 
 
+@cache
 def build_schema() -> GraphQLSchema:
     """The schema file with all registered resolvers. Raises KeyError for a misspelt one."""
     text = Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.server.patterns import compile_pattern
 from agent.server.refusals import Refused
 
 MAX_DEPTH = 12
@@ -31,6 +32,8 @@ _COLUMNS = {
     "entity": "(SELECT entity FROM project WHERE project.id = run.project_id)",
     "project": "(SELECT name FROM project WHERE project.id = run.project_id)",
 }
+_DURATION = "max(coalesce(run.finished_at, run.heartbeat_at) - run.created_at, 0)"
+_COLUMNS |= {"id": "run.name", "duration": _DURATION, "runtime": _DURATION}
 _MOMENTS = {
     "createdat": "run.created_at",
     "updatedat": "run.updated_at",
@@ -137,6 +140,7 @@ def _operate(
         clause = Clause(sql, (*field.values, *(convert(item) for item in value)))
         return clause if op == "$in" else Clause(f"NOT {clause.sql}", clause.values)
     if op == "$regex":
+        compile_pattern(str(value))  # refused here, where the client is told why
         return Clause(f"{field.sql} REGEXP ?", (*field.values, str(value)))
     if op == "$exists":
         return Clause(f"{field.sql} IS {'NOT ' if value else ''}NULL", field.values)
@@ -203,6 +207,8 @@ def _path(names: list[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value) if abs(value) < 10**300 else None
     if isinstance(value, dict | list):
         return json.dumps(value, separators=(",", ":"))
     return value

@@ -225,10 +225,11 @@ class Manifest(Record):
     id: int
     artifact_id: int
     name: str
-    kind: str
+    kind: str  # FULL, INCREMENTAL or PATCH
     digest: str
     blob: str | None
     size: int
+    base_id: int | None  # of an incremental one: the version that it changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,8 @@ def send_run(
         _UPSERT_RUN, id=known.get("id"), name=run.name, project=project.name, entity=to.entity,
         groupName=run.group_name, description=run.description, displayName=run.display_name,
         notes=run.notes, commit=run.commit_hash, config=_portable(connection, run),
-        host=run.host or "unknown", program=run.program, repo=run.repo, jobType=run.job_type, sweep=sweep_name,
-        tags=run.tag_list(), summaryMetrics=run.summary,
+        host=run.host or "unknown", program=run.program, repo=run.repo, jobType=run.job_type,
+        sweep=sweep_name, tags=run.tag_list(), summaryMetrics=run.summary,
     )["upsertBucket"]["bucket"]  # fmt: skip
     to.ledger.write("run", run.id, id=found["id"])
     for stream in _STREAMS:

@@ -143,4 +143,10 @@ CREATE TABLE artifact_use (
 CREATE INDEX use_of_artifact ON artifact_use (artifact_id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS,)
+# Versions made by several processes at once, and versions given as a change to another.
+_PARTIAL_ARTIFACTS = """
+ALTER TABLE artifact ADD COLUMN distributed_id TEXT;
+ALTER TABLE manifest ADD COLUMN base_id INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS, _PARTIAL_ARTIFACTS)

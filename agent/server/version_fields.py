@@ -7,6 +7,7 @@ from agent.server.access import connection_of, slice_of
 from agent.server.artifact_fields import files_of, tags_of
 from agent.server.execution import Info, field
 from agent.server.file_fields import artifact_file_node, download_url, upload_url
+from agent.server.manifests import current_manifest
 from agent.server.records import Alias, Artifact, ArtifactType, Collection, Manifest, iso_time
 from agent.server.tokens import node_id
 
@@ -51,6 +52,11 @@ def artifact_digest_algorithm(source: Artifact, _: Info) -> str:
     return source.digest_algorithm or "MANIFEST_MD5"
 
 
+@field("Artifact", "commitHash")
+def artifact_commit_hash(source: Artifact, _: Info) -> str | None:
+    return source.digest if source.state == "COMMITTED" else None
+
+
 @field("Artifact", "createdAt")
 def artifact_created(source: Artifact, _: Info) -> str | None:
     return iso_time(source.created_at)
@@ -91,7 +97,7 @@ def files_by_entries(
 
 @field("Artifact", "currentManifest")
 def artifact_manifest(source: Artifact, info: Info) -> Manifest | None:
-    return store.current_manifest(info.context.connection, source.id)
+    return current_manifest(info.context.connection, source.id)
 
 
 @field("ArtifactManifest", "id")

@@ -18,7 +18,7 @@ NOT_ANSWERED = {
     "failRunQueueItem", "updateRunQueueItemWarning", "updateLaunchAgent", "LaunchAgent",
     "CreateDefaultResourceConfig", "CreateRunQueue", "UpsertRunQueue", "CreateTeam",
     "CreateInvite", "DeleteInvite", "CreateServiceAccount", "CreateUserFromAdmin", "DeleteApiKey",
-    "GenerateApiKey", "UpdateArtifactSequenceType", "FetchAdvancedRegistryFeatures",
+    "GenerateApiKey", "FetchAdvancedRegistryFeatures",
     "RegistryVersions", "RegistryCollections", "FetchRegistry", "FetchRegistries",
     "RenameRegistry", "UpsertRegistry", "RegistryTeamMembers", "CreateRegistryMembers",
     "DeleteRegistryMembers", "UpdateUserRegistryRole", "UpdateTeamRegistryRole",
