@@ -11,6 +11,7 @@ from agent.server.projects import ensure_project, find_project, get_project
 from agent.server.records import Page, Project, Run, Sweep
 from agent.server.refusals import Refused
 from agent.server.runs import find_run, get_run
+from agent.server.scalars import whole_number
 from agent.server.sweeps import find_sweep, get_sweep
 from agent.server.tokens import row_id
 
@@ -71,10 +72,11 @@ def need_sweep(request: Request, identifier: str | None, project: Project | None
 def page_bounds(arguments: dict[str, Any], default: int = DEFAULT_PAGE) -> tuple[int, int]:
     """(offset, limit) of `after` and `first`; cursors are counts of items before."""
     after, first = arguments.get("after"), arguments.get("first")
-    if after and not str(after).isdigit():
-        raise Refused(f"the cursor {after!r} is not one of this server's")
+    offset = whole_number(str(after or 0))
+    if offset is None:
+        raise Refused(f"the cursor {str(after)[:40]!r} is not one of this server's")
     limit = default if first is None else max(0, min(int(first), MAX_PAGE))
-    return int(after or 0), limit
+    return offset, limit
 
 
 def connection_of(page: Page[Any], **edge_extras: Any) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from agent.server.access import connection_of, need_project, need_run, see_proje
 from agent.server.artifact_fields import need_artifact, need_collection, see_artifact
 from agent.server.database import Connection, insert, update
 from agent.server.execution import Info, Request, field
-from agent.server.file_fields import check_file_name, upload_url
+from agent.server.file_fields import upload_url
 from agent.server.manifests import create_manifest
 from agent.server.records import Artifact, Collection, Manifest
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
+from agent.server.scalars import check_file_name
 from agent.server.tokens import node_id, row_id
 
 Input = dict[str, Any]

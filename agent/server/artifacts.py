@@ -18,6 +18,7 @@ from agent.server.records import (
     Run,
 )
 from agent.server.refusals import Refused
+from agent.server.scalars import check_file_name, read_int64
 
 _VERSION = re.compile(r"v([0-9]{1,9})")
 _NAME = re.compile(r"[^/\\#?%:\x00-\x1f]{1,128}")
@@ -235,7 +236,8 @@ def commit(connection: Connection, blobs: BlobStore, artifact: Artifact, now: fl
 def _file_of(
     connection: Connection, artifact: Artifact, name: str, entry: dict[str, Any]
 ) -> dict[str, Any]:
-    digest, size = str(entry.get("digest", "")), int(entry.get("size") or 0)
+    digest, size = str(entry.get("digest", "")), read_int64(entry.get("size") or 0)
+    check_file_name(name)
     reference = entry.get("ref")
     blob = None if reference else _find_content(connection, artifact, name, digest)
     if blob is None and not reference:

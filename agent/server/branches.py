@@ -14,10 +14,8 @@ from agent.server.execution import Info, Request, field
 from agent.server.records import Run
 from agent.server.refusals import Refused
 from agent.server.runs import change_run, find_run
-from agent.server.sampling import finite_tree
-from agent.server.streams import EVENTS, HISTORY, OUTPUT, lines_between
-
-MAX_STEP = 2**53
+from agent.server.sampling import finite_tree, read_row
+from agent.server.streams import EVENTS, HISTORY, MAX_STEP, OUTPUT, lines_between
 
 
 def branch_point(config: str) -> tuple[str, int] | None:
@@ -92,7 +90,5 @@ def _summary_of(lines: list[str]) -> str:
     """The last value of each metric, which is what the client's summary begins as."""
     summary: dict[str, Any] = {}
     for line in lines:
-        row = json.loads(line)
-        if isinstance(row, dict):
-            summary |= row
+        summary |= read_row(line) or {}
     return json.dumps(finite_tree(summary), separators=(",", ":"))

@@ -5,13 +5,12 @@ up to there; the best 1/eta of them go on. A run is judged at the last band it h
 mode at every band it has passed.
 """
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from agent.server.database import Connection
 from agent.server.records import Run
-from agent.server.sampling import value_at
+from agent.server.sampling import read_row, value_at
 from agent.server.streams import HISTORY, lines_between
 from agent.server.sweep_config import Hyperband
 
@@ -55,7 +54,7 @@ class CurveCache:
             return known[1]
         curve = []
         for line in lines_between(connection, run.id, HISTORY):
-            value = value_at(json.loads(line), metric)
+            value = value_at(read_row(line) or {}, metric)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if is_number and value == value:
                 curve.append(float(value))

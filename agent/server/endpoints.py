@@ -5,6 +5,7 @@ import base64
 import json
 import logging
 import re
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ from agent.server.uploads import accept_upload
 log = logging.getLogger("sweep_agent.server")
 T = TypeVar("T")
 _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
 
 
@@ -217,11 +220,24 @@ def to_json(answer: Any) -> bytes:
 def parse_body(body: bytes) -> dict[str, Any]:
     """A JSON object. Raises Refused for anything else, however deep it is nested."""
     try:
-        value = json.loads(body)
+        value = json.loads(body.decode("utf-8-sig"))
+        if _SURROGATE.search(body):
+            value = _whole_text(value)
     except (ValueError, RecursionError):
         raise Refused("the body is not JSON", status=400) from None
     if not isinstance(value, dict):
         raise Refused("the body is not a JSON object", status=400)
+    return value
+
+
+def _whole_text(value: Any) -> Any:
+    """Half characters (surrogates without a partner) replaced, for they cannot be stored."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_text(key): _whole_text(item) for key, item in value.items()}
     return value
 
 
@@ -239,6 +255,9 @@ def guarded(endpoint: Endpoint) -> Endpoint:
             return Response(status_code=400)  # nobody is left to read it
         except HTTPException:
             raise
+        except _UNSTORABLE as error:
+            log.warning("a request cannot be stored: %s", type(error).__name__)
+            return refuse("a value is too large, too deep or of the wrong type", 400)
         except Exception:
             log.exception("a request to %s failed", request.url.path.split("/")[1])
             return refuse("the server failed; its log says why", 500)

@@ -32,6 +32,7 @@ from agent.server.blobs import BlobStore
 from agent.server.claims import Policy
 from agent.server.database import Connection, Database
 from agent.server.refusals import Refused
+from agent.server.scalars import make_strict
 from agent.server.streams import KeyCatalogue
 from agent.server.tokens import Signer
 
@@ -95,6 +96,7 @@ def build_schema() -> GraphQLSchema:
     """The schema file with all registered resolvers. Raises KeyError for a misspelt one."""
     text = Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8")
     schema = graphql.build_schema(text)
+    make_strict(schema)
     for (type_name, name), resolver in _RESOLVERS.items():
         owner = schema.type_map[type_name]
         if not isinstance(owner, GraphQLObjectType):

@@ -10,21 +10,12 @@ from agent.server.projects import get_project
 from agent.server.records import ArtifactFile, Page, Run, RunFile, iso_time
 from agent.server.refusals import Refused
 from agent.server.runs import get_run
+from agent.server.scalars import check_file_name
 from agent.server.tokens import DOWNLOAD_LIFETIME_S, UPLOAD_LIFETIME_S, node_id, row_id
 
-MAX_NAME = 1024
 MAX_NAMES = 1000
 NO_BLOB = "0" * 64  # the name of a content that cannot be there
 Found = dict[str, Any]
-
-
-def check_file_name(name: str) -> str:
-    """A relative name without steps upwards. Raises Refused."""
-    parts = name.replace("\\", "/").split("/")
-    is_plain = name and len(name) <= MAX_NAME and "\0" not in name and ".." not in parts
-    if not is_plain or name.startswith(("/", "\\")):
-        raise Refused(f"file name {name[:100]!r}: use a relative name without '..'")
-    return name
 
 
 def upload_url(request: Request, grant: Found) -> str:

@@ -10,7 +10,7 @@ from agent.server.claims import Policy, settle, silent_state
 from agent.server.database import Connection, update
 from agent.server.records import Run
 from agent.server.refusals import Refused
-from agent.server.runs import end_run, get_run, normalise_json
+from agent.server.runs import end_run, get_run, normalise_object
 from agent.server.streams import EVENTS, SUMMARY_FILE, stream_of, write_lines
 
 MAX_OFFSET = 10**9
@@ -63,7 +63,7 @@ def _receive_file(connection: Connection, run: Run, name: str, chunk: Any) -> di
     if not content:
         return {}
     if name == SUMMARY_FILE:
-        return {"summary": normalise_json(content[-1], "summary")}
+        return {"summary": normalise_object(content[-1], "summary")}
     stream = stream_of(name)
     if stream is None:
         return {}  # a file of its own is uploaded as a file, not as a stream
@@ -73,7 +73,7 @@ def _receive_file(connection: Connection, run: Run, name: str, chunk: Any) -> di
 
 def _last_event(lines: list[str]) -> str:
     try:
-        return normalise_json(lines[-1], "events")
+        return normalise_object(lines[-1], "events")
     except Refused:
         return json.dumps({})
 
@@ -84,7 +84,7 @@ def _complete(
     """The run's process has ended and said how."""
     run = get_run(connection, run_id)
     assert run is not None
-    code = exit_code if isinstance(exit_code, int) else 0
+    code = max(-(2**31), min(exit_code, 2**31 - 1)) if isinstance(exit_code, int) else 0
     if run.is_over and run.exit_code == code:
         return
     if code == 0:

@@ -13,6 +13,10 @@ from agent.server.patterns import compile_pattern
 from agent.server.refusals import Refused
 
 MAX_DEPTH = 12
+MAX_CLAUSES = 300  # SQLite's own limit on nested expressions is not far above
+MAX_VALUES = 10_000
+MAX_TAGS = 100
+MAX_ORDERS = 8
 _COLUMNS = {
     "name": "run.name",
     "displayname": "run.display_name",
@@ -70,7 +74,7 @@ def compile_filter(text: str | None) -> Clause:
 def compile_order(text: str | None) -> str:
     """ORDER BY text for an order such as "+created_at" or "-summary_metrics.loss"."""
     terms = []
-    for part in (text or "+created_at").split(","):
+    for part in (text or "+created_at").split(",")[:MAX_ORDERS]:
         part = part.strip()
         direction = "DESC" if part.startswith("-") else "ASC"
         field = _field(part.lstrip("+-"))
@@ -111,6 +115,8 @@ def _combine(key: str, members: Any, depth: int) -> Clause:
 def _join(word: str, parts: list[Clause]) -> Clause:
     if not parts:
         return EVERYTHING
+    if len(parts) > MAX_CLAUSES:
+        raise Refused(f"filters: more than {MAX_CLAUSES} conditions in one place")
     sql = word.join(f"({part.sql})" for part in parts)
     return Clause(sql, tuple(value for part in parts for value in part.values))
 
@@ -134,7 +140,7 @@ def _operate(
         return Clause(f"{field.sql} IS ?", (*field.values, convert(value)))
     if op == "$ne":
         return Clause(f"{field.sql} IS NOT ?", (*field.values, convert(value)))
-    if op in ("$in", "$nin") and isinstance(value, list):
+    if op in ("$in", "$nin") and isinstance(value, list) and len(value) <= MAX_VALUES:
         marks = ", ".join("?" * len(value))
         sql = f"ifnull({field.sql} IN ({marks}), 0)"
         clause = Clause(sql, (*field.values, *(convert(item) for item in value)))
@@ -156,11 +162,11 @@ def _tags(value: Any) -> Clause:
     if value is None:
         return Clause("run.tags = '[]'")
     if not isinstance(value, dict):
-        return Clause(has, (value,))
+        value = {"$all": value}
     parts = []
     for op, operand in value.items():
         members = operand if isinstance(operand, list) else [operand]
-        each = [Clause(has, (member,)) for member in members]
+        each = [Clause(has, (_plain(member),)) for member in members[:MAX_TAGS]]
         if op in ("$in", "$eq", "$regex"):
             parts.append(_join(" OR ", each))
         elif op == "$all":
@@ -201,8 +207,8 @@ def _json_value(column: str, literal: list[str], nested: list[str] | None) -> Cl
 
 
 def _path(names: list[str]) -> str:
-    if any('"' in name for name in names):
-        raise Refused("filters: a key with a double quote cannot be searched for")
+    if any('"' in name or not name.isprintable() for name in names):
+        raise Refused("filters: a key with quotes or control characters cannot be searched for")
     return "$" + "".join(f'."{name}"' for name in names)
 
 
@@ -216,7 +222,7 @@ def _plain(value: Any) -> Any:
 
 def _epoch(value: Any) -> Any:
     if not isinstance(value, str):
-        return value
+        return _plain(value)
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

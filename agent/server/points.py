@@ -78,7 +78,8 @@ def expected_count(sweep: Sweep) -> int | None:
     config = config_of(sweep.config)
     if config.method == "grid":
         size = grid_size(config.space)
-        return min(size, config.run_cap) if config.run_cap else size
+        size = min(size, config.run_cap) if config.run_cap else size
+        return size if size < 2**31 else None  # more than GraphQL's Int, or anybody's patience
     return config.run_cap
 
 

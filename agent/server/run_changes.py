@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from agent.server.access import need_project, need_run, need_sweep, parse_object
+from agent.server.access import need_project, need_run, need_sweep
 from agent.server.branches import inherit_history
 from agent.server.claims import forget_run, release, settle
 from agent.server.database import insert, update
@@ -18,7 +18,7 @@ from agent.server.runs import (
     end_run,
     find_run,
     get_run,
-    normalise_json,
+    normalise_object,
 )
 from agent.server.streams import clear_streams
 from agent.server.tokens import row_id
@@ -105,11 +105,9 @@ def _columns(input: dict[str, Any]) -> dict[str, Any]:
     if columns.get("display_name") == "":
         del columns["display_name"]
     if input.get("config") is not None:
-        parse_object(input["config"], "config")
-        columns["config"] = normalise_json(input["config"], "config")
+        columns["config"] = normalise_object(input["config"], "config")
     if input.get("summaryMetrics") is not None:
-        parse_object(input["summaryMetrics"], "summaryMetrics")
-        columns["summary"] = normalise_json(input["summaryMetrics"], "summaryMetrics")
+        columns["summary"] = normalise_object(input["summaryMetrics"], "summaryMetrics")
     if input.get("tags") is not None:
         columns["tags"] = json.dumps(list(dict.fromkeys(input["tags"])))
     return columns

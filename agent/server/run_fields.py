@@ -205,7 +205,7 @@ def events(source: Run, info: Info, samples: int | None = None) -> list[str]:
 def sampled_history(source: Run, info: Info, specs: list[str]) -> list[Any]:
     try:
         wanted = [SampleSpec.of(text) for text in specs]
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise Refused("sampledHistory: a spec is not a JSON object of keys and samples") from None
     if not wanted:
         return []

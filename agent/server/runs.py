@@ -99,11 +99,15 @@ def end_run(
     return change_run(connection, run, now, state=state, exit_code=exit_code, finished_at=now)
 
 
-def normalise_json(text: str | None, what: str, empty: str = "{}") -> str:
-    """Client JSON, re-written so that SQLite can search it (NaN and infinities become strings)."""
-    if not text:
-        return empty
+def normalise_object(text: str | None, what: str) -> str:
+    """A client's JSON object, re-written so that SQLite can search it.
+
+    NaN and infinities become strings. Raises Refused for what is not an object.
+    """
     try:
-        return json.dumps(finite_tree(json.loads(text)), separators=(",", ":"))
+        value = json.loads(text or "{}")
+        if value is not None and not isinstance(value, dict):
+            raise Refused(f"{what}: expected a JSON object")
+        return json.dumps(finite_tree(value or {}), separators=(",", ":"))
     except (ValueError, RecursionError):
         raise Refused(f"{what}: this is not JSON") from None

@@ -44,8 +44,10 @@ def select_rows(lines: Sequence[str], spec: SampleSpec) -> list[dict[str, Any]]:
     """Rows that have every wanted key, reduced to those keys, sampled."""
     chosen = []
     for line in lines:
-        row = json.loads(line)
-        step = row.get("_step", 0)
+        row = read_row(line)
+        step = row.get("_step", 0) if row else None
+        if row is None or not isinstance(step, int | float):
+            continue
         if spec.min_step is not None and step < spec.min_step:
             continue
         if spec.max_step is not None and step > spec.max_step:
@@ -57,6 +59,15 @@ def select_rows(lines: Sequence[str], spec: SampleSpec) -> list[dict[str, Any]]:
         if all(value is not None for value in found.values()):
             chosen.append({key: finite(value) for key, value in found.items()})
     return spread(chosen, spec.samples)
+
+
+def read_row(line: str) -> dict[str, Any] | None:
+    """A line of a history, None for what is not a JSON object."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def value_at(row: dict[str, Any], key: str) -> Any:

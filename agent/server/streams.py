@@ -3,14 +3,13 @@
 Lines are addressed by number, so a part that is sent twice changes nothing.
 """
 
-import json
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
 from agent.server.database import Connection
 from agent.server.records import Run
-from agent.server.sampling import finite_tree
+from agent.server.sampling import finite_tree, read_row
 
 HISTORY, EVENTS, OUTPUT = "history", "events", "output"
 _FILES = {
@@ -22,6 +21,7 @@ _FILES = {
 _COUNTERS = {HISTORY: "history_lines", EVENTS: "event_lines", OUTPUT: "log_lines"}
 SUMMARY_FILE = "wandb-summary.json"
 MAX_ROWS = 200_000
+MAX_STEP = 2**53
 
 
 def stream_of(file_name: str) -> str | None:
@@ -57,11 +57,11 @@ def write_lines(
 
 
 def _step_of(line: str) -> int | None:
-    try:
-        step = json.loads(line).get("_step")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return int(step) if isinstance(step, int | float) and step == step else None
+    """The row's step. None if it has none or is no row: it is kept, and readers pass it over."""
+    row = read_row(line)
+    step = row.get("_step") if row else None
+    is_step = isinstance(step, int | float) and abs(step) < MAX_STEP
+    return int(step) if step is not None and is_step else None
 
 
 def tail(connection: Connection, run_id: int, stream: str) -> list[str]:
@@ -138,9 +138,8 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
     last: dict[str, Any] = {}
     last_step = -1
     for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+        row = read_row(line)
+        if row is None:
             continue
         for key, value in _flat(row):
             kind = _type_name(value)
@@ -148,7 +147,7 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
             per_key[kind] = per_key.get(kind, 0) + 1
             last[key] = finite_tree(value)
         step = row.get("_step")
-        if isinstance(step, int | float) and step == step:
+        if isinstance(step, int | float) and abs(step) < MAX_STEP:
             last_step = max(last_step, int(step))
     keys = {
         key: {

@@ -21,7 +21,7 @@ def short_name() -> str:
     return "".join(secrets.choice(_NAME_ALPHABET) for _ in range(8))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def config_of(text: str) -> SweepConfig:
     """The parsed config (configs are few and never change in place)."""
     return parse_sweep(text)

@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from agent.server.scalars import whole_number
+
 UPLOAD_LIFETIME_S = 24 * 3600
 DOWNLOAD_LIFETIME_S = 3600
 
@@ -25,7 +27,7 @@ def row_id(kind: str, identifier: str | None) -> int | None:
         return None
     try:
         found, _, number = base64.b64decode(identifier, validate=True).decode().partition(":")
-        return int(number) if found == kind and number.isdigit() else None
+        return whole_number(number) if found == kind else None
     except ValueError:
         return None
 
