@@ -90,6 +90,7 @@ def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Sta
             yield
         finally:
             keeper.cancel()
+            endpoints.large.shutdown(wait=True)
             pool.shutdown(wait=True)
             services.database.close()
 

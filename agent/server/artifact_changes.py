@@ -25,6 +25,8 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     connection = request.connection
     project = need_project(request, input["entityName"], input["projectName"])
+    if input.get("storageRegion") not in (None, "", "default"):
+        raise Refused(f"invalid storageRegion: {input['storageRegion'][:80]}")
     name = input.get("artifactCollectionName") or next(
         iter(input.get("artifactCollectionNames") or ()), None
     )
@@ -35,6 +37,7 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
         client_id=input.get("sequenceClientID"),
     )  # fmt: skip
     aliases = [entry["alias"] for entry in input.get("aliases") or ()]
+    run = find_run(connection, project.id, input["runName"]) if input.get("runName") else None
     group = input.get("distributedID")
     if input.get("enableDigestDeduplication") is not False and not group:
         known = store.find_committed(connection, sequence.id, input["digest"])
@@ -42,11 +45,14 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
             for alias in aliases:
                 if alias != "latest":
                     store.set_alias(connection, sequence.id, known.id, alias)
+            if run is not None and run.id != known.run_id:
+                connection.execute(
+                    "INSERT OR IGNORE INTO artifact_again VALUES (?, ?)", (run.id, known.id)
+                )
             return {"artifact": known}
     pending = _find_pending(connection, sequence, input.get("clientID"), group)
     if pending is not None:
         return {"artifact": pending}
-    run = find_run(connection, project.id, input["runName"]) if input.get("runName") else None
     artifact_id = insert(
         connection, "artifact", sequence_id=sequence.id, state="PENDING", digest=input["digest"],
         digest_algorithm=input.get("digestAlgorithm"), client_id=input.get("clientID"),

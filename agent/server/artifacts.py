@@ -283,7 +283,9 @@ def list_files(
 
 def outputs_of(connection: Connection, run_id: int) -> list[Artifact]:
     rows = connection.execute(
-        "SELECT * FROM artifact WHERE run_id = ? AND state = 'COMMITTED' ORDER BY id", (run_id,)
+        "SELECT * FROM artifact WHERE state = 'COMMITTED' AND (run_id = ? OR id IN "
+        "(SELECT artifact_id FROM artifact_again WHERE artifact_again.run_id = ?)) ORDER BY id",
+        (run_id, run_id),
     )
     return [Artifact.of(row) for row in rows]
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from agent.errors import SweepAgentError
 from agent.server.execution import Executor, Services
 from agent.server.filestream import receive_part
-from agent.server.gate import Endpoint, Identity, read_body, refuse
+from agent.server.gate import Endpoint, Identity, read_body, refuse, unpack
 from agent.server.projects import find_project
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
@@ -31,6 +31,7 @@ _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
+LARGE_THREADS = 2  # large bodies wait for each other, never small ones for them
 
 
 class Endpoints:
@@ -43,6 +44,7 @@ class Endpoints:
         self.executor = executor
         self.identity = identity
         self.pool = pool
+        self.large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
 
     def routes(self) -> list[Route]:
         stream = "/files/{entity}/{project}/{run}/file_stream"
@@ -73,10 +75,14 @@ class Endpoints:
         """Database and disk work happens beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
-    async def _parse(self, body: bytes) -> dict[str, Any]:
-        if len(body) < SMALL_BODY_BYTES:
-            return parse_body(body)
-        return await self.in_thread(parse_body, body)
+    async def _body_of(self, request: Request, empty: str | None = None) -> dict[str, Any]:
+        """The JSON object in the body; `empty` stands for none. Raises Refused."""
+        body = await read_body(request)
+        is_packed = request.headers.get("content-encoding", "").lower() == "gzip"
+        if not is_packed and len(body) < SMALL_BODY_BYTES:
+            return parse_body(body, empty)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.large, parse_large, body, is_packed, empty)
 
     async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
@@ -90,7 +96,7 @@ class Endpoints:
 
     async def graphql(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
-        body = await self._parse(await read_body(request))
+        body = await self._body_of(request)
         query, variables = body.get("query"), body.get("variables") or {}
         if not isinstance(query, str) or not isinstance(variables, dict):
             raise Refused("expected a JSON object with query and variables", status=400)
@@ -109,8 +115,7 @@ class Endpoints:
 
     async def file_stream(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
-        raw = await read_body(request)
-        part = await self._parse(raw) if raw.strip() else {}
+        part = await self._body_of(request, empty="{}")
         names = request.path_params
         answer = await self.in_thread(
             self._take_part, entity, names["entity"], names["project"], names["run"], part
@@ -217,10 +222,15 @@ def to_json(answer: Any) -> bytes:
     return text.encode("ascii")
 
 
-def parse_body(body: bytes) -> dict[str, Any]:
+def parse_large(body: bytes, is_packed: bool, empty: str | None) -> dict[str, Any]:
+    """`parse_body` for what is packed or long."""
+    return parse_body(unpack(body) if is_packed else body, empty)
+
+
+def parse_body(body: bytes, empty: str | None = None) -> dict[str, Any]:
     """A JSON object. Raises Refused for anything else, however deep it is nested."""
     try:
-        value = json.loads(body.decode("utf-8-sig"))
+        value = json.loads(body.decode("utf-8-sig").strip() or empty or "")
         if _SURROGATE.search(body):
             value = _whole_text(value)
     except (ValueError, RecursionError):

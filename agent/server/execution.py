@@ -5,6 +5,7 @@ does not use, and a missing operation name are tolerated, because released clien
 """
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,9 +38,10 @@ from agent.server.streams import KeyCatalogue
 from agent.server.tokens import Signer
 
 MAX_TOKENS = 1_500  # several times what the longest document of the client has
-MAX_DOCUMENT_BYTES = 100_000
+MAX_DOCUMENT_BYTES = 50_000
 MAX_DEPTH = 25
 MAX_REMEMBERED_BYTES = 20_000
+_NO_BRACKETS = re.compile(r"[^][{}()]+")
 _TOLERATED = {
     "NoUndefinedVariablesRule",
     "NoUnusedVariablesRule",
@@ -126,8 +128,9 @@ class Executor:
     def __init__(self, services: Services, schema: GraphQLSchema) -> None:
         self.services = services
         self.schema = schema
-        self._parsed: OrderedDict[str, DocumentNode] = OrderedDict()
+        self._parsed: OrderedDict[str, DocumentNode | list[GraphQLError]] = OrderedDict()
         self._lock = Lock()
+        self._parsing = Lock()  # new documents take turns, so that known ones find a free moment
 
     def run(
         self, text: str, variables: dict[str, Any], operation_name: str | None, entity: str,
@@ -165,9 +168,10 @@ class Executor:
             remembered = self._parsed.get(digest)
         if remembered is not None:
             return remembered
-        known = self._parse(text)
-        if isinstance(known, list) or len(text) > MAX_REMEMBERED_BYTES:
-            return known  # only what is small and sound is worth the memory
+        with self._parsing:
+            known = self._parse(text)
+        if len(text) > (MAX_REMEMBERED_BYTES if not isinstance(known, list) else 1000):
+            return known  # only what is small is worth the memory
         with self._lock:
             self._parsed[digest] = known
             while len(self._parsed) > 256:
@@ -224,12 +228,9 @@ class _RolledBack(Exception):
 
 def _nesting(text: str) -> int:
     deepest = depth = 0
-    for character in text:
-        if character in "{[(":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in "}])":
-            depth -= 1
+    for character in _NO_BRACKETS.sub("", text):
+        depth += 1 if character in "{[(" else -1
+        deepest = max(deepest, depth)
     return deepest
 
 
@@ -279,7 +280,7 @@ def _described(error: GraphQLError, text: str) -> dict[str, Any]:
 
 
 def _operation_name(text: str) -> str:
-    words = text.replace("(", " ").replace("{", " ").split()
+    words = text[:2000].replace("(", " ").replace("{", " ").split()
     for word, following in pairwise(words):
         if word in ("query", "mutation", "subscription"):
             return following

@@ -15,7 +15,7 @@ from agent.server.database import Database
 from agent.server.keys import KeyRecord, find_key
 from agent.server.refusals import Refused
 
-MAX_BODY_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 32 * 2**20
 MAX_URL_BYTES = 8192
 BODY_TIMEOUT_S = 120.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -138,7 +138,7 @@ class RateLimit:
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The body, unpacked if it is gzip. Raises Refused for one too large or too slow."""
+    """The body as it was sent. Raises Refused for one too large or too slow."""
     import anyio
 
     chunks: list[bytes] = []
@@ -151,13 +151,10 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
             chunks.append(chunk)
     if scope.cancelled_caught:
         raise Refused("the body did not arrive in time", status=400)
-    body = b"".join(chunks)
-    if request.headers.get("content-encoding", "").lower() == "gzip":
-        return unpack(body, limit)
-    return body
+    return b"".join(chunks)
 
 
-def unpack(body: bytes, limit: int) -> bytes:
+def unpack(body: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
     """Gzip, with a bound on what comes out. Raises Refused."""
     unpacker = zlib.decompressobj(wbits=31)
     try:

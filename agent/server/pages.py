@@ -25,7 +25,7 @@ from agent.server.pages_run import artifacts_of, console_of, files_of, predictio
 from agent.server.pages_series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages_session import COOKIE, Sessions, login_address, read_form, safe_target
 from agent.server.pages_sweep import ACTIONS, drawn, sweep_payload, title_of
-from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of
+from agent.server.pages_table import MAX_RUNS, RowCache, flat, payload, row_of, shown_state
 from agent.server.pages_variants import comparison_payload
 from agent.server.pages_view import Choice, draw
 from agent.server.projects import list_projects
@@ -185,7 +185,7 @@ class Pages:
         _, run = see_run(connection, entity, request)
         known = number_in(request, "revision")
         answer: Content = {
-            "revision": run.revision, "state": run.state, "is_live": not run.is_over,
+            "revision": run.revision, "state": shown_state(run), "is_live": not run.is_over,
             "duration_s": row_of(run, {}).values["duration_s"],
         }  # fmt: skip
         if known == run.revision:

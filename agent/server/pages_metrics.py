@@ -5,11 +5,13 @@ project may hold any runs.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.presentation import (
     BY_KEY,
+    GPU,
+    INFERENCE_GPU,
     LATENCY,
     MODEL_SIZE,
     RUN_COST,
@@ -46,6 +48,30 @@ def better_of(key: str) -> Better:
     if known is not None:
         return known.better
     return "lower" if _LOWER.search(key) and not _HIGHER.search(key) else "higher"
+
+
+def gpu_key_of(key: str) -> str | None:
+    """Which value says on what type of GPU a metric was measured; None for what depends on none."""
+    known = BY_KEY.get(key)
+    if known is None or not known.is_hardware_bound:
+        return None
+    return INFERENCE_GPU if known.group == "inference" else GPU
+
+
+def gpu_of(values: Mapping[str, Any], key: str) -> str | None:
+    """The type of GPU that a row's metric belongs to; None where it depends on none or is unknown.
+
+    Inference may have been measured on another GPU than the training ran on.
+    """
+    gpu_key = gpu_key_of(key)
+    found = None if gpu_key is None else values.get(gpu_key) or values.get(GPU)
+    return None if found is None else str(found)
+
+
+def reference_gpu(rows: Iterable[Mapping[str, Any]], key: str) -> str | None:
+    """The type of GPU that most rows have the metric from: only its values are compared."""
+    names = [gpu for row in rows if row.get(key) is not None and (gpu := gpu_of(row, key))]
+    return max(sorted(set(names)), key=names.count) if names else None
 
 
 def variant_of(config: Mapping[str, Any]) -> str | None:

@@ -24,6 +24,7 @@ MAX_PREDICTION_BYTES = 30_000_000
 MAX_CELL = 600
 SCORES = ("score", "f1", "f1_score", "exact", "correct", "accuracy")
 _FIRST = ("score", "output", "gold", "prediction", "target", "expected")
+_LAST = ("prompt_hash",)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -128,10 +129,12 @@ def worst(records: Sequence[dict[str, Any]], count: int = WORST) -> Predictions:
     scored.sort(key=lambda record: float(record[score]))
     lowest = float(scored[0][score])
     first = [score, *(key for key in _FIRST if key in keys and key != score)]
-    columns = (*first, *(key for key in keys if key not in first))
+    shown = scored[:count]
+    rest = [k for k in keys if k not in first and any(r.get(k) not in (None, "") for r in shown)]
+    columns = (*first, *sorted(rest, key=_LAST.__contains__))
     return Predictions(
         columns,
-        tuple(tuple(_cell(record.get(key)) for key in columns) for record in scored[:count]),
+        tuple(tuple(_cell(record.get(key)) for key in columns) for record in shown),
         score,
         len(scored),
         sum(float(record[score]) == lowest for record in scored),

@@ -79,7 +79,7 @@ def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict
     ]
     counts = Counter(line["state"] for line in lines)
     expected = expected_count(sweep)
-    ended = sum(line["state"] in ENDED_STATES for line in lines)
+    ended = sum(line["state"] in ENDED_STATES | {"pruned"} for line in lines)
     return {
         "title": title_of(sweep),
         "state": sweep.state,
@@ -133,7 +133,7 @@ def _lines(connection: Connection, sweep: Sweep, rows: dict[str, Any]) -> list[d
         lines.append(_line(point["run_name"], state, flat, row, point["attempts"]))
     named = {line["run"] for line in lines}
     for name, row in reversed(rows.items()):  # runs that were not handed out by this server
-        if name not in named and row.values.get("job_type") != "scheduler":
+        if name not in named and row.values.get("job_type") not in ("scheduler", "inference"):
             lines.append(_line(name, str(row.values["state"]), dict(row.values), row, None))
     if config.method != "grid":
         return lines

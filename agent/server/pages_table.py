@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from agent.presentation import BY_KEY, style_of
+from agent.presentation import BY_KEY, GPU, style_of
 from agent.server.database import Connection
 from agent.server.filters import Clause
-from agent.server.pages_metrics import FIRST_COLUMNS, better_of, heading_of, variant_of
+from agent.server.pages_metrics import (
+    FIRST_COLUMNS,
+    better_of,
+    gpu_key_of,
+    heading_of,
+    variant_of,
+)
 from agent.server.records import Run
 
 Scalar = str | int | float | bool | None
@@ -37,6 +43,11 @@ class Row:
     updated_at: float
     values: dict[str, Scalar]
     origins: dict[str, str]  # key -> run, config or summary
+
+    @property
+    def is_inference(self) -> bool:
+        """Whether it repeats what a training run says: then it is no point of its own."""
+        return self.values.get("job_type") == "inference"
 
 
 @dataclass(slots=True)
@@ -76,6 +87,7 @@ class RowCache:
     def rows(self, connection: Connection, scope: Clause) -> tuple[list[Row], int]:
         """Rows of a scope, newest first, and how many runs the scope has.
 
+        Inference runs come after the others: what they measured stands on the training runs too.
         Past MAX_RUNS the oldest are left out.
         """
         total = connection.execute(
@@ -87,6 +99,7 @@ class RowCache:
         ).fetchall()
         names = dict(connection.execute("SELECT id, name FROM sweep").fetchall())
         found = [self._row(connection, item["id"], item["updated_at"], names) for item in listed]
+        found.sort(key=lambda row: row.is_inference)
         return found, int(total)
 
     def _row(
@@ -113,7 +126,7 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     end = run.finished_at or run.heartbeat_at
     own: dict[str, Scalar] = {
         "name": run.display_name,
-        "state": run.state,
+        "state": shown_state(run),
         "variant": variant,
         "created": round(run.created_at),
         "duration_s": round(max(0.0, end - run.created_at)),
@@ -131,6 +144,12 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
             values[name] = value
             origins[name] = origin
     return Row(run.name, style_of(variant), run.updated_at, values, origins)
+
+
+def shown_state(run: Run) -> str:
+    """The run's state, but `pruned` for one that ended well because its pruner said so."""
+    is_pruned = run.state == "finished" and "pruned" in run.tag_list()
+    return "pruned" if is_pruned else run.state
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Scalar]]:
@@ -211,6 +230,8 @@ def column_payload(column: Column) -> dict[str, Any]:
     }
     if column.is_number:
         described["better"] = better_of(column.key)
+    if (gpu_key := gpu_key_of(column.key)) is not None:
+        described["gpu"] = [gpu_key, GPU]
     if column.is_constant:
         described["constant"] = column.values[0]
     else:

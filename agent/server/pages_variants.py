@@ -7,13 +7,13 @@ agree in all that decides a score are compared. Intervals, matched pairs and gai
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent.config import RunConfig, group_of
-from agent.presentation import SCORE
-from agent.server.pages_metrics import COST_AXES, heading_of
+from agent.presentation import LATENCY, SCORE
+from agent.server.pages_metrics import COST_AXES, gpu_of, heading_of, reference_gpu
 from agent.server.pages_table import Row, Scalar
 from agent.server.pages_view import number, text_of
 
@@ -35,6 +35,15 @@ Context = tuple[tuple[str, Scalar], ...]
 
 
 @dataclass(frozen=True)
+class Cost:
+    """The mean of one cost. `other_gpu` is named where it belongs to another type of GPU than the
+    others' values: then it stands in no comparison with them."""
+
+    mean: float
+    other_gpu: str = ""
+
+
+@dataclass(frozen=True)
 class Line:
     """One variant at its best tuned value. `retention` is None without a complete Full LoRA."""
 
@@ -46,7 +55,7 @@ class Line:
     seeds: int
     score: float | None
     retention: float | None
-    costs: tuple[float | None, ...]
+    costs: tuple["Cost | None", ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Comparison:
 
     label: str
     lines: tuple[Line, ...]
+    gpu: str = ""  # the type that times and memory belong to, where it is known
 
 
 def compare(rows: Sequence[Row]) -> tuple[Comparison, ...]:
@@ -73,7 +83,8 @@ def compare(rows: Sequence[Row]) -> tuple[Comparison, ...]:
     for context, members in groups.items():
         known = dict(context)
         words = [f"{key} {known.get(key)}" for key in differing if known.get(key) is not None]
-        found.append(Comparison(", ".join(words), _lines(members)))
+        gpu = reference_gpu((row.values for row in members), LATENCY) or ""
+        found.append(Comparison(", ".join(words), _lines(members), gpu))
     return tuple(sorted(found, key=lambda one: -sum(line.total for line in one.lines)))
 
 
@@ -107,7 +118,10 @@ def _lines(rows: Sequence[Row]) -> tuple[Line, ...]:
         cells.setdefault(str(row.values["variant"]), []).append(row)
     best = {variant: _best(members) for variant, members in cells.items()}
     baseline = _mean(best.get(BASELINE, []), SCORE)
-    lines = [_line(variant, members, best[variant], baseline) for variant, members in cells.items()]
+    gpus = {key: reference_gpu((row.values for row in rows), key) for key in COSTS}
+    lines = [
+        _line(variant, members, best[variant], baseline, gpus) for variant, members in cells.items()
+    ]
     return tuple(sorted(lines, key=lambda line: 99 if line.style is None else line.style))
 
 
@@ -121,7 +135,13 @@ def _best(rows: Sequence[Row]) -> list[Row]:
     return max(candidates.values(), key=lambda found: _mean(found, SCORE) or 0.0, default=[])
 
 
-def _line(variant: str, rows: Sequence[Row], best: Sequence[Row], baseline: float | None) -> Line:
+def _line(
+    variant: str,
+    rows: Sequence[Row],
+    best: Sequence[Row],
+    baseline: float | None,
+    gpus: Mapping[str, str | None],
+) -> Line:
     score = _mean(best, SCORE)
     tuned = [f"{k} {text_of(k, best[0].values.get(k))}" for k in _tuned(best[0])] if best else []
     return Line(
@@ -133,8 +153,19 @@ def _line(variant: str, rows: Sequence[Row], best: Sequence[Row], baseline: floa
         len({row.values.get("seed") for row in best}),
         score,
         score / baseline if score is not None and baseline else None,
-        tuple(_mean(best, key) for key in COSTS),
+        tuple(_cost(best, key, gpus[key]) for key in COSTS),
     )
+
+
+def _cost(rows: Sequence[Row], key: str, reference: str | None) -> Cost | None:
+    """The mean over the rows of the reference GPU; of another GPU only where there are none."""
+    known = [row for row in rows if _number(row, key) is not None]
+    same = [row for row in known if gpu_of(row.values, key) in (None, reference)]
+    mean = _mean(same or known, key)
+    if mean is None:
+        return None
+    others = sorted({str(gpu_of(row.values, key)) for row in known})
+    return Cost(mean, "" if same else ", ".join(others))
 
 
 def _number(row: Row, key: str) -> float | None:
@@ -158,11 +189,14 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
     lines = comparison.lines
     known = [i for i in range(len(COSTS)) if any(line.costs[i] is not None for line in lines)]
 
-    def cost(value: float | None) -> str:
-        return "" if value is None else number(value)
+    def cost(value: Cost | None) -> str:
+        if value is None:
+            return ""
+        return number(value.mean) + (f" (on {value.other_gpu})" if value.other_gpu else "")
 
     return {
         "label": comparison.label,
+        "gpu": {"cpu": "the CPU"}.get(comparison.gpu, comparison.gpu),
         "headings": [
             "Complete runs", "Best at", heading_of(SCORE), "Retention",
             *(heading_of(COSTS[i]) for i in known),

@@ -76,7 +76,8 @@ def bind(listening: Listening, last_port: int | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     problem = ""
     for port in wanted:
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # Named as TCP, or asyncio leaves Nagle's algorithm on: every answer then waits 40 ms.
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((listening.host, port))

@@ -143,8 +143,13 @@ CREATE TABLE artifact_use (
 CREATE INDEX use_of_artifact ON artifact_use (artifact_id);
 """
 
-# Versions made by several processes at once, and versions given as a change to another.
+# Versions made by several processes at once, versions given as a change to another, and runs that
+# logged a content which was a version already.
 _PARTIAL_ARTIFACTS = """
+CREATE TABLE artifact_again (
+    run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+    artifact_id INTEGER NOT NULL REFERENCES artifact ON DELETE CASCADE,
+    PRIMARY KEY (run_id, artifact_id)) WITHOUT ROWID;
 ALTER TABLE artifact ADD COLUMN distributed_id TEXT;
 ALTER TABLE manifest ADD COLUMN base_id INTEGER;
 """
