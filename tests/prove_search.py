@@ -83,7 +83,7 @@ def arrival_orders(strata: int = 20, points: int = 6) -> dict[str, Any]:
         chosen = stratum.curves[:points]
         for rung in range(1, stratum.rungs):
             peers = [
-                Peer(c.point, "running", dict(enumerate(c.scores[:rung], 1)), c.rate)
+                Peer(c.point, "running", dict(enumerate(c.scores[:rung], 1)))
                 for c in chosen
             ]
             verdicts = set()

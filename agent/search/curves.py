@@ -47,7 +47,6 @@ class Curve:
     point: str  # the tuned values in one line
     training: str
     values: npt.NDArray[np.float64]  # shape (rungs, examples)
-    rate: float | None = None  # learning rate, where it is tuned
 
     @cached_property
     def scores(self) -> tuple[ExampleScores, ...]:
@@ -136,12 +135,10 @@ def _stratum(item: Any, where: str) -> Stratum:
 
 def _curve(entry: Any, stratum: str) -> Curve:
     point = point_text(entry["point"])
-    rate = entry["point"].get("learning_rate")
     return Curve(
         point,
         str(entry.get("training") or f"{stratum} {point}"),
         np.array(entry["scores"], dtype=np.float64),
-        None if rate is None else float(rate),
     )
 
 

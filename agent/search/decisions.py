@@ -1,21 +1,20 @@
 """When a run is stopped: a pure function of what the runs of its stratum scored at each rung.
 
-A run is pruned at a rung when some run that has been there is better than it, example by example,
-by more than chance explains, and it is not closing that gap.
+A run is pruned at a rung when some run that has been there is better, example by example, by more
+than chance explains, even if the run were to gain again what can be hoped for.
 
 - *Any* better run will do, not only the leader. So an early decision is never regretted: with
   more runs present the reasons to stop can only grow in number, and once everybody has been at
   the rung the verdict is the same for every order of arrival.
+- Learning curves cross: low learning rates learn more slowly and often end higher. So a run is
+  not judged by where it stands but by what it may still become: its score plus a share of its
+  last gain (a damped trend, Gardner 1985: φ + φ² + … of it), while the better run is held to what
+  it has. At the first rung the gain is the score itself, as nobody knows where the run began, and
+  is hoped for once more (φ = 1/2); later half of it (φ = 1/3). A loss is not extrapolated.
 - The test is a one-sided paired t test over examples. It is repeated at every rung, so look k
   gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most `level` (union
   bound), and most of it is spent early, where stopping saves most. The look is numbered by its
   rung, not by how often somebody asked.
-- One rung may be a lucky checkpoint of the better run: the deficit has to have shown at the rung
-  before, too (at `before_level`), where both have been there.
-- A run may close the gap after all. Its last gain on the better run is extrapolated as a damped
-  trend (Gardner 1985): gain x (φ + φ² + …) over the rungs that are left. Where there is no
-  earlier rung to take a trend from, a run is not judged against one with a higher learning rate:
-  low rates learn more slowly and cross late.
 - Nobody is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
@@ -42,9 +41,9 @@ class Rule:
 
     rungs: int  # evaluation points of the full budget
     warmup: int = 1  # rungs every run is given: it is judged at this rung for the first time
-    level: float = 0.1  # chance, over all looks, to stop a run that is not worse
-    before_level: float = 0.1  # p-value that the deficit must have had at the rung before
-    damping: float = 0.5  # φ of the damped trend; 0 gives no allowance for catching up
+    level: float = 0.2  # chance, over all looks, to stop a run that will not be worse
+    regain: float = 0.5  # share of its last gain that a run may be hoped to gain by the end
+    first_regain: float = 1.0  # the same at its first rung, of its score
 
     @property
     def first(self) -> int:
@@ -56,10 +55,6 @@ class Rule:
         look = rung - self.first + 1
         return self.level / (look * (look + 1))
 
-    def expected_gain(self, gain: float, rung: int) -> float:
-        """What a gain of `gain` over the last rung adds up to by the end, damped."""
-        return gain * sum(self.damping**step for step in range(1, self.rungs - rung + 1))
-
 
 @dataclass(frozen=True)
 class Peer:
@@ -68,7 +63,6 @@ class Peer:
     point: str  # the tuned values, the same for whoever runs the point
     standing: Standing
     scores: Mapping[int, ExampleScores]  # by rung
-    rate: float | None = None  # learning rate, where it is tuned
 
     @property
     def in_race(self) -> bool:
@@ -95,10 +89,8 @@ class Comparison:
 
     opponent: str
     difference: float  # mean over examples of opponent − run, > 0
-    p_value: float
-    expected_gain: float  # what the run is likely to win back by the end
-    is_premature: bool  # a lower learning rate without a trend yet
-    is_new: bool  # the rung before showed no such deficit
+    hoped_gain: float  # what the run may still gain by the end
+    p_value: float  # that the opponent is no better even than the run with that gain
 
 
 def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | None) -> Verdict:
@@ -133,15 +125,15 @@ def _judge_at(
         reason = f"best of {len(rivals) + 1} at rung {rung}"
         return Verdict(False, rung, reason, {"compared_runs": len(rivals)})
     level = rule.level_at(rung)
-    hopeless = [found for found in better if is_hopeless(found, level)]
+    hopeless = [found for found in better if found.p_value <= level]
     worst = _strongest(hopeless or better)
     details: dict[str, Detail] = {
         "compared_runs": len(rivals),
         "compared_with": worst.opponent,
         "difference": worst.difference,
+        "hoped_gain": worst.hoped_gain,
         "p_value": worst.p_value,
         "level": level,
-        "expected_gain": worst.expected_gain,
     }
     return Verdict(bool(hopeless), rung, _sentence(rung, worst, level, len(rivals)), details)
 
@@ -158,32 +150,28 @@ def quorum(rung: int, peers: Iterable[Peer], total_points: int | None) -> tuple[
 
 def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     """The run against one rival at a rung; None when the rival is not better or not comparable."""
-    mine, theirs = me.scores[rung], rival.scores[rung]
+    mine, theirs, before = me.scores[rung], rival.scores[rung], me.scores.get(rung - 1)
     if mine.examples != theirs.examples:
         return None
-    difference, chance = _test(mine, theirs)
-    if difference <= 0:
-        return None
-    slower = me.rate is not None and rival.rate is not None and me.rate < rival.rate
-    before, theirs_before = me.scores.get(rung - 1), rival.scores.get(rung - 1)
-    if not before or not theirs_before or before.examples != theirs_before.examples:
-        return Comparison(rival.point, difference, chance, 0.0, slower, False)
-    earlier, chance_before = _test(before, theirs_before)
-    expected = rule.expected_gain(max(earlier - difference, 0.0), rung)
-    is_new = earlier <= 0 or chance_before > rule.before_level
-    return Comparison(rival.point, difference, chance, expected, False, is_new)
+    if before is not None and before.examples != mine.examples:
+        before = None
+    share = rule.first_regain if before is None else rule.regain
+    difference, hoped_gain, chance = _test(mine, before, theirs, share)
+    return Comparison(rival.point, difference, hoped_gain, chance) if difference > 0 else None
 
 
 @lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
-def _test(mine: ExampleScores, theirs: ExampleScores) -> tuple[float, float]:
-    """Mean difference and p-value of `theirs` being better."""
+def _test(
+    mine: ExampleScores, before: ExampleScores | None, theirs: ExampleScores, share: float
+) -> tuple[float, float, float]:
+    """Mean difference, hoped-for gain, and the p-value of `theirs` being better all the same."""
     gaps = theirs.values - mine.values
-    return math.fsum(gaps) / len(gaps), p_value(gaps)
-
-
-def is_hopeless(found: Comparison, level: float) -> bool:
-    may_turn = found.is_premature or found.is_new or found.expected_gain >= found.difference
-    return found.p_value <= level and not may_turn
+    gains = mine.values - before.values if before is not None else mine.values
+    difference = math.fsum(gaps) / len(gaps)
+    hoped_gain = share * math.fsum(gains) / len(gains)
+    if hoped_gain <= 0:
+        return difference, 0.0, p_value(gaps)
+    return difference, hoped_gain, p_value(gaps - share * gains)
 
 
 def p_value(gaps: "np.typing.NDArray[np.float64]") -> float:
@@ -208,14 +196,8 @@ def _strongest(found: Iterable[Comparison]) -> Comparison:
 
 
 def _sentence(rung: int, found: Comparison, level: float, rivals: int) -> str:
-    text = (
-        f"rung {rung}: {found.difference:.4f} below {found.opponent} on the same examples "
+    hope = f", {found.hoped_gain:.4f} may still be gained" if found.hoped_gain else ""
+    return (
+        f"rung {rung}: {found.difference:.4f} below {found.opponent} on the same examples{hope} "
         f"(paired p = {found.p_value:.2g}, level {level:.2g}, {rivals} compared)"
     )
-    if found.p_value <= level and found.is_premature:
-        text += "; learns at a lower rate, so the next rung has to show its trend"
-    elif found.p_value <= level and found.is_new:
-        text += "; not so at the rung before, so the next one has to confirm it"
-    elif found.p_value <= level and found.expected_gain >= found.difference:
-        text += f"; catching up, {found.expected_gain:.4f} expected by the end"
-    return text

@@ -90,5 +90,4 @@ def _peer(point: str, trials: list[FrozenTrial], now: float) -> Peer:
     for trial in sorted(trials, key=lambda trial: len(trial.system_attrs)):
         scores.update(scores_of(trial))
     best = max((standing_of(trial, now) for trial in trials), key=_STANDINGS.index)
-    rate = trials[0].params.get("learning_rate")
-    return Peer(point, best, scores, rate if isinstance(rate, float) else None)
+    return Peer(point, best, scores)

@@ -79,7 +79,6 @@ class Paired:
                 curves[i].point,
                 self._standing[i],
                 dict(enumerate(curves[i].scores[: self._rung[i]], 1)),
-                curves[i].rate,
             )
             for i in self._rung
         ]

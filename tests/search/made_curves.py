@@ -28,7 +28,9 @@ def made_stratum(
         own = rng.normal(0, 0.35, examples)
         noise = rng.normal(0, 0.3, (rungs, examples))
         chance = 1 / (1 + np.exp(-(ability[:, None] - difficulty + own + noise) * 2.0))
-        curves.append(
-            Curve(f"learning_rate={rate:g}", f"t{seed}-{rate:g}", np.round(chance, 4), rate)
-        )
+        curves.append(Curve(f"learning_rate={rate:g}", f"t{seed}-{rate:g}", np.round(chance, 4)))
     return Stratum(f"made {seed}", tuple(curves))
+
+
+def rate_of(curve: Curve) -> float:
+    return float(curve.point.removeprefix("learning_rate="))

@@ -1,0 +1,85 @@
+"""The README's table of proofs, made from `proofs.json`: no figure is typed by hand.
+
+    python tests/proofs_table.py        writes it between the README's markers
+
+A row is a part, a claim, and a text in which `{a.b}` stands for a figure of that part.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+RESULTS = HERE / "proofs.json"
+BEGIN, END = "<!-- proofs: made by tests/proofs_table.py -->\n", "<!-- /proofs -->"
+
+ROWS = (
+    (
+        "training",
+        "SIGKILL at random moments, a dozen inside a save",
+        "{kills/resumed_to_the_same_bits} of {kills} resume to the same bits; at most "
+        "{kills/most_steps_repeated} step repeated",
+    ),
+    (
+        "training",
+        "Checkpoints truncated and with a bit flipped",
+        "{damages/truncations} + {damages/flipped_bits}: {damages/undetected} undetected, "
+        "{damages/objects_unpickled} objects unpickled",
+    ),
+    (
+        "training",
+        "Two claimants of one training at one instant",
+        "{duels/one_trained_the_other_followed} of {duels} with a stub, "
+        "{duels/real_one_trained_the_other_followed} of {duels/real} real: one trains, one follows",
+    ),
+    (
+        "training",
+        "Five cells at three learning rates",
+        "{sharing/trainings_executed} trainings for {sharing/grid_points} grid points; the store "
+        "takes {store/overhead_share} of training time",
+    ),
+    (
+        "training",
+        "Validation in batches against one by one",
+        "{validation/speed_ratio} times as fast over {validation/examples} examples, "
+        "{validation/examples_with_other_tokens} with other tokens (fp32)",
+    ),
+)
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """The table of all parts that have results, with date and machine below."""
+    lines = ["| claim | measured | command |", "|---|---|---|"]
+    for part, claim, text in ROWS:
+        if part in results:
+            measured = _filled(text, results[part]["figures"])
+            lines.append(f"| {claim} | {measured} | `{results[part]['command']}` |")
+    notes = {f"{results[part]['date']} on {results[part]['machine']}" for part in results}
+    return "\n".join([*lines, "", f"Measured {'; '.join(sorted(notes))}.", ""])
+
+
+def _filled(text: str, figures: Mapping[str, Any]) -> str:
+    return re.sub(r"\{([^}]+)\}", lambda found: _text(figures, found[1]), text)
+
+
+def _text(figures: Any, path: str) -> str:
+    for name in path.split("."):
+        figures = figures[name]
+    if isinstance(figures, list):
+        return ", ".join(map(str, figures)) or "none"
+    return str(figures)
+
+
+def write_into_readme() -> None:
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    results = json.loads(RESULTS.read_text())
+    README.write_text(f"{before}{BEGIN}{render(results)}{END}{after}")
+
+
+if __name__ == "__main__":
+    write_into_readme()
