@@ -31,7 +31,7 @@ _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
-LARGE_THREADS = 2  # large bodies wait for each other, never small ones for them
+LARGE_THREADS = 1  # large bodies wait for each other, never small ones for them
 
 
 class Endpoints:

@@ -37,9 +37,11 @@ from agent.server.scalars import make_strict
 from agent.server.streams import KeyCatalogue
 from agent.server.tokens import Signer
 
-MAX_TOKENS = 1_500  # several times what the longest document of the client has
+MAX_TOKENS = 1_000  # four times what the longest document of the client has
 MAX_DOCUMENT_BYTES = 50_000
 MAX_DEPTH = 25
+MAX_BRACKETS = 400
+MAX_ROOT_FIELDS = 20
 MAX_REMEMBERED_BYTES = 20_000
 _NO_BRACKETS = re.compile(r"[^][{}()]+")
 _TOLERATED = {
@@ -143,6 +145,9 @@ class Executor:
         operation = _choose_operation(document, operation_name)
         if operation is None:
             return {"data": None, "errors": [{"message": "the document has no such operation"}]}
+        if len(operation.selection_set.selections) > MAX_ROOT_FIELDS:
+            message = f"more than {MAX_ROOT_FIELDS} fields at the root of one operation"
+            return {"data": None, "errors": [{"message": message}]}
         database = self.services.database
         is_mutation = operation.operation is OperationType.MUTATION
         known = known_variables(self.schema, operation, variables)
@@ -179,7 +184,10 @@ class Executor:
         return known
 
     def _parse(self, text: str) -> DocumentNode | list[GraphQLError]:
-        if _nesting(text) > MAX_DEPTH:
+        brackets = _NO_BRACKETS.sub("", text)
+        if len(brackets) > MAX_BRACKETS:
+            return [GraphQLError(f"the document has more than {MAX_BRACKETS} brackets")]
+        if _nesting(brackets) > MAX_DEPTH:
             return [GraphQLError(f"the document is nested more than {MAX_DEPTH} deep")]
         try:
             document = graphql.parse(text, no_location=False, max_lexical_tokens=MAX_TOKENS)
@@ -226,9 +234,9 @@ class _RolledBack(Exception):
         self.errors = errors
 
 
-def _nesting(text: str) -> int:
+def _nesting(brackets: str) -> int:
     deepest = depth = 0
-    for character in _NO_BRACKETS.sub("", text):
+    for character in brackets:
         depth += 1 if character in "{[(" else -1
         deepest = max(deepest, depth)
     return deepest

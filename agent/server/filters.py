@@ -106,6 +106,8 @@ def _group(tree: Any, depth: int) -> Clause:
 def _combine(key: str, members: Any, depth: int) -> Clause:
     if not isinstance(members, list):
         raise Refused(f"filters: {key} needs a list")
+    if len(members) > MAX_CLAUSES:
+        raise Refused(f"filters: more than {MAX_CLAUSES} conditions in one place")
     if not members:
         return EVERYTHING
     joined = _join(" AND " if key == "$and" else " OR ", [_group(m, depth + 1) for m in members])

@@ -157,12 +157,15 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 def unpack(body: bytes, limit: int = MAX_BODY_BYTES) -> bytes:
     """Gzip, with a bound on what comes out. Raises Refused."""
     unpacker = zlib.decompressobj(wbits=31)
+    too_large = f"the unpacked body is larger than {limit} bytes"
+    if int.from_bytes(body[-4:], "little") > limit:  # what an honest packer says at the end
+        raise Refused(too_large, status=413)
     try:
         plain = unpacker.decompress(body, limit + 1)
     except zlib.error:
         raise Refused("the body is not gzip", status=400) from None
     if len(plain) > limit:
-        raise Refused(f"the unpacked body is larger than {limit} bytes", status=413)
+        raise Refused(too_large, status=413)
     return plain
 
 

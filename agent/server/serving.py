@@ -52,7 +52,7 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
         app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})
         allow_many_descriptors()
-        sys.setswitchinterval(0.001)  # a busy worker thread must not hold up the event loop
+        sys.setswitchinterval(0.0005)  # a busy worker thread must not hold up the event loop
         config = uvicorn.Config(
             app, http=PromptProtocol, backlog=1024, log_level="warning", access_log=False,
             server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=5,

@@ -11,7 +11,8 @@ from agent.search.proposals import Choice, Parameter, Range, is_grid_parameter
 
 METHODS = ("grid", "random", "bayes", "custom")
 MAX_NESTING = 20
-MAX_TEXT = 256 * 1024
+MAX_TEXT = 128 * 1024
+MAX_ENTRIES = 3000  # so many values take the YAML reader a tenth of a second
 MAX_BRACKETS = 100
 MAX_PARAMETERS = 500
 _BOUNDS = {
@@ -114,6 +115,8 @@ def _load(text: str) -> Any:
     problem = None
     if len(text) > MAX_TEXT:
         problem = f"longer than {MAX_TEXT} characters"
+    elif sum(map(text.count, ":,-")) > MAX_ENTRIES * 2 or text.count(":") > MAX_ENTRIES:
+        problem = f"more than {MAX_ENTRIES} entries"
     elif _bracket_depth(text) > MAX_BRACKETS:
         problem = f"nested more than {MAX_BRACKETS} deep"
     if problem is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server_load import Lost, Peer, percentile_ms
+from server_oddities import odd_requests
 
 Attack = tuple[str, bytes]
 
@@ -62,6 +63,7 @@ def attacks(host: str, key_header: str) -> list[Attack]:
         ("slow headers", f"POST /graphql HTTP/1.1\r\n{own}".encode()),
         ("slow body", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
          "Content-Length: 1000\r\n\r\n{".encode()),
+        *odd_requests(own, key_header, post),
         ("chunk nonsense", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
          "Transfer-Encoding: chunked\r\n\r\nZZZ\r\n".encode()),
     ]  # fmt: skip
