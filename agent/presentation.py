@@ -48,6 +48,7 @@ QUERY_FLOPS = "inference/flops_per_query_gflops"
 TRAINING_FLOPS = "train/total_training_flops_tflops"
 RUN_COST = "train/own_gpu_seconds"
 TRAINING_COST = "train/gpu_seconds"
+GPU = "hardware/gpu"
 INFERENCE_GPU = "inference/gpu"
 
 METRICS: tuple[Metric, ...] = (

@@ -12,6 +12,7 @@ from agent.presentation import (
     BY_KEY,
     COST_AXES,
     CURVE,
+    GPU,
     INFERENCE_GPU,
     METRICS,
     RUN_COST,
@@ -44,7 +45,6 @@ __all__ = [
 
 COLUMNS: tuple[Column, ...] = tuple(metric for metric in METRICS if metric.group != "progress")
 CURVES = (CURVE, "validation/accuracy")
-GPU = "hardware/gpu"
 DIGESTS = ("base/digest", "data/digest", "evaluation/digest")
 
 _PER_DATASET = re.compile(r"(final|test)/f1_(?!score$)(.+)")

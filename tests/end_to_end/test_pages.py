@@ -23,6 +23,7 @@ from pages_lab import (
 )
 from server_client import client_of
 
+from agent.presentation import LATENCY, SCORE
 from agent.server.pages_view import duration, number
 from agent.server.process import ServerAddress, running_server
 
@@ -179,6 +180,12 @@ def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     desk.js("document.querySelectorAll('#runs tbody a')[1].focus()")
     wait_for(desk.driver, "document.querySelector('#count').textContent === '4 of 4 runs'")
     assert desk.js("return document.activeElement.textContent") == "run 1"  # the focus stays
+    points = desk.js("return document.querySelectorAll('#scatter .point').length")
+    measured = {**new, "name": "measured", "jobType": "inference", "displayName": "measured",
+                "summaryMetrics": json.dumps({SCORE: 0.5, LATENCY: 9.0})}  # fmt: skip
+    desk.post("/graphql", {"query": upsert, "variables": {"i": measured}})
+    wait_for(desk.driver, "document.querySelector('#count').textContent === '5 of 5 runs'")
+    assert desk.js("return document.querySelectorAll('#scatter .point').length") == points
     assert HOSTILE in desk.texts("#runs tbody a")
     desk.open("/local/live/runs/run00001")
     assert desk.texts("#run-state") == ["running"]

@@ -50,6 +50,31 @@ def test_a_column_whose_value_is_the_same_everywhere_is_sent_once() -> None:
     assert sent["at"] == 1.0
 
 
+def test_what_an_inference_run_repeats_comes_last_and_pruned_is_a_state(lab: Lab) -> None:
+    make_run(lab, "trained", learning_rate=0.1)
+    lab.init("measured", jobType="inference")
+    lab.finish("measured")
+    lab.init("stopped", tags=["pruned"])
+    lab.finish("stopped")
+    first = data(lab, "/local/p/data")
+    assert first["ids"] == ["stopped", "trained", "measured"]
+    by_key = {column["key"]: column for column in first["columns"]}
+    assert by_key["state"]["values"] == ["pruned", "finished", "finished"]
+    assert "state-pruned" in see(lab, "/local/p/runs/stopped")
+    assert data(lab, "/local/p/runs/stopped/data")["state"] == "pruned"
+
+
+def test_a_column_says_on_what_its_values_depend() -> None:
+    keys = ("inference/avg_latency_ms_per_sample", "train/epoch_time_min", "final/avg_f1")
+    (sent,) = [payload(rows_of(dict.fromkeys(keys, 1.0), dict.fromkeys(keys, 2.0)), 2, None)]
+    found = {column["key"]: column.get("gpu") for column in sent["columns"]}
+    assert found == {
+        keys[0]: ["inference/gpu", "hardware/gpu"],
+        keys[1]: ["hardware/gpu", "hardware/gpu"],
+        keys[2]: None,
+    }
+
+
 def test_a_project_without_the_studys_metrics_begins_with_what_differs() -> None:
     rows = rows_of(
         {"name": "a", "x": 1, "y": 5, "same": 0}, {"name": "b", "x": 2, "y": 6, "same": 0}
@@ -252,9 +277,9 @@ def test_the_twenty_worst_predictions_come_first() -> None:
         {"output": f"o{i}", "gold": ["a", "b"], "score": i / 50, "n": None} for i in range(50)
     ]
     found = worst(records[::-1])
-    assert found.columns == ("score", "output", "gold", "n")
+    assert found.columns == ("score", "output", "gold")  # nobody has an n
     assert [line[1] for line in found.lines] == [f"o{i}" for i in range(20)]
-    assert found.lines[1] == ("0.02", "o1", "a\nb", "")
+    assert found.lines[1] == ("0.02", "o1", "a\nb")
     assert (found.count, found.failed, found.lowest) == (50, 1, "0")
     assert "no score" in worst([{"output": "x"}]).problem
 

@@ -66,6 +66,29 @@ def test_runs_that_differ_in_data_or_length_are_never_put_into_one_ratio() -> No
     assert found.lines[1].retention == 0.5
 
 
+def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> None:
+    latency = "inference/avg_latency_ms_per_sample"
+
+    def on(gpu: str, value: float) -> dict[str, Any]:
+        return {latency: value, "inference/gpu": gpu, "inference/model_size_gb": 2.0}
+
+    rows = rows_of(
+        run("Full LoRA", 1e-3, 0.8, **on("H100", 10.0)),
+        run("Full LoRA", 1e-3, 0.8, seed=1, **on("A100", 30.0)),
+        run("QLoRA int8", 1e-3, 0.7, **on("H100", 16.0)),
+        run("QLoRA int8", 1e-4, 0.1, **on("H100", 16.0)),
+        run("QLoRA int4", 1e-3, 0.6, **on("A100", 20.0)),
+    )
+    (found,) = comparison_payload(rows)
+    assert found["gpu"] == "H100"
+    place = found["headings"].index("Latency (ms/sample)")
+    texts = {line["variant"]: line["texts"] for line in found["lines"]}
+    assert {variant: line[place] for variant, line in texts.items()} == {
+        "Full LoRA": "10", "QLoRA int8": "16", "QLoRA int4": "20 (on A100)",
+    }  # fmt: skip
+    assert texts["QLoRA int4"][found["headings"].index("Model size (GB)")] == "2"
+
+
 def test_without_variants_there_is_no_comparison(lab: Lab) -> None:
     assert compare(rows_of({"x": 1})) == ()
     lab.init("r")

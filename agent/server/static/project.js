@@ -114,7 +114,7 @@ class Project {
 
   drawCurves() {
     const { curves = {}, better, heading, x } = this.drawn ?? {};
-    const rows = this.table.passing.filter((row) => curves[row.id]);
+    const rows = this.table.passing.filter((row) => curves[row.id] && !isInference(row));
     const isMany = rows.length > 8;
     const leaders = isMany ? bestOfEach(rows, curves, better) : new Set(rows);
     const plain = !rows.some((row) => row.style !== null);
@@ -137,13 +137,19 @@ class Project {
   drawScatter() {
     const [x, y] = [this.x.value, this.y.value].map((key) => this.data.columns.get(key));
     if (!x || !y) return;
-    const rows = this.table.passing.filter((row) =>
-      [x, y].every((column) => typeof row.values[column.key] === "number"));
+    const rows = this.table.passing.filter((row) => !isInference(row)
+      && [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
-    const whole = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
+    const ended = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
+    const [onX, onY] = [referenceGpu(x, ended), referenceGpu(y, ended)];
+    const whole = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
     const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
     const note = document.getElementById("scatter-note");
-    note.textContent = whole.length < points.length ? "pale: pruned or not finished" : "";
+    const gpu = onX.name ?? onY.name;
+    const pale = [ended.length < points.length && "pruned or not finished",
+      whole.length < ended.length && "measured elsewhere"].filter(Boolean).join(", or ");
+    note.textContent = [gpu && `on ${gpu === "cpu" ? "the CPU" : gpu}`, pale && `pale: ${pale}`]
+      .filter(Boolean).join("; ");
     const xs = points.map((point) => point.x);
     const isLogX = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 30;
     const series = points.map((point) => ({ id: point.row.id, label: this.describe(point.row),
@@ -167,8 +173,24 @@ function bestOfEach(rows, curves, better) {
   return new Set(found.values());
 }
 
+// What an inference run measured stands on its training run too.
+function isInference({ values }) {
+  return values.job_type === "inference";
+}
+
+// Which type of GPU most values of a column come from, and whether a row's value does. What depends
+// on no GPU holds for every row.
+function referenceGpu(column, points) {
+  if (!column.gpu) return { name: null, holds: () => true };
+  const on = ({ values }) => column.gpu.map((key) => values[key]).find((gpu) => gpu !== undefined);
+  const counts = new Map();
+  for (const { row } of points) if (on(row)) counts.set(on(row), (counts.get(on(row)) ?? 0) + 1);
+  const [name] = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0] ?? [null];
+  return { name, holds: (row) => [name, undefined].includes(on(row)) };
+}
+
 function isPruned({ values }) {
-  return String(values.tags ?? "").split(", ").includes("pruned");
+  return values.state === "pruned" || String(values.tags ?? "").split(", ").includes("pruned");
 }
 
 function variants(rows) {
