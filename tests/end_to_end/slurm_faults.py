@@ -16,6 +16,7 @@ from pathlib import Path
 from slurm_cluster import wait_until
 from slurm_stage import Stage
 
+REPOSITORY = Path(__file__).parents[2]
 STEPS = 48
 STEP_S = 0.25
 END_TIMEOUT_S = 240
@@ -41,24 +42,30 @@ class Outcome:
 def preemption(stage: Stage, project: str, *, partition: str = "scav") -> Outcome:
     """A job of a higher partition takes the node away for a moment."""
     sweep, job = _begin(stage, project, partition=partition)
-    node = stage.cluster.fields_of(f"{job}_0")["NodeList"]
-    words = ["-p", "hi", "-w", node, "--gres=gpu:1", "-o", "/dev/null"]
-    other = stage.cluster.sbatch(*words, "--wrap", "sleep 2", directory=stage.directory)
-    stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=90)
+    _preempt(stage, job)
     return _end(stage, project, sweep, job)
 
 
-def preemption_by_cancelling_with_chain(stage: Stage, project: str) -> Outcome:
-    """Jobs are cancelled, may not be requeued, and the next of the chain goes on."""
-    sweep = stage.create_sweep(1, steps=STEPS, step_s=STEP_S, project=project)
-    first = stage.submit([sweep], "--no-requeue", array="0-0", partition="cancel")
-    second = stage.submit([sweep], f"--dependency=afterany:{first}", array="0-0")
+def preemption_by_cancelling_with_chain(stage: Stage, project: str) -> tuple[Outcome, list[str]]:
+    """Jobs are cancelled and may not be requeued: `submit --chain 3`, where the second job goes on
+    and the third finds nothing left. Also the log of each job.
+    """
+    path = stage.write_sweep(project, 1, steps=STEPS, step_s=STEP_S)
+    shown = stage.command(
+        "submit", str(path), "--chain", "3", *stage.flags(array="0-0", partition="cancel")
+    ).stdout
+    words = next(line.split() for line in shown.splitlines() if line.split()[:1] == ["job"])
+    jobs = [word for word in words if word.isdigit()]
+    stage.cluster.run("scontrol", "update", f"JobId={jobs[0]}", "Requeue=0")
     _wait_for_steps(stage, project)
-    node = stage.cluster.fields_of(f"{first}_0")["NodeList"]
-    words = ["-p", "hi", "-w", node, "--gres=gpu:1", "-o", "/dev/null"]
-    other = stage.cluster.sbatch(*words, "--wrap", "sleep 2", directory=stage.directory)
-    stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=90)
-    return _end(stage, project, sweep, second)
+    _preempt(stage, jobs[0])
+    outcome = _end(stage, project, stage.sweep_of(project), jobs[-1])
+    return outcome, [stage.log_of(job) for job in jobs]
+
+
+def preemption_by_cancelling(stage: Stage, project: str) -> Outcome:
+    """Jobs are cancelled but may be requeued: the task asks for it before it is killed."""
+    return preemption(stage, project, partition="cancel")
 
 
 def time_limit(stage: Stage, project: str) -> Outcome:
@@ -81,6 +88,20 @@ def cancellation(stage: Stage, project: str) -> tuple[Outcome, float]:
         what="the job's processes to end",
     )
     return _outcome(stage, project, sweep, job), time.monotonic() - began
+
+
+def edited_script(stage: Stage, project: str) -> Outcome:
+    """The shipped script, edited at its top as people do who want no helper, with plain sbatch."""
+    sweep = stage.create_sweep(1, steps=8, step_s=STEP_S, project=project)
+    text = (REPOSITORY / "slurm/agents.sbatch").read_text()
+    script = stage.directory / "agents.sbatch"
+    edits = (("SERVER_DATA=", stage.server_data), ("PYTHON=", stage.python))
+    for name, value in edits:
+        text = text.replace(f"\n{name} ", f"\n{name}{value} ")
+    script.write_text(text)
+    words = ["--array=0-0", "--mem=500M", "--cpus-per-task=1", f"--output={stage.log_pattern}"]
+    job = stage.cluster.sbatch(*words, str(script), sweep, directory=stage.directory)
+    return _end(stage, project, sweep, job, steps=8)
 
 
 def killed_program(stage: Stage, project: str) -> Outcome:
@@ -124,6 +145,14 @@ def _begin(stage: Stage, project: str, *, steps: int = STEPS, **options: object)
     return sweep, job
 
 
+def _preempt(stage: Stage, job: str) -> None:
+    """A job of a higher partition takes the node away for a moment."""
+    node = stage.cluster.fields_of(f"{job}_0")["NodeList"]
+    words = ["-p", "hi", "-w", node, "--gres=gpu:1", "-o", "/dev/null"]
+    other = stage.cluster.sbatch(*words, "--wrap", "sleep 2", directory=stage.directory)
+    stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=90)
+
+
 def _wait_for_steps(stage: Stage, project: str) -> None:
     wait_until(
         lambda: any(state["step"] >= 8 for state in stage.states(project)),
@@ -159,7 +188,7 @@ def _outcome(stage: Stage, project: str, sweep: str, job: str, *, steps: int = S
         notice_to_saved_s=state.get("notice_to_saved_s"),
         overlaps=state.get("overlaps", 0),
         job_state=fields.get("JobState", ""),
-        log="\n".join(path.read_text() for path in (stage.directory / "logs").glob(f"{job}_*.log")),
+        log=stage.log_of(job),
     )
 
 

@@ -96,30 +96,52 @@ class Stage:
 
     # ------------------------------------------------------------------ jobs
     def options(self, **values: object) -> ArrayOptions:
-        given: dict[str, object] = {
+        return parse_options(self._given(), values)
+
+    def _given(self) -> dict[str, object]:
+        return {
             "array": "0-1",
             "gres": "gpu:1",
             "cpus_per_task": "1",
             "mem": "500M",
             "time": "00:30:00",
-            "log": str(self.directory / "logs" / "%A_%a.log"),
+            "log": self.log_pattern,
             "project_dir": str(self.directory),
             "python": sys.executable,
             "server_data": str(self.server_data),
             "lead_s": "60",
         }
-        return parse_options(given, values)
 
     def submit(self, sweeps: list[str], *words: str, **values: object) -> str:
         """sbatch the script's text; the array's job id."""
-        (self.directory / "logs").mkdir(exist_ok=True)
         self.scripts += 1
         script = self.directory / f"agents-{self.scripts}-{threading.get_ident()}.sbatch"
         script.write_text(array_script(self.options(**values), sweeps))
         return self.cluster.sbatch(*words, str(script), directory=self.directory)
 
-    def logs(self) -> str:
-        return "\n".join(path.read_text() for path in sorted((self.directory / "logs").iterdir()))
+    @property
+    def log_pattern(self) -> str:
+        (self.directory / "logs").mkdir(exist_ok=True)
+        return str(self.directory / "logs" / "%A_%a.log")
+
+    def log_of(self, job: str) -> str:
+        """What the tasks of an array have printed."""
+        paths = sorted((self.directory / "logs").glob(f"{job}_*.log"))
+        return "\n".join(path.read_text() for path in paths)
+
+    def flags(self, **values: object) -> list[str]:
+        """The same options as words for `sweep-agent submit`."""
+        given = {**self._given(), **values}
+        del given["project_dir"]
+        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
+        return [word for pair in pairs for word in pair]
+
+    def init_git(self) -> None:
+        """Make the project a checkout with one commit, which submit can freeze."""
+        (self.directory / ".gitignore").write_text("outputs/\nlogs/\n*.key\n")
+        name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
+            subprocess.run(["git", *name, *words], cwd=self.directory, check=True)
 
     def command(
         self, *words: str, check: bool = True, key_in_environment: str = ""

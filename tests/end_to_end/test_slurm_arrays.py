@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import slurm_faults
+import slurm_orphan
 from slurm_cluster import SlurmCluster, missing_programs
 from slurm_faults import Outcome
 from slurm_stage import Stage, running_cluster, running_stage
+
+from agent.terms import TAKEN_OVER
 
 pytestmark = [
     pytest.mark.xdist_group("slurm"),
@@ -24,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=7) as cluster:
+    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=9) as cluster:
         yield cluster
 
 
@@ -32,6 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
 def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     patience = ["--settle-s", "2", "--silence-s", "60", "--lease-s", "60"]
     with running_stage(tmp_path_factory.mktemp("stage"), cluster, *patience) as stage:
+        stage.init_git()
         yield stage
 
 
@@ -42,6 +46,9 @@ class Faults:
         start = pool.submit
         self.limit = start(slurm_faults.time_limit, stage, "limit")
         self.requeue = start(slurm_faults.preemption, stage, "requeue")
+        self.orphan = start(slurm_orphan.awaken, stage)
+        self.cancel = start(slurm_faults.preemption_by_cancelling, stage, "cancel")
+        self.edited = start(slurm_faults.edited_script, stage, "edited")
         self.chain = start(slurm_faults.preemption_by_cancelling_with_chain, stage, "chain")
         self.cancelled = start(slurm_faults.cancellation, stage, "cancelled")
         self.program = start(slurm_faults.killed_program, stage, "program")
@@ -50,7 +57,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faults(stage: Stage) -> Iterator[Faults]:
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(10) as pool:
         yield Faults(stage, pool)
 
 
@@ -72,10 +79,36 @@ def test_a_preempted_task_saves_is_requeued_by_the_cluster_and_goes_on(faults: F
     assert outcome.notice_to_saved_s is not None
 
 
-def test_where_jobs_are_cancelled_the_next_of_the_chain_goes_on(faults: Faults) -> None:
-    outcome = faults.chain.result()
+def test_where_the_cluster_cancels_the_task_requeues_itself_and_goes_on(faults: Faults) -> None:
+    outcome = faults.cancel.result()
+    check_resumed(outcome)
+    assert (outcome.attempts, outcome.restarts) == (2, 1)
+    assert "PreemptMode=CANCEL does not requeue by itself" in outcome.log
+
+
+def test_where_requeueing_is_forbidden_the_next_of_the_chain_goes_on(faults: Faults) -> None:
+    outcome, logs = faults.chain.result()
     check_resumed(outcome)
     assert outcome.attempts == 2
+    assert "the job may not be requeued; a chained job goes on from here" in logs[0]
+    assert "all sweeps worked through" in logs[1]
+    assert "all sweeps worked through" in logs[2]
+    assert "Running runs: []" in logs[2]  # the chain ends when the sweeps are done
+
+
+def test_the_shipped_script_works_with_plain_sbatch(faults: Faults) -> None:
+    check_resumed(faults.edited.result(), steps=8)
+
+
+def test_an_orphan_that_wakes_up_writes_neither_to_the_store_nor_to_the_run(
+    faults: Faults,
+) -> None:
+    woken = faults.orphan.result()
+    assert (woken.orphan_status, woken.status) == (TAKEN_OVER, 0), woken.orphan_words
+    assert "was taken for dead and writes nothing any more" in woken.orphan_words
+    assert woken.run_state == "finished"
+    assert woken.steps == list(range(1, woken.total_steps + 1))
+    assert woken.writers == [1, 2, 2]  # terms of office: nothing of the first after the second's
 
 
 def test_a_task_at_its_time_limit_requeues_itself_and_goes_on(faults: Faults) -> None:

@@ -30,18 +30,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
 @pytest.fixture(scope="module")
 def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with running_stage(tmp_path_factory.mktemp("stage"), cluster, "--settle-s", "2") as stage:
-        git_init(stage.directory)
+        stage.init_git()
         yield stage
-
-
-def git_init(directory: Path) -> None:
-    (directory / ".gitignore").write_text("outputs/\n*.key\n")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words],
-            cwd=directory,
-            check=True,
-        )
 
 
 def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: Stage) -> None:
