@@ -4,6 +4,10 @@ At any moment at most one agent holds a point. A claim lives as long as its agen
 or the run itself speaks; then its lease runs out. A point whose run crashed, was lost before
 `wandb.init`, was preempted or deleted is handed out again under the same run id. What a person
 stopped, what failed with an exit code, and what finished is not.
+
+A run that works offline (WANDB_MODE=offline under an agent) says nothing here, so it looks like one
+lost before `wandb.init`. `wandb sync` brings it back: it then takes its point with it, finished.
+Where such runs are meant, `serve --max-attempts 1` keeps their points from being repeated before.
 """
 
 import json

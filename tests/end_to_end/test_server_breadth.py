@@ -1,12 +1,16 @@
 """What else users of the client do: media, filters, branches, sweeps of functions, the commands."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from server_client import Client, client_of
+from server_load import CREATE_AGENT, HEARTBEAT, UPSERT_SWEEP
 
 from agent.server.process import ServerAddress, running_server
+from agent.server.remote import Remote
 
 LOG_EVERYTHING = """
 import numpy, os, wandb
@@ -192,3 +196,36 @@ def test_the_clients_commands_move_artifacts_and_files(client: Client, tmp_path:
     assert maker[1] == "finished"
     client.wandb("pull", "-p", "shop", "-e", "local", maker[0])
     assert (client.work / "wandb-metadata.json").exists()
+
+
+def test_an_offline_run_of_an_agent_takes_its_point_when_it_is_synced(
+    server: ServerAddress, client: Client
+) -> None:
+    """Until then the server cannot tell it from a lost one."""
+    remote = Remote(server.base_url, server.env["WANDB_API_KEY"])
+    config = "method: grid\nmetric: {name: loss}\nparameters: {x: {values: [4]}}"
+    sweep = remote.ask(UPSERT_SWEEP, config=config, projectName="away")["upsertSweep"]["sweep"]
+    made = remote.ask(CREATE_AGENT, host="h", projectName="away", sweep=sweep["name"])
+    agent = made["createAgent"]["agent"]["id"]
+
+    def beat(state: str) -> list[dict[str, Any]]:
+        answer = remote.ask(HEARTBEAT, id=agent, runState=state)["agentHeartbeat"]
+        commands: list[dict[str, Any]] = json.loads(answer["commands"])
+        return commands
+
+    (command,) = beat("{}")
+    parameters = client.work / "parameters.yaml"
+    parameters.write_text("wandb_version: 1\nx: {value: 4}\n")
+    client.python(
+        "import wandb\nwith wandb.init() as run: run.log({'loss': run.config.x})\nanswer = 0",
+        WANDB_MODE="offline", WANDB_SWEEP_ID=sweep["name"], WANDB_RUN_ID=command["run_id"],
+        WANDB_ENTITY="local", WANDB_PROJECT="away", WANDB_SWEEP_PARAM_PATH=str(parameters),
+    )  # fmt: skip
+    (folder,) = (client.work / "wandb").glob(f"offline-run-*-{command['run_id']}")
+    client.wandb("sync", str(folder))
+    assert beat("{}") == [{"type": "exit"}]
+    found = client.python(
+        f"import wandb\nsweep = wandb.Api().sweep('local/away/{sweep['name']}')\n"
+        "answer = [sweep.state, [[r.id, r.state, r.config, r.summary['loss']] for r in sweep.runs]]"
+    )
+    assert found == ["FINISHED", [[command["run_id"], "finished", {"x": 4}, 4]]]
