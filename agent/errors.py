@@ -8,7 +8,6 @@
     ├── TrainingDiverged            the loss is not a number
     ├── OutOfMemory                 the device is too small for one forward pass
     ├── TrackingError               the W&B server cannot be reached or refuses
-    │   └── RunTakenOver            the run goes on in another process; say nothing any more
     ├── ServerError                 the embedded sweep server cannot start or serve
     ├── StudyError                  the pruning storage cannot be read or written
     ├── ClusterError                Slurm is missing or refuses
@@ -57,10 +56,6 @@ class OutOfMemory(SweepAgentError):
 
 class TrackingError(SweepAgentError):
     """The W&B server cannot be reached or refuses the run."""
-
-
-class RunTakenOver(TrackingError):
-    """This process was taken for dead and its run goes on elsewhere; it must say nothing more."""
 
 
 class ServerError(SweepAgentError):

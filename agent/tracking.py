@@ -23,7 +23,7 @@ import wandb
 
 from agent import interruption, sweep_files, terms
 from agent.config import RunConfig
-from agent.errors import ConfigError, OutOfMemory, RunTakenOver, TrackingError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
 from agent.interruption import Interrupted, Interruption, seconds_since_notice
 from agent.origin import origin_values
 from agent.project_sweeps import ProjectSweeps
@@ -89,16 +89,20 @@ class Run:
         return " ".join([self.path, *(identity[name] for name in agreeing)])
 
     def check(self) -> None:
-        """Raise Interrupted when a signal has come, RunTakenOver when the run goes on elsewhere."""
+        """Raise Interrupted when a signal has come; end an orphan."""
         self._check_term()
         interruption.check()
 
     def _check_term(self) -> None:
-        """Before every write: an orphan of a node that was taken for dead may wake up any time."""
+        """Before every write: an orphan of a node that was taken for dead may wake up any time.
+
+        It ends like a killed process, because all that an orderly end would still write (the
+        run's last words, its trial, its lease) belongs to its successor.
+        """
         if self._term is not None and self._term.is_over:
-            raise RunTakenOver(
-                f"run {self.id} goes on in another process; this one, life {self._term.number}, "
-                "was taken for dead and writes nothing any more"
+            terms.leave_without_a_word(
+                f"train.py: run {self.id} goes on in another process; this one, life "
+                f"{self._term.number}, was taken for dead and writes nothing any more"
             )
 
     # ------------------------------------------------------------------ logging
@@ -226,12 +230,9 @@ class Run:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
     ) -> None:
-        try:
-            self.summarise({OWN_SECONDS: self._paid_s()})
-            if error is not None:
-                self._explain(error)
-        except RunTakenOver as taken_over:  # all that it held has been given back by now
-            terms.leave_without_a_word(f"train.py: {taken_over}")
+        self.summarise({OWN_SECONDS: self._paid_s()})
+        if error is not None:
+            self._explain(error)
         self._run.finish(exit_code=_exit_code(error))
 
     def _explain(self, error: BaseException) -> None:

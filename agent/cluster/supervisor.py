@@ -108,13 +108,16 @@ class Supervisor:
         if self._is_superseded():  # a requeue from here would take the living task away
             return self._vanish()
         began = time.monotonic()
+        told: dict[int, GridPointProcess] = {}
         for worker in self._workers:
             worker.freeze()
+            if number == signal.SIGUSR1:  # preemption or time limit: to a run both mean the same
+                worker.tell(signal.SIGUSR2, told)
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
         notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
         self._say(f"{signal.Signals(number).name}: {notice.value}; saving")
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
-        notice, points = self._save(notice, began + patience_s)
+        notice, points = self._save(notice, told, began + patience_s)
         self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")
         if number == signal.SIGTERM:  # sent to wandb's own processes as well
             self._say_last_words(notice, points)
@@ -134,11 +137,12 @@ class Supervisor:
         self._say(plan.reason)
         return self._follow(plan, notice)
 
-    def _save(self, notice: Notice, until: float) -> tuple[Notice, list[GridPointProcess]]:
-        """Tell the grid points until none runs; which ones there were. Ctrl-C turns saving into
-        stopping.
+    def _save(
+        self, notice: Notice, told: dict[int, GridPointProcess], until: float
+    ) -> tuple[Notice, list[GridPointProcess]]:
+        """Tell the grid points that are not in `told` until none runs; which ones there were.
+        Ctrl-C turns saving into stopping.
         """
-        told: dict[int, GridPointProcess] = {}
         points: dict[str, GridPointProcess] = {}
         while True:
             for worker in self._workers:
