@@ -40,6 +40,7 @@ __all__ = [
     "absent_from",
     "find",
     "format_number",
+    "is_score",
     "present_in",
 ]
 
@@ -60,6 +61,14 @@ def find(key: str) -> Column:
         return Column(key, f"F1 on {split}{match[2]}", "higher", "score")
     names = ", ".join(column.key for column in COLUMNS)
     raise ReportError(f"metric {key!r} is not a column of the report; known: {names}")
+
+
+def is_score(key: str) -> bool:
+    """Whether a metric is a score between 0 and 1, as `final/avg_f1` or `test/f1_nq` is."""
+    known = BY_KEY.get(key)
+    if known is not None:
+        return known.group == "score" or key in (*CURVES, "best/validation_f1_score")
+    return _PER_DATASET.fullmatch(key) is not None
 
 
 def present_in(rows: Iterable[Mapping[str, object]]) -> tuple[Column, ...]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from agent.errors import ReportError
 from agent.files import write_atomically
 from agent.report.columns import find
-from agent.report.table import Row, base_rows, read_csv, read_text, with_curves
+from agent.report.csv_table import read_csv, with_curves
+from agent.report.table import Row, base_rows, read_text
 from agent.report.terminal import print_queued, print_selections, print_study
 from agent.report.writing import with_scores, write_report
 

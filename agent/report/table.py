@@ -4,17 +4,14 @@ One row per run: config keys and metric keys as columns, beside run id, state, p
 per-example scores. A missing value is absent, never 0 and never an empty string.
 """
 
-import ast
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.errors import ReportError
-from agent.report.columns import COLUMNS, CURVE, CURVES, SCORE
+from agent.report.columns import CURVE, SCORE
 
 Scalar = str | float | int | bool
 Curve = tuple[tuple[float, float], ...]  # (epoch, value), in order of epoch
@@ -112,126 +109,11 @@ class Row:
         return ", ".join(where) or "an unknown rung"
 
 
-def parse_scalar(text: str) -> Scalar | None:
-    """A CSV cell: blank is missing, a number is a number, all else is text.
-
-    Lists and objects that Python or JSON wrote become what a row holds them as.
-    """
-    word = text.strip()
-    if not word or word.lower() == "nan":
-        return None
-    if word[0] in "[{":
-        return _collection(word)
-    if word in ("True", "False", "true", "false"):
-        return word.lower() == "true"
-    try:
-        number = float(word)
-    except ValueError:
-        return word
-    is_whole = number.is_integer() and abs(number) < 2**53
-    return int(number) if is_whole and not set(word) & set(".eE") else number
-
-
-def _collection(word: str) -> str:
-    try:
-        value = ast.literal_eval(word)
-    except (ValueError, SyntaxError):
-        return word
-    return plain_collection(value) if isinstance(value, list | tuple | dict) else word
-
-
 def plain_collection(value: list[object] | tuple[object, ...] | Mapping[str, object]) -> str:
     """Lists as comma-separated text, objects as JSON: both are what RunConfig reads back."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return json.dumps(dict(value), sort_keys=True)
-
-
-def read_csv(text: str, *, where: str = "the table") -> tuple[Row, ...]:
-    """Rows of a CSV whose columns are config and metric keys plus run_id and state.
-
-    Raises ReportError that names missing columns, repeated run ids and unreadable scores together.
-    """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    names = reader.fieldnames or []
-    missing = [name for name in ("run_id", "state") if name not in names]
-    if missing:
-        raise ReportError(
-            f"{where} has no column {' and no column '.join(missing)}; it needs run_id and state "
-            "beside config and metric keys such as learning_rate and " + SCORE
-        )
-    rows, problems = [], []
-    for number, record in enumerate(reader, start=2):
-        cells = {k: v for k, v in record.items() if isinstance(k, str) and isinstance(v, str)}
-        values = {k: s for k, v in cells.items() if (s := parse_scalar(v)) is not None}
-        problems += _faults(number, cells, values)
-        own = {name: cells.get(name, "").strip() for name in OWN_COLUMNS}
-        tags = frozenset(t.strip() for t in own["tags"].split(",") if t.strip())
-        settings = {k: v for k, v in values.items() if k not in OWN_COLUMNS}
-        rows.append(
-            Row(own["run_id"], own["state"].lower(), settings, own["project"], own["name"], tags)
-        )
-    ids = [(row.project, row.run_id) for row in rows]
-    problems += [
-        f"run_id {i!r} stands twice" for _, i in sorted({i for i in ids if ids.count(i) > 1})
-    ]
-    if problems:
-        raise ReportError(f"{where}: " + "; ".join(problems))
-    return tuple(rows)
-
-
-def _faults(number: int, cells: Mapping[str, str], values: Mapping[str, Scalar]) -> list[str]:
-    faults = [] if cells.get("run_id", "").strip() else [f"line {number} has no run_id"]
-    metrics = {column.key for column in COLUMNS} | set(CURVES)
-    return faults + [
-        f"line {number}: {key} = {value!r} is not a number"
-        for key, value in values.items()
-        if key in metrics and isinstance(value, str)
-    ]
-
-
-def write_csv(rows: Sequence[Row]) -> str:
-    """The table as `read_csv` reads it: own columns first, then config, then metrics."""
-    keys = sorted({key for row in rows for key in row.values}, key=lambda key: ("/" in key, key))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*OWN_COLUMNS, *keys])
-    for row in rows:
-        own = [row.run_id, row.name, row.state, row.project, ",".join(sorted(row.tags))]
-        cells = [row.values.get(key) for key in keys]
-        writer.writerow([*own, *("" if cell is None else cell for cell in cells)])
-    return out.getvalue()
-
-
-def write_curves(rows: Iterable[Row]) -> str:
-    """Curves as CSV: run_id, epoch and one column per metric."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run_id", "epoch", *CURVES])
-    for row in rows:
-        points: dict[float, dict[str, float]] = {}
-        for key in CURVES:
-            for epoch, value in row.curve(key):
-                points.setdefault(epoch, {})[key] = value
-        for epoch, found in sorted(points.items()):
-            writer.writerow([row.run_id, epoch, *(found.get(key, "") for key in CURVES)])
-    return out.getvalue()
-
-
-def with_curves(rows: Sequence[Row], text: str, *, where: str = "the curves") -> tuple[Row, ...]:
-    """The rows with the curves of a CSV that `write_curves` wrote, by run_id."""
-    reader = csv.DictReader(io.StringIO(text))
-    missing = [name for name in ("run_id", "epoch") if name not in (reader.fieldnames or [])]
-    if missing:
-        raise ReportError(f"{where} has no column {' and no column '.join(missing)}")
-    found: dict[str, dict[str, dict[float, float]]] = {}
-    for record in reader:
-        epoch = parse_scalar(record["epoch"] or "")
-        for key in CURVES:
-            value = parse_scalar(record.get(key) or "")
-            if isinstance(epoch, int | float) and isinstance(value, int | float):
-                found.setdefault(record["run_id"], {}).setdefault(key, {})[epoch] = float(value)
-    return tuple(replace(row, curves=sorted_curves(found.get(row.run_id, {}))) for row in rows)
 
 
 def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curve]:

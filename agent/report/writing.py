@@ -10,10 +10,11 @@ from agent.errors import ReportError
 from agent.files import write_atomically
 from agent.report import layouts, paper, web
 from agent.report.costs import spending_sentences
+from agent.report.csv_table import write_csv, write_curves
 from agent.report.figures import Figure
 from agent.report.plots import figures_of
 from agent.report.study import Study
-from agent.report.table import Row, write_csv, write_curves
+from agent.report.table import Row
 from agent.report.tables import TextTable, family_tables, runs_table
 
 PAGE = "report.html"

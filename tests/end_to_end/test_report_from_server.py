@@ -35,7 +35,7 @@ with wandb.init(project="study", job_type="inference", name="benchmark") as run:
 READ = """
 import sys
 from agent.errors import TrackingError
-from agent.report import study, table, wandb_source, workspace, workspace_views, writing
+from agent.report import csv_table, study, wandb_source, workspace, workspace_views, writing
 
 def said(call):
     try:
@@ -47,7 +47,7 @@ def said(call):
 rows = wandb_source.read_projects(["study"])
 answer = {
     "report": writing.markdown_report(study.examine(rows)),
-    "curves": table.write_curves(rows),
+    "curves": csv_table.write_curves(rows),
     "unknown": said(lambda: wandb_source.read_projects(["nothing-here"])),
     "dashboard": said(lambda: workspace_views.save(workspace.specify("view"), "study")),
     "torch": "torch" in sys.modules,

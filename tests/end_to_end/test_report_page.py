@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.report.csv_table import read_csv
 from agent.report.plots import figures_of
 from agent.report.study import examine
-from agent.report.table import read_csv
 from agent.report.web import page
 
 BROWSER = next(

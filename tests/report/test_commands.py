@@ -10,7 +10,7 @@ import yaml
 from agent import sweep_files
 from agent.errors import ReportError
 from agent.report import commands
-from agent.report.table import write_csv, write_curves
+from agent.report.csv_table import write_csv, write_curves
 
 from .known_table import known_rows
 

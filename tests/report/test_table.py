@@ -6,53 +6,9 @@ import pytest
 from agent.errors import ReportError
 from agent.report import table
 
-from .known_table import known_rows, pruned, run
+from .known_table import pruned, run
 
 FORMS = ((0.02, "none"), (0.01, "nf4"))
-CSV = """run_id,state,learning_rate,model_variant,final/validation_f1_score,train/peak_vram_gb
-a,finished,0.0001,QLoRA,0.5,
-b,pruned,1e-3,Full LoRA,,
-"""
-
-
-def test_a_blank_cell_is_missing_not_zero() -> None:
-    first, second = table.read_csv(CSV)
-    assert first.number("final/validation_f1_score") == 0.5
-    assert first.number("train/peak_vram_gb") is None
-    assert "train/peak_vram_gb" not in first.values
-    assert (second.is_pruned, second.is_complete) == (True, False)
-
-
-def test_lists_and_objects_of_a_csv_become_what_a_config_reads() -> None:
-    assert table.parse_scalar("['learning_rate', 'lora_rank']") == "learning_rate,lora_rank"
-    assert table.parse_scalar("{'a': 1}") == '{"a": 1}'
-    assert table.parse_scalar("[odd") == "[odd"
-    assert (table.parse_scalar("1e-4"), table.parse_scalar("3"), table.parse_scalar("None")) == (
-        1e-4,
-        3,
-        "None",
-    )
-
-
-def test_the_written_table_reads_back_the_same() -> None:
-    rows = known_rows()
-    text = table.write_csv(rows)
-    back = table.with_curves(table.read_csv(text), table.write_curves(rows))
-    assert [r.values for r in back] == [r.values for r in rows]
-    assert [r.curves for r in back] == [r.curves for r in rows]
-
-
-def test_a_table_without_state_and_run_id_says_both() -> None:
-    with pytest.raises(ReportError, match="no column run_id and no column state"):
-        table.read_csv("learning_rate\n1\n")
-
-
-def test_all_faults_of_a_table_are_told_together() -> None:
-    text = "run_id,state,final/avg_f1\na,finished,high\na,finished,0.1\n,finished,0.1\n"
-    with pytest.raises(ReportError) as caught:
-        table.read_csv(text, where="t.csv")
-    for part in ("t.csv", "final/avg_f1 = 'high'", "'a' stands twice", "line 4 has no run_id"):
-        assert part in str(caught.value)
 
 
 def test_a_pruned_run_says_where_it_stopped() -> None:

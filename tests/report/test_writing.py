@@ -4,8 +4,8 @@ import pytest
 
 from agent.errors import ReportError
 from agent.report import writing
+from agent.report.csv_table import read_csv, with_curves
 from agent.report.study import examine
-from agent.report.table import read_csv, with_curves
 
 from .known_table import known_rows, run
 
