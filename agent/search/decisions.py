@@ -1,7 +1,7 @@
 """When a run is stopped: a pure function of what the runs of its stratum scored at each rung.
 
 A run is pruned at a rung when some run that has been there is better, example by example, by more
-than chance explains, even if the run were to gain again what can be hoped for.
+than chance explains, and would stay so if the run were to gain what can be hoped for.
 
 - *Any* better run will do, not only the leader. So an early decision is never regretted: with
   more runs present the reasons to stop can only grow in number, and once everybody has been at
@@ -41,7 +41,8 @@ class Rule:
 
     rungs: int  # evaluation points of the full budget
     warmup: int = 1  # rungs every run is given: it is judged at this rung for the first time
-    level: float = 0.2  # chance, over all looks, to stop a run that will not be worse
+    level: float = 0.2  # chance, over all looks, to stop a run that is not worse
+    doubt: float = 0.4  # largest p-value of the deficit that is left when the hoped gain is added
     regain: float = 0.5  # share of its last gain that a run may be hoped to gain by the end
     first_regain: float = 1.0  # the same at its first rung, of its score
 
@@ -89,8 +90,9 @@ class Comparison:
 
     opponent: str
     difference: float  # mean over examples of opponent − run, > 0
+    p_value: float  # that the opponent is no better
     hoped_gain: float  # what the run may still gain by the end
-    p_value: float  # that the opponent is no better even than the run with that gain
+    hoped_p_value: float  # that the opponent is no better than the run with that gain
 
 
 def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | None) -> Verdict:
@@ -125,15 +127,16 @@ def _judge_at(
         reason = f"best of {len(rivals) + 1} at rung {rung}"
         return Verdict(False, rung, reason, {"compared_runs": len(rivals)})
     level = rule.level_at(rung)
-    hopeless = [found for found in better if found.p_value <= level]
+    hopeless = [x for x in better if x.p_value <= level and x.hoped_p_value <= rule.doubt]
     worst = _strongest(hopeless or better)
     details: dict[str, Detail] = {
         "compared_runs": len(rivals),
         "compared_with": worst.opponent,
         "difference": worst.difference,
-        "hoped_gain": worst.hoped_gain,
         "p_value": worst.p_value,
         "level": level,
+        "hoped_gain": worst.hoped_gain,
+        "hoped_p_value": worst.hoped_p_value,
     }
     return Verdict(bool(hopeless), rung, _sentence(rung, worst, level, len(rivals)), details)
 
@@ -156,22 +159,22 @@ def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     if before is not None and before.examples != mine.examples:
         before = None
     share = rule.first_regain if before is None else rule.regain
-    difference, hoped_gain, chance = _test(mine, before, theirs, share)
-    return Comparison(rival.point, difference, hoped_gain, chance) if difference > 0 else None
+    found = _test(mine, before, theirs, share)
+    return Comparison(rival.point, *found) if found[0] > 0 else None
 
 
 @lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
 def _test(
     mine: ExampleScores, before: ExampleScores | None, theirs: ExampleScores, share: float
-) -> tuple[float, float, float]:
-    """Mean difference, hoped-for gain, and the p-value of `theirs` being better all the same."""
+) -> tuple[float, float, float, float]:
+    """Mean difference and its p-value, hoped-for gain and the p-value of what it leaves."""
     gaps = theirs.values - mine.values
     gains = mine.values - before.values if before is not None else mine.values
-    difference = math.fsum(gaps) / len(gaps)
+    difference, chance = math.fsum(gaps) / len(gaps), p_value(gaps)
     hoped_gain = share * math.fsum(gains) / len(gains)
     if hoped_gain <= 0:
-        return difference, 0.0, p_value(gaps)
-    return difference, hoped_gain, p_value(gaps - share * gains)
+        return difference, chance, 0.0, chance
+    return difference, chance, hoped_gain, p_value(gaps - share * gains)
 
 
 def p_value(gaps: "np.typing.NDArray[np.float64]") -> float:
@@ -196,8 +199,8 @@ def _strongest(found: Iterable[Comparison]) -> Comparison:
 
 
 def _sentence(rung: int, found: Comparison, level: float, rivals: int) -> str:
-    hope = f", {found.hoped_gain:.4f} may still be gained" if found.hoped_gain else ""
     return (
-        f"rung {rung}: {found.difference:.4f} below {found.opponent} on the same examples{hope} "
-        f"(paired p = {found.p_value:.2g}, level {level:.2g}, {rivals} compared)"
+        f"rung {rung}: {found.difference:.4f} below {found.opponent} on the same examples "
+        f"(paired p = {found.p_value:.2g}, level {level:.2g}, {rivals} compared); "
+        f"{found.hoped_gain:.4f} may still be gained (p = {found.hoped_p_value:.2g} then)"
     )

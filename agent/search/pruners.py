@@ -54,7 +54,7 @@ def _build(
 def options_of(name: str) -> tuple[str, ...]:
     """The names that `pruner_options` may hold for a pruner."""
     if name == "paired":
-        return ("level", "regain", "first_regain")
+        return ("level", "doubt", "regain", "first_regain")
     if name == "none":
         return ()
     parameters = tuple(inspect.signature(_CLASSES[name]).parameters)
@@ -100,8 +100,9 @@ def _paired(
 ) -> BasePruner:
     given = {name: float(value) for name, value in options.items()}
     for name, value in given.items():
-        if not (0 < value < 1 if name == "level" else 0 <= value < math.inf):
-            wanted = "lie between 0 and 1" if name == "level" else "be a number from 0 on"
+        is_chance = name in ("level", "doubt")
+        if not (0 < value < 1 if is_chance else 0 <= value < math.inf):
+            wanted = "lie between 0 and 1" if is_chance else "be a number from 0 on"
             raise ValueError(f"{name} = {value} must {wanted}")
     return PairedPruner(Rule(rungs, config.pruner_warmup, **given), peers=peers)
 
