@@ -108,6 +108,7 @@ class Supervisor:
         if self._is_superseded():  # a requeue from here would take the living task away
             return self._vanish()
         began = time.monotonic()
+        self._say(f"{signal.Signals(number).name} received")
         told: dict[int, GridPointProcess] = {}
         for worker in self._workers:
             worker.freeze()
@@ -115,7 +116,7 @@ class Supervisor:
                 worker.tell(signal.SIGUSR2, told)
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
         notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
-        self._say(f"{signal.Signals(number).name}: {notice.value}; saving")
+        self._say(f"{notice.value}; saving")
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
         notice, points = self._save(notice, told, began + patience_s)
         self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")

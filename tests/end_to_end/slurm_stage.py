@@ -136,9 +136,10 @@ class Stage:
         pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
         return [word for pair in pairs for word in pair]
 
-    def init_git(self) -> None:
+    def init_git(self, *ignored: str) -> None:
         """Make the project a checkout with one commit, which submit can freeze."""
-        (self.directory / ".gitignore").write_text("outputs/\nlogs/\n*.key\n")
+        names = ("outputs/", "logs/", "*.key", *ignored)
+        (self.directory / ".gitignore").write_text("\n".join([*names, ""]))
         name = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "start"]):
             subprocess.run(["git", *name, *words], cwd=self.directory, check=True)

@@ -8,8 +8,10 @@ import random
 import re
 import shutil
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +21,18 @@ from slurm_cluster import wait_until
 from slurm_stage import Stage
 
 from agent import files
+from agent.cluster.processes import is_running, read_stat
+from agent.cluster.slurm import timestamp
 from agent.cluster.submission import create_sweep
 from agent.demo.data import write_data
 
 REPOSITORY = Path(__file__).parents[2]
 END_TIMEOUT_S = 600
+
+
+# Smaller than the demo's, so that many of them fit into one proof: about half a minute each.
+SMALL = {"learning_rate": 0.002, "epochs": 6, "log_every_steps": 5, "batch_size": 8}
+SMALL |= {"test_fraction": 0.6, "eval_examples": 32}
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,15 @@ class Outcome:
 
     fault: str
     run_state: str
+    runs: int  # of the sweep of one point
     restarts: int
     logged_twice: int
     steps_logged: int
     weights: str  # sha256 of the last evaluation point's adapter
-    saved_s: float | None  # from the notice to the newest checkpoint
-    foreign_writers: int  # evaluation points that do not follow their parent
+    saved_s: tuple[float, ...]  # from each notice to the end of saving
+    foreign_writers: int  # evaluation points that do not follow their parent, or of an older term
+    most_programs: int  # of the point, alive at the same moment
+    left_behind: int  # processes of its jobs that live on after the end
 
 
 def prepare_project(stage: Stage) -> None:
@@ -46,6 +58,7 @@ def prepare_project(stage: Stage) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "agent", stage.directory / "agent", ignore=ignored)
     write_data(stage.directory / "outputs/demo/data")
+    stage.init_git("*.yaml", "*.sbatch")  # one snapshot serves every submission
 
 
 def create_demo_sweep(stage: Stage, name: str, project: str, **values: object) -> str:
@@ -64,32 +77,63 @@ def create_demo_sweep(stage: Stage, name: str, project: str, **values: object) -
 
 def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
     """A training of one grid point, hit by `fault` at a random moment; no fault for 'none'."""
-    sweep = create_demo_sweep(
-        stage, "full_lora", project, learning_rate=0.002, epochs=6, log_every_steps=5
-    )
-    options: dict[str, object] = {"array": "0-0", "time": "00:20:00", "lead_s": "20"}
-    words = []
-    if fault == "requeue":
-        options["partition"] = "scav"
-    if fault == "cancel":
-        options["partition"] = "cancel"
-        words = ["--no-requeue"]
-    job = stage.submit([sweep], *words, **options)
-    jobs = [job]
-    if fault == "cancel":
-        after = {**options, "partition": "main"}
-        jobs.append(stage.submit([sweep], f"--dependency=afterany:{job}", **after))
+    sweep = create_demo_sweep(stage, "full_lora", project, **SMALL)
+    jobs = start(stage, sweep, fault)
     store = stage.directory / "outputs" / f"store-{project}"
-    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=240, what=f"{project} to train")
-    time.sleep(random.Random(seed).uniform(0, 3))
-    hit(stage, sweep, job, fault, project)
-    saved_s = seconds_to_saved(stage, job, project) if fault in ("requeue", "cancel") else None
-    wait_until(
-        lambda: not any(stage.cluster.run("squeue", "-h", "--jobs", j).strip() for j in jobs),
-        timeout_s=END_TIMEOUT_S,
-        what=f"the jobs of {project}",
-    )
-    return look(stage, sweep, job, fault, project, saved_s)
+    with watched_programs(project) as most:
+        wait_until(
+            lambda: any(store.glob("*/eval-0001")), timeout_s=300, what=f"{project} to train"
+        )
+        time.sleep(random.Random(seed).uniform(0, 3))
+        hit(stage, sweep, jobs[0], fault, project)
+        wait_until(
+            lambda: not any(stage.cluster.run("squeue", "-h", "--jobs", j).strip() for j in jobs),
+            timeout_s=END_TIMEOUT_S,
+            what=f"the jobs of {project}",
+        )
+    return look(stage, sweep, jobs, fault, project, most[0])
+
+
+def start(stage: Stage, sweep: str, fault: str) -> list[str]:
+    """Submit one task for the sweep; the job ids, two where a chain is wanted."""
+    options: dict[str, object] = {"array": "0-0", "time": "00:20:00", "lead_s": "20"}
+    if fault == "requeue":
+        return [stage.submit([sweep], **{**options, "partition": "scav"})]
+    if fault != "cancel":
+        return [stage.submit([sweep], **options)]
+    flags = stage.flags(**{**options, "partition": "cancel"})
+    shown = stage.command("submit", sweep, "--chain", "2", *flags).stdout
+    line = next(line.split() for line in shown.splitlines() if line.split()[:1] == ["job"])
+    jobs = [word for word in line if word.isdigit()]
+    # Where requeueing is allowed a task requeues itself; here the chain has to help.
+    stage.cluster.run("scontrol", "update", f"JobId={jobs[0]}", "Requeue=0")
+    return jobs
+
+
+@contextlib.contextmanager
+def watched_programs(project: str) -> Iterator[list[int]]:
+    """Looks twice a second how many programs of the project's point are alive and not stopped;
+    the one value of the list is the most there ever were.
+    """
+    most, ended = [0], threading.Event()
+
+    def look_again() -> None:
+        while not ended.wait(0.5):
+            found = [p for p in pids(f"WANDB_PROJECT={project}\0", "train.py") if is_awake(p)]
+            most[0] = max(most[0], len(found))
+
+    thread = threading.Thread(target=look_again, daemon=True)
+    thread.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        thread.join()
+
+
+def is_awake(pid: int) -> bool:
+    stat = read_stat(pid)
+    return stat is not None and stat.state not in ("Z", "X", "T")
 
 
 def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
@@ -143,47 +187,57 @@ def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-def look(
-    stage: Stage, sweep: str, job: str, fault: str, project: str, saved_s: float | None
-) -> Outcome:
-    (run,) = stage.runs(sweep)
-    logged = [int(row["step"]) for row in run.scan_history(keys=["step"])]
-    store = stage.directory / "outputs" / f"store-{project}"
-    points = sorted(store.glob("*/eval-*"))
-    fields = stage.cluster.fields_of(f"{job}_0")
-    return Outcome(
-        fault=fault,
-        run_state=run.state,
-        restarts=int(fields.get("Restarts", "0")),
-        logged_twice=len(logged) - len(set(logged)),
-        steps_logged=len(set(logged)),
-        weights=files.sha256_of(next(points[-1].glob("adapter/*.safetensors"))),
-        saved_s=saved_s,
-        foreign_writers=broken_links(points),
+    wait_until(
+        lambda: not any(is_running(pid) for pid in orphans),
+        timeout_s=60,
+        what="the orphans to find out and leave",
     )
 
 
-def seconds_to_saved(stage: Stage, job: str, project: str) -> float | None:
-    """From the notice to the checkpoint that it caused, while that checkpoint is still there."""
-    log = "\n".join(p.read_text() for p in (stage.directory / "logs").glob(f"{job}_*.log"))
-    notice = re.search(r"\[supervisor (\S+)\] worker \d+: SIGUSR2", log)
+def look(
+    stage: Stage, sweep: str, jobs: list[str], fault: str, project: str, most_programs: int
+) -> Outcome:
+    runs = stage.runs(sweep)
+    logged = [int(row["step"]) for row in runs[0].scan_history(keys=["step"])]
     store = stage.directory / "outputs" / f"store-{project}"
-    saved = [path.stat().st_mtime for path in store.glob("*/step-*/manifest.json")]
-    if notice is None or not saved:
-        return None  # it came between two trainings, or in a validation
-    return max(saved) - datetime.fromisoformat(notice.group(1)).timestamp()
+    points = sorted(store.glob("*/eval-*"))
+    left = [pid for job in jobs for pid in pids(f"SLURM_ARRAY_JOB_ID={job}\0", "")]
+    return Outcome(
+        fault=fault,
+        run_state=runs[0].state,
+        runs=len(runs),
+        restarts=int(stage.cluster.fields_of(f"{jobs[0]}_0").get("Restarts", "0")),
+        logged_twice=len(logged) - len(set(logged)),
+        steps_logged=len(set(logged)),
+        weights=files.sha256_of(next(points[-1].glob("adapter/*.safetensors"))),
+        saved_s=seconds_to_saved("\n".join(stage.log_of(job) for job in jobs)),
+        foreign_writers=broken_links(points),
+        most_programs=most_programs,
+        left_behind=sum(is_awake(pid) for pid in left),
+    )
+
+
+def seconds_to_saved(log: str) -> tuple[float, ...]:
+    """From the notice as the supervisor got it to the end of saving, for every notice."""
+    told = re.findall(
+        r"\[supervisor (\S+)\] SIG\w+ received\n\[supervisor (\S+)\] worker \d+: SIGUSR2", log
+    )
+    delays = [(timestamp(b) or 0.0) - (timestamp(a) or 0.0) for a, b in told]
+    saved = [float(text) for text in re.findall(r"preempted: saved (\S+) s after the notice", log)]
+    return tuple(a + b for a, b in zip(delays, saved, strict=False))
 
 
 def broken_links(points: list[Path]) -> int:
-    """Evaluation points whose parent is not the point before: the trace of a second writer."""
-    broken, before = 0, ""
+    """Evaluation points whose parent is not the point before, or whose writer held an older term:
+    the traces of a second writer.
+    """
+    broken, before, newest_term = 0, "", 0
     for point in points:
         manifest = point / "manifest.json"
-        parent = str(json.loads(manifest.read_text())["parent"])
-        if before and parent != before:
-            broken += 1
+        content = json.loads(manifest.read_text())
+        term = int(str(content["writer"]).partition("-")[0])
+        broken += bool(before and content["parent"] != before) or term < newest_term
+        newest_term = max(term, newest_term)
         before = hashlib.sha256(manifest.read_bytes()).hexdigest()
     return broken
 
@@ -218,10 +272,40 @@ def whole_demo(stage: Stage) -> dict[str, object]:
     runs = [run for sweep in sweeps for run in stage.runs(sweep)]
     waited = sum(float(run.summary.get("train/waited_seconds") or 0) for run in runs)
     spent = sum(float(run.summary.get("train/own_gpu_seconds") or 0) for run in runs)
+    values = [tuple(run.config[name] for name in POINT_NAMES) for run in runs]
+    in_tasks, between = seconds_of_tasks(stage, job)
     return {
-        "points": len(runs),
+        "points": len(set(values)),
+        "runs": len(runs),
         "states": dict(Counter(run.state for run in runs)),
         "pruned": sum("pruned" in run.tags for run in runs),
         "seconds": round(time.monotonic() - began, 1),
         "waiting_share": round(waited / spent, 4) if spent else None,
+        "share_of_task_time_between_runs": round(between / in_tasks, 4),
     }
+
+
+POINT_NAMES = ("model_variant", "quantization_strategy", "learning_rate")
+
+
+def seconds_of_tasks(stage: Stage, job: str) -> tuple[float, float]:
+    """How long the tasks of an array ran, and how much of it no run was going on: starting agents,
+    asking for work, and idle waiting.
+    """
+    lasted = between = 0.0
+    for path in sorted((stage.directory / "logs").glob(f"{job}_*.log")):
+        log = path.read_text()
+        stamps = [timestamp(text) or 0.0 for text in re.findall(r"\[supervisor (\S+)\]", log)]
+        begun = clock_times(log, "About to run command")
+        ended = clock_times(log, "Cleaning up finished run")
+        lasted += stamps[-1] - stamps[0]
+        between += (stamps[-1] - stamps[0]) - (sum(ended) - sum(begun[: len(ended)]))
+    return lasted, between
+
+
+def clock_times(log: str, words: str) -> list[float]:
+    """When the agent said something: `2026-01-31 12:00:00,123 - wandb.wandb_agent - INFO - …`."""
+    found = re.findall(
+        rf"^(\S+ \S+),(\d+) - wandb\.wandb_agent - INFO - {words}", log, re.MULTILINE
+    )
+    return [(timestamp(text) or 0.0) + int(ms) / 1000 for text, ms in found]
