@@ -1,6 +1,7 @@
 """What else users of the client do: media, filters, branches, sweeps of functions, the commands."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ with wandb.init(project="wide", id="one", name="first", tags=["a", "b"], notes="
     run.config.update({"later": 5})
 for number, (rate, code) in enumerate([(0.1, 0), (0.01, 1)]):
     other = wandb.init(project="wide", id=f"s{number}", config={"learning_rate": rate})
+    if code: other.alert("it fails", "with 1", level=wandb.AlertLevel.ERROR)
     other.log({"x": 3 - number}); other.finish(exit_code=code)
 answer = 0
 """
@@ -59,6 +61,7 @@ answer = {
         r.summary.get("x") for r in api.runs("local/wide", lazy=False)],
     "summary": [run.summary["loss"]["min"], run.summary["val/acc"]["max"],
                 run.summary["best"]["nested"]["v"]],
+    "system": [key for key in run.system_metrics if key.startswith("system.")],
     "config": run.config, "keys": run.history(keys=["loss", "val/acc"], samples=3, pandas=False),
     "deep": run.history(keys=["deep.er.x"], samples=2, pandas=False),
     "by epoch": run.history(keys=["loss"], x_axis="epoch", samples=1, pandas=False)[0]["epoch"],
@@ -82,8 +85,13 @@ answer["left"] = [names(), api.artifact_exists("local/wide/run-one-table:v0")]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerAddress]:
-    with running_server(tmp_path_factory.mktemp("server")) as address:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(data: Path) -> Iterator[ServerAddress]:
+    with running_server(data) as address:
         yield address
 
 
@@ -92,7 +100,7 @@ def client(server: ServerAddress, tmp_path_factory: pytest.TempPathFactory) -> C
     return client_of(server, tmp_path_factory.mktemp("client"))
 
 
-def test_whatever_a_run_logs_is_found_sorted_and_read_back(client: Client) -> None:
+def test_whatever_a_run_logs_is_found_sorted_and_read_back(client: Client, data: Path) -> None:
     client.python(LOG_EVERYTHING)
     found = client.python(READ_EVERYTHING)
     assert found["small"] == found["nested"] == found["pattern"] == found["since"] == ["one"]
@@ -104,6 +112,10 @@ def test_whatever_a_run_logs_is_found_sorted_and_read_back(client: Client) -> No
     assert found["rate"] == ["s0", "s1", "one"]
     assert found["full"] == [None, 3, 2]
     assert found["summary"] == [-6, 1.1, 1]
+    assert found["system"]
+    with sqlite3.connect(f"file:{data}/server.db?mode=ro", uri=True) as connection:
+        alerts = connection.execute("SELECT title, text, severity FROM alert").fetchall()
+    assert alerts == [("it fails", "with 1", "ERROR")]
     assert found["config"]["opt"] == {"name": "adam", "betas": [0.9, 0.99]}
     assert found["config"]["later"] == 5
     assert [row["loss"] for row in found["keys"]] == [5, -1, -6]

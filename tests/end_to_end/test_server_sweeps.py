@@ -120,6 +120,9 @@ def test_the_flags_of_wandb_sweep_steer_it(server: ServerAddress, tmp_path: Path
     assert tried == [2]
     refused = client.wandb("sweep", "--stop", sweep, check=False)
     assert "already canceled" in refused
+    short = client.make_sweep(three, SLOW).rsplit("/", 1)[1]
+    client.wandb("sweep", "--stop", f"local/study/{short}")
+    assert state() == "FINISHED"
 
 
 def test_a_bad_sweep_is_refused_with_every_fault(server: ServerAddress, tmp_path: Path) -> None:
