@@ -7,13 +7,13 @@ from server_client import client_of
 from agent.server.process import running_server
 
 MAKE = """
-import os, wandb
+import datetime, os, wandb
 os.makedirs("tree/sub", exist_ok=True)
 for name in ("tree/a.txt", "tree/sub/b.txt", "more.txt", "aside.txt"):
     open(name, "w").write("text of " + name)
 with wandb.init(project="store", id="maker") as run:
     first = wandb.Artifact("data", "dataset", description="d", metadata={"deep": {"list": [1, 2]}})
-    first.add_dir("tree"); first.add_reference("file://" + os.path.abspath("aside.txt"), name="ref")
+    first.ttl = datetime.timedelta(days=3); first.add_dir("tree"); first.add_reference("file://" + os.path.abspath("aside.txt"), name="ref")
     first.add(wandb.Table(columns=["c"], data=[[1], [2]]), "tab")
     run.log_artifact(first, aliases=["best", "with space"], tags=["t1", "t2"]).wait()
     more = wandb.Artifact("data", "dataset", incremental=True)
@@ -48,7 +48,7 @@ answer = {
     "text": open(best.download(path_prefix="sub") + "/sub/b.txt").read(),
     "ref": open(best.get_entry("ref").download(root="ref")).read(),
     "known": [best.description, best.metadata, sorted(best.tags), best.file_count, best.state],
-    "verified": best.verify(best.download()),
+    "ttl": best.ttl.days, "verified": best.verify(best.download()),
     "orders": [[a.version for a in api.artifacts("dataset", "local/store/data", order=o)]
                for o in ("+version_index", "-created_at")],
     "tagged": [a.version for a in api.artifacts("dataset", "local/store/data", tags=["t1"])],
@@ -95,6 +95,7 @@ def test_versions_are_changed_assembled_linked_ordered_and_deleted(tmp_path: Pat
     assert found["table"] == [[1], [2]]
     assert (found["text"], found["ref"]) == ("text of tree/sub/b.txt", "text of aside.txt")
     assert found["known"] == ["d", {"deep": {"list": [1, 2]}}, ["t1", "t2"], 4, "COMMITTED"]
+    assert found["ttl"] == 3
     assert found["orders"] == [["v0", "v1", "v2"], ["v2", "v1", "v0"]]
     assert found["tagged"] == ["v0"]
     assert found["outputs"] == ["parts:v0"]
