@@ -11,7 +11,15 @@ from agent.server.records import Agent, Page, Project, Run, Sweep, iso_time
 from agent.server.refusals import Refused
 from agent.server.runs import count_runs, find_run, list_runs, of_project
 from agent.server.sampling import SampleSpec, select_rows, spread
-from agent.server.streams import EVENTS, HISTORY, OUTPUT, lines_between, numbered_lines, tail
+from agent.server.streams import (
+    EVENTS,
+    HISTORY,
+    OUTPUT,
+    lines_between,
+    numbered_lines,
+    sampled_lines,
+    tail,
+)
 from agent.server.sweeps import get_agent, get_sweep
 from agent.server.tokens import node_id
 
@@ -186,19 +194,18 @@ def events_tail(source: Run, info: Info) -> str:
 
 @field("Run", "history")
 def history(source: Run, info: Info, **arguments: Any) -> list[str]:
-    lines = lines_between(
-        info.context.connection, source.id, HISTORY,
-        min_step=arguments.get("minStep"), max_step=arguments.get("maxStep"),
-    )  # fmt: skip
-    # A page between two steps is complete; without bounds, `samples` asks for a sample.
-    return (
-        lines if arguments.get("maxStep") is not None else spread(lines, arguments.get("samples"))
-    )
+    connection, samples = info.context.connection, arguments.get("samples")
+    min_step, max_step = arguments.get("minStep"), arguments.get("maxStep")
+    if min_step is None and max_step is None:
+        return sampled_lines(connection, source.id, HISTORY, samples)
+    lines = lines_between(connection, source.id, HISTORY, min_step=min_step, max_step=max_step)
+    # A page between two steps is complete; without an end, `samples` asks for a sample.
+    return lines if max_step is not None else spread(lines, samples)
 
 
 @field("Run", "events")
 def events(source: Run, info: Info, samples: int | None = None) -> list[str]:
-    return spread(lines_between(info.context.connection, source.id, EVENTS), samples)
+    return sampled_lines(info.context.connection, source.id, EVENTS, samples)
 
 
 @field("Run", "sampledHistory")

@@ -3,13 +3,14 @@
 Lines are addressed by number, so a part that is sent twice changes nothing.
 """
 
+import json
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
 from agent.server.database import Connection
 from agent.server.records import Run
-from agent.server.sampling import finite_tree, read_row
+from agent.server.sampling import finite_tree, read_row, spread
 
 HISTORY, EVENTS, OUTPUT = "history", "events", "output"
 _FILES = {
@@ -98,6 +99,33 @@ def lines_between(
     return [row[0] for row in rows]
 
 
+def sampled_lines(
+    connection: Connection, run_id: int, stream: str, samples: int | None
+) -> list[str]:
+    """At most `samples` lines, evenly spaced, with the first and the last; all if None."""
+    first, last, count = connection.execute(
+        "SELECT min(number), max(number), count(*) FROM stream_line "
+        "WHERE run_id = ? AND stream = ?",
+        (run_id, stream),
+    ).fetchone()
+    if samples is None or count <= samples or count != last - first + 1:
+        return spread(lines_between(connection, run_id, stream), samples)
+    rows = connection.execute(
+        "SELECT content FROM stream_line WHERE run_id = ? AND stream = ? "
+        "AND number IN (SELECT value FROM json_each(?)) ORDER BY number",
+        (run_id, stream, json.dumps(spread(range(first, last + 1), samples))),
+    )
+    return [row[0] for row in rows]
+
+
+def last_step(connection: Connection, run_id: int) -> int:
+    """The highest step of the history; -1 if there is none."""
+    row = connection.execute(
+        "SELECT max(step) FROM stream_line WHERE run_id = ? AND stream = ?", (run_id, HISTORY)
+    ).fetchone()
+    return -1 if row[0] is None else int(row[0])
+
+
 def numbered_lines(
     connection: Connection, run_id: int, stream: str, first: int, limit: int
 ) -> list[tuple[int, str]]:
@@ -124,6 +152,7 @@ class KeyCatalogue:
         if remembered and remembered[0] == run.revision:
             return remembered[1]
         keys = describe_keys(lines_between(connection, run.id, HISTORY))
+        keys["lastStep"] = last_step(connection, run.id)  # also beyond the lines described
         with self._lock:
             self._known[run.id] = (run.revision, keys)
             self._known.move_to_end(run.id)
@@ -136,7 +165,6 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
     """The client's `historyKeys`: per key how often, of which type, and its last value."""
     counts: dict[str, dict[str, int]] = {}
     last: dict[str, Any] = {}
-    last_step = -1
     for line in lines:
         row = read_row(line)
         if row is None:
@@ -146,9 +174,6 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
             per_key = counts.setdefault(key, {})
             per_key[kind] = per_key.get(kind, 0) + 1
             last[key] = finite_tree(value)
-        step = row.get("_step")
-        if isinstance(step, int | float) and abs(step) < MAX_STEP:
-            last_step = max(last_step, int(step))
     keys = {
         key: {
             "typeCounts": [{"type": kind, "count": n} for kind, n in per_key.items()],
@@ -157,7 +182,7 @@ def describe_keys(lines: list[str]) -> dict[str, Any]:
         }
         for key, per_key in counts.items()
     }
-    return {"sets": [], "keys": keys, "lastStep": last_step}
+    return {"sets": [], "keys": keys}
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

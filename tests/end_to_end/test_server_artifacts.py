@@ -13,7 +13,8 @@ for name in ("tree/a.txt", "tree/sub/b.txt", "more.txt", "aside.txt"):
     open(name, "w").write("text of " + name)
 with wandb.init(project="store", id="maker") as run:
     first = wandb.Artifact("data", "dataset", description="d", metadata={"deep": {"list": [1, 2]}})
-    first.ttl = datetime.timedelta(days=3); first.add_dir("tree"); first.add_reference("file://" + os.path.abspath("aside.txt"), name="ref")
+    first.ttl = datetime.timedelta(days=3)
+    first.add_dir("tree"); first.add_reference("file://" + os.path.abspath("aside.txt"), name="ref")
     first.add(wandb.Table(columns=["c"], data=[[1], [2]]), "tab")
     run.log_artifact(first, aliases=["best", "with space"], tags=["t1", "t2"]).wait()
     more = wandb.Artifact("data", "dataset", incremental=True)
