@@ -8,14 +8,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+from agent import extensions
 from agent.cluster.array_submission import access_of
 from agent.cluster.commands import add_option_arguments, options_of
-from agent.cluster.snapshot import Snapshot, describe, differences, read_manifest
+from agent.cluster.snapshot import (
+    Snapshot,
+    code_variables,
+    describe,
+    differences,
+    read_manifest,
+)
 from agent.cluster.wandb_runs import Reader, RunFacts
 from agent.config import RunConfig
 from agent.errors import ClusterError
 
-SNAPSHOT_KEY = "code/snapshot"  # in the run's config, written by tracking
+# In the run's config, written by tracking.
+SNAPSHOT_KEY, EXTENSIONS_KEY = "code/snapshot", "code/extensions"
 
 
 def add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +57,8 @@ def run_rerun(args: argparse.Namespace) -> int:
         file.flush()
         environment = {
             **access.environment(os.environ),
+            **code_variables(code),
+            extensions.VARIABLE: str(run.config.get(EXTENSIONS_KEY, "")),
             "PYTHONPATH": str(code),
             "WANDB_PROJECT": args.run.split("/")[-2],
         }

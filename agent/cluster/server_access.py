@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from agent.errors import ClusterError
 
 NOTE_NAME = "server.json"
 QUESTION_TIMEOUT_S = 90.0
+LOOK_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,32 @@ class ServerAccess:
             return True
         host = urlsplit(self.base_url or "https://api.wandb.ai").hostname or ""
         return not host.endswith("wandb.ai")
+
+
+class AddressWatch:
+    """Notices when the server behind a data directory has moved to another address."""
+
+    def __init__(self, server_data: Path | None) -> None:
+        self._server_data = server_data
+        self._known = self._address()
+        self._looked_at = time.monotonic()
+
+    def has_moved(self) -> bool:
+        """True once for every move. Looks every few seconds only."""
+        if self._server_data is None or time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return False
+        self._looked_at = time.monotonic()
+        before, self._known = self._known, self._address() or self._known
+        return bool(before) and before != self._known
+
+    def _address(self) -> str:
+        """Empty while there is none to read, as between two lives of the server's job."""
+        if self._server_data is None:
+            return ""
+        try:
+            return read_note(self._server_data).url
+        except ClusterError:
+            return ""
 
 
 @dataclass(frozen=True)

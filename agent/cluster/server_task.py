@@ -7,6 +7,7 @@ the same keys, and writes the new address; agents look it up before every start.
 
 import argparse
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -23,10 +24,13 @@ from agent import files
 from agent.cluster import slurm
 from agent.cluster.server_access import NOTE_NAME
 from agent.errors import ClusterError
+from agent.terms import Term
 
 SNAPSHOT_EVERY_S = 60.0
 DATABASE = "server.db"
-_NOT_COPIED = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "server.lock", "server.log")
+LIVES = "lives"  # on shared storage: the terms of the job's lives
+LIFE = "life"  # on a node's disk: the last of them that ran here
+_NOT_COPIED = (LIFE, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "server.lock", "server.log")
 
 
 def take_snapshot(local: Path, shared: Path) -> None:
@@ -53,11 +57,25 @@ def take_snapshot(local: Path, shared: Path) -> None:
             part.replace(target)
 
 
-def restore(shared: Path, local: Path) -> None:
-    """Start from the last snapshot; nothing happens when there is none."""
+def local_place(disk: Path, shared: Path) -> Path:
+    """One place per user and shared directory, the same in every life on a node."""
+    digest = hashlib.sha256(str(shared.resolve()).encode()).hexdigest()[:12]
+    return disk / f"sweep-server-{os.getuid()}-{digest}"
+
+
+def restore(shared: Path, local: Path, life: int = 1) -> None:
+    """Start from the last snapshot, or from what the life just before has left on this very node;
+    what an older life left here is out of date. Nothing happens when there is neither.
+    """
+    last_here = local / LIFE
+    is_latest = last_here.exists() and last_here.read_text(encoding="utf-8") == str(life - 1)
+    if (shared / DATABASE).exists() and not is_latest:
+        shutil.rmtree(local, ignore_errors=True)
+        skipped = shutil.ignore_patterns(LIVES, f".{DATABASE}.*")
+        shutil.copytree(shared, local, ignore=skipped)
     local.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not (local / DATABASE).exists() and (shared / DATABASE).exists():
-        shutil.copytree(shared, local, dirs_exist_ok=True)
+    local.chmod(0o700)
+    files.write_atomically(last_here, str(life))
 
 
 def publish_note(local: Path, shared: Path) -> None:
@@ -95,29 +113,32 @@ def main(words: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receive)
-    # One place per user and shared directory, the same in every life on this node.
-    local = args.local / f"sweep-server-{os.getuid()}-{args.shared.resolve().name}"
-    restore(args.shared, local)
+    local = local_place(args.local, args.shared)
+    term = Term.take(args.shared / LIVES, socket.gethostname())
+    restore(args.shared, local, term.number)
     host = address_of(os.environ.get("SLURMD_NODENAME", ""))
     server = subprocess.Popen(serve_words(local, host), stdin=subprocess.DEVNULL)
     try:
-        _watch(server, local, args.shared, told)
+        _watch(server, local, args.shared, told, term)
     finally:
         if server.poll() is None:
             server.terminate()
             server.wait()
-        if (local / DATABASE).exists():
+        if (local / DATABASE).exists() and not term.is_over:
             take_snapshot(local, args.shared)
+            shutil.rmtree(local, ignore_errors=True)  # a node's disk is not ours to fill
     return _leave(told)
 
 
 def _watch(
-    server: "subprocess.Popen[bytes]", local: Path, shared: Path, told: Sequence[int]
+    server: "subprocess.Popen[bytes]", local: Path, shared: Path, told: Sequence[int], term: Term
 ) -> None:
-    """Until a signal comes or the server ends."""
+    """Until a signal comes, the server ends, or the job turns out to go on elsewhere."""
     last = 0.0
     while not told and server.poll() is None:
         time.sleep(0.5)
+        if term.is_over:
+            return
         if (local / NOTE_NAME).exists():
             publish_note(local, shared)
         if time.monotonic() - last >= SNAPSHOT_EVERY_S and (local / DATABASE).exists():

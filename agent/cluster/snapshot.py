@@ -64,6 +64,21 @@ def read_manifest(directory: Path) -> Snapshot | None:
         return None
 
 
+def code_variables(directory: Path) -> dict[str, str]:
+    """What a run from the snapshot in `directory` records of its code, for the environment; nothing
+    when it is no snapshot.
+    """
+    snapshot = read_manifest(directory)
+    if snapshot is None:
+        return {}
+    return {
+        "SWEEP_AGENT_SNAPSHOT": str(directory),
+        "SWEEP_AGENT_COMMIT": snapshot.commit,
+        "SWEEP_AGENT_DIFF_DIGEST": snapshot.diff_digest,
+        "SWEEP_AGENT_LOCK_DIGEST": snapshot.lock_digest,
+    }
+
+
 def differences(then: Snapshot, now: Snapshot) -> list[str]:
     """What a run made today would not share with one of `then`, one sentence each."""
     facts = (

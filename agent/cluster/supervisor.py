@@ -28,6 +28,7 @@ from agent.cluster.worker import Worker
 from agent.errors import ClusterError
 
 TICK_S = 0.5
+MOVING_S = 15.0  # for saving; their last words cannot reach a server that has moved
 ANSWER_S = 5.0  # Slurm's answer has to come within the notice's time
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
@@ -69,6 +70,7 @@ class Supervisor:
         max_restarts: int,
         say: Callable[[str], None],
         is_superseded: Callable[[], bool] = lambda: False,
+        has_server_moved: Callable[[], bool] = lambda: False,
     ) -> None:
         self._workers = workers
         self._inbox = inbox
@@ -79,11 +81,15 @@ class Supervisor:
         self._say = say
         self._is_superseded = is_superseded  # the task has a later life, on another node
 
+        self._has_server_moved = has_server_moved
+
     def run(self) -> int:
         """0 when every sweep has been worked through, 1 when one had to be given up."""
         while not all(worker.done for worker in self._workers):
             if self._is_superseded():
                 return self._vanish()
+            if self._has_server_moved():
+                self._follow_server()
             for worker in self._workers:
                 worker.step(time.time())
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
@@ -102,6 +108,20 @@ class Supervisor:
         for pid in processes.descendants_of(os.getpid()):  # what killed agents have left behind
             processes.send(pid, signal.SIGKILL)
         return 1
+
+    def _follow_server(self) -> None:
+        """A running client keeps the address it started with: let runs save, and start anew."""
+        self._say("the server has moved; runs save and go on under its new address")
+        told: dict[int, GridPointProcess] = {}
+        until = time.monotonic() + MOVING_S
+        for worker in self._workers:
+            worker.freeze()
+            worker.tell(signal.SIGUSR2, told)
+        while any(w.running_grid_points() for w in self._workers) and time.monotonic() < until:
+            processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
+            time.sleep(0.1)
+        for worker in self._workers:
+            worker.start_anew(time.time())
 
     # ------------------------------------------------------------------ a notice
     def _let_go(self, number: int) -> int:

@@ -18,8 +18,8 @@ from agent.cluster import processes, slurm
 from agent.cluster.claims import ClaimFile
 from agent.cluster.credentials import read_key
 from agent.cluster.point_list import PointList, PointSource
-from agent.cluster.server_access import ServerAccess, run_states
-from agent.cluster.snapshot import read_manifest
+from agent.cluster.server_access import AddressWatch, ServerAccess, run_states
+from agent.cluster.snapshot import code_variables
 from agent.cluster.supervisor import Inbox, Supervisor
 from agent.cluster.sweep_source import SweepSource
 from agent.cluster.work import AgentWork, PointWork, agent_environment, read_assignments, slots
@@ -110,14 +110,7 @@ def task_facts(environment: Mapping[str, str]) -> dict[str, str]:
         "SWEEP_AGENT_TASK": slurm.task_name(environment),
         "SWEEP_AGENT_NODE": _node(environment),
     }
-    snapshot = read_manifest(Path.cwd())
-    if snapshot is not None:
-        facts |= {
-            "SWEEP_AGENT_SNAPSHOT": str(Path.cwd()),
-            "SWEEP_AGENT_COMMIT": snapshot.commit,
-            "SWEEP_AGENT_DIFF_DIGEST": snapshot.diff_digest,
-            "SWEEP_AGENT_LOCK_DIGEST": snapshot.lock_digest,
-        }
+    facts |= code_variables(Path.cwd())
     with contextlib.suppress(OSError):
         log = Path("/proc/self/fd/1").readlink()
         if log.is_file():
@@ -166,6 +159,7 @@ def main(words: Sequence[str] | None = None) -> int:
             lead_s=args.lead_s,
             max_restarts=args.max_restarts,
             say=_say,
+            has_server_moved=AddressWatch(args.server_data).has_moved,
             is_superseded=lambda: life is not None and life.is_over,
         ).run()
     except SweepAgentError as error:

@@ -124,6 +124,13 @@ class Worker:
         self._process.wait()
         self._process = None
 
+    def start_anew(self, now: float) -> None:
+        """End what runs, as if it had failed; it is started again in a moment."""
+        if self._process is None or self._work is None:
+            return
+        self.kill()
+        self._source.ended(self._work, -signal.SIGKILL, list(self._seen.values()), now)
+
     # ------------------------------------------------------------------ inside
     def _start(self, now: float) -> None:
         if self._source.done:

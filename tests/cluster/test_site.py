@@ -12,7 +12,7 @@ from agent.cluster import probe, site
 from agent.cluster.credentials import read_key, write_key
 from agent.cluster.options import ArrayOptions
 from agent.cluster.probe import Measured
-from agent.cluster.server_access import ServerAccess, read_note
+from agent.cluster.server_access import AddressWatch, ServerAccess, read_note
 from agent.cluster.server_job import server_script
 from agent.cluster.server_task import publish_note, restore, take_snapshot
 from agent.cluster.site_commands import cache_variables, hub_names
@@ -106,6 +106,36 @@ def test_a_snapshot_of_the_servers_data_starts_a_server_elsewhere(tmp_path: Path
         assert database.execute("SELECT x FROM t").fetchall() == [(7,)]
     assert (other / "files" / "a").read_text() == "artifact"
     assert (shared / "server.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_that_comes_back_to_a_node_uses_what_is_there_only_if_it_is_the_latest(
+    tmp_path: Path,
+) -> None:
+    shared, node = tmp_path / "shared", tmp_path / "node"
+    shared.mkdir()
+    (shared / "server.db").write_text("of the second life")
+    restore(shared, node, 1)
+    (node / "server.db").write_text("of the first life, after its last snapshot")
+    restore(shared, node, 2)
+    assert "first" in (node / "server.db").read_text()
+    restore(shared, node, 4)  # the third ran elsewhere
+    assert "second" in (node / "server.db").read_text()
+
+
+def test_a_server_that_moves_is_noticed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.cluster.server_access.LOOK_EVERY_S", 0.0)
+    write_note(tmp_path)
+    watch = AddressWatch(tmp_path)
+    assert not watch.has_moved()
+    note = json.loads((tmp_path / "server.json").read_text())
+    (tmp_path / "server.json").unlink()
+    assert not watch.has_moved()  # between two lives
+    (tmp_path / "server.json").write_text(json.dumps({**note, "url": "http://n2:1"}))
+    (tmp_path / "server.json").chmod(0o600)
+    assert watch.has_moved()
+    assert not watch.has_moved()
 
 
 # ---------------------------------------------------------------------- doctor and prepare

@@ -251,6 +251,26 @@ def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
     assert not any("requeue" in line for line in stage.said)
 
 
+def test_when_the_server_moves_runs_save_and_the_agent_starts_anew(stage: Stage) -> None:
+    stage.runs = {"e/p/one": ("a",)}
+    stage.variables = {"POINT_S": "30"}
+    stage.states = {"a": RunState("finished", 0)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: "a started" in stage.log)
+    moves = iter([True])
+
+    def moved() -> bool:
+        stage.variables = {"POINT_S": "0.1"}
+        return next(moves, False)
+
+    supervisor = Supervisor(
+        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        has_server_moved=moved,
+    )  # fmt: skip
+    assert supervisor.run() == 0
+    assert stage.log == ["a started", "a SIGUSR2", "a started", "a finished"]
+
+
 def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
