@@ -23,6 +23,7 @@ from agent.server.process import running_server
 
 PROJECT = "sweep-agent-demo"
 POLL_S = 2.0
+_MEASURED = re.compile(r"^(.+): logged as ", re.MULTILINE)
 _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
 
 
@@ -55,7 +56,7 @@ class Demo:
             project = paths[0].rpartition("/")[0]
             runs = self._run_agents(paths)
             if self._queries:
-                self._benchmark(runs, project)
+                self._benchmark(paths)
             self._test(project)
             self._score_base()
             runs = results.Watcher(self._env, paths).rows()
@@ -130,16 +131,28 @@ class Demo:
             self._start(command, f"agent-{number}").wait()
 
     # ------------------------------------------------------------------ after
-    def _benchmark(self, runs: list[results.Row], project: str) -> None:
+    def _benchmark(self, sweeps: list[str]) -> None:
         """Measure the inference of every finished run, one fresh process after the other: side
         by side they would slow each other down."""
-        finished = [row for row in runs if row["state"] == "finished"]
-        print(f"benchmark of {len(finished)} finished runs, {self._queries} queries", flush=True)
-        for number, row in enumerate(finished, start=1):
-            command = ["-m", "agent.benchmark", f"{project}/{row['run_id']}", "--reference"]
-            if self._start([*command, "--queries", str(self._queries)], "benchmark").wait():
-                raise SweepAgentError(f"{row['name']}: no benchmark; see {self._log('benchmark')}")
-            print(f"[{number:2d} done] measured  {row['name']}", flush=True)
+        print(f"benchmark of the finished runs, {self._queries} queries each", flush=True)
+        command = ["-m", "agent.cli", "benchmark", "--reference", "--queries", str(self._queries)]
+        for sweep in sweeps:
+            command += ["--all", sweep]
+        process = self._start(command, "benchmark")
+        told = 0
+        while process.poll() is None:
+            time.sleep(POLL_S)
+            told = self._tell_measured(told)
+        self._tell_measured(told)
+        if process.returncode:
+            raise SweepAgentError(f"not every run was measured; see {self._log('benchmark')}")
+
+    def _tell_measured(self, told: int) -> int:
+        """A line for each run measured since `told` of them; how many there are now."""
+        names = _MEASURED.findall(self._log("benchmark").read_text(errors="replace"))
+        for number, name in enumerate(names[told:], start=told + 1):
+            print(f"[{number:2d} done] measured  {name}", flush=True)
+        return len(names)
 
     def _test(self, project: str) -> None:
         """Choose by validation, then score each choice once on the test split."""

@@ -21,6 +21,7 @@ K = TypeVar("K", bound=Hashable)
 
 BASELINE_CELL = ("Full LoRA", "None", "none")
 BASELINE = "Full LoRA"
+BASE = "Untouched base"
 NOT_COMPARED = ("inference", "baseline")  # job types with no training of their own
 
 # What a digest says better than a name: moved files still match.
@@ -185,7 +186,7 @@ def base_label(row: Row) -> str:
     """`Untouched base`, with the quantisation it is served in."""
     named = [row.text(key) for key in ("quantization_strategy", "quantization_method")]
     words = [word for word in named if word and word.lower() != "none"]
-    return " ".join(["Untouched base", *words[:1]])
+    return " ".join([BASE, *words[:1]])
 
 
 def gpu_of(row: Row, group: str = "training") -> str | None:

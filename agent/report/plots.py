@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agent.report import columns, pareto
 from agent.report.columns import COST_AXES, Column
 from agent.report.comparison import Retention
-from agent.report.families import BASELINE, seed_of, tuned_values
+from agent.report.families import BASELINE, base_label, seed_of, tuned_values
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
 from agent.report.selection import candidates_of
 from agent.report.study import CellReport, FamilyReport, Study
@@ -273,7 +273,7 @@ def _scatter_series(
             styles.get(label, NEUTRAL_STYLE),
             tuple(points[i][0] for i in indices),
             tuple(points[i][1] for i in indices),
-            notes=tuple("" if family.is_base(rows[i]) else describe(rows[i]) for i in indices),
+            notes=tuple(describe_in(family, rows[i]) for i in indices),
         )
         for label, indices in sorted(groups.items(), key=lambda g: styles.get(g[0], len(styles)))
     ]
@@ -292,6 +292,11 @@ def _cost_axis(rows: Sequence[Row], score: str, wanted: str | None) -> Column | 
 
 def _both(row: Row, x: str, y: str) -> bool:
     return row.number(x) is not None and row.number(y) is not None
+
+
+def describe_in(family: FamilyReport, row: Row) -> str:
+    """A point of a scatter in few words; of the untouched base, in which form it is."""
+    return base_label(row) if family.is_base(row) else describe(row)
 
 
 def describe(row: Row) -> str:

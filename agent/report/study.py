@@ -16,6 +16,7 @@ from agent.report.comparison import (
 )
 from agent.report.costs import Gain, Spending, gains, mean_of, reference_gpu, spending
 from agent.report.families import (
+    BASE,
     BASELINE,
     BASELINE_CELL,
     Family,
@@ -90,8 +91,8 @@ class FamilyReport:
         return any(row is base.row for base in self.bases)
 
     def label_of(self, row: Row) -> str:
-        """The variant of one of the compared rows, or which form of the untouched base it is."""
-        return base_label(row) if self.is_base(row) else cell_label(cell_of(row))
+        """The variant of one of the compared rows; one word for all forms of the untouched base."""
+        return BASE if self.is_base(row) else cell_label(cell_of(row))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from agent.report import pareto
 from agent.report.columns import Column
 from agent.report.costs import spending_sentences
 from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
-from agent.report.plots import describe
+from agent.report.plots import describe_in
 from agent.report.study import FamilyReport, Study
 from agent.report.tables import family_tables, runs_table
 
@@ -201,7 +201,7 @@ def scatter(family: FamilyReport, study: Study, first: Figure | None) -> dict[st
     for row in rows:
         label = family.label_of(row)
         numbers = {axis.key: row.number(axis.key) for axis in axes}
-        text = "" if family.is_base(row) else describe(row)
+        text = describe_in(family, row)
         style = styles.get(label, NEUTRAL_STYLE)
         points.append({"label": label, "style": style, "text": text, "values": numbers})
     fronts = {

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.config import RunConfig, group_of
-from agent.presentation import LATENCY, SCORE
+from agent.presentation import LATENCY, SCORE, TEST_SCORE
 from agent.server.pages_metrics import COST_AXES, gpu_of, heading_of, reference_gpu
 from agent.server.pages_table import Row, Scalar
 from agent.server.pages_view import number, text_of
 
 BASELINE = "Full LoRA"
-COSTS = (*COST_AXES[:3], "train/peak_vram_gb", "train/epoch_time_min")
+# What stands beside score and retention: the headline where the choices were tested, then costs.
+COSTS = (TEST_SCORE, *COST_AXES[:3], "train/peak_vram_gb", "train/epoch_time_min")
 _DIGESTS = {
     "base/digest": ("base_model", "base_revision"),
     "data/digest": ("dataset", "validation_fraction", "test_fraction", "split_seed"),

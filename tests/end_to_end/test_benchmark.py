@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("benchmark")
 ROOT = Path(__file__).resolve().parents[2]
 
 WORK = """
-import json, os, shutil, sys
+import json, os, shutil, sys, torch
 from pathlib import Path
 import wandb
 import train
@@ -49,6 +49,9 @@ shutil.rmtree(folder / "store")  # from here on there is only the artifact
 artifact = finished_runs.find(finished_runs.open_api(), path).artifact.qualified_name
 codes.append(benchmark.main([artifact, "--queries", "3", "--out", str(folder / "second.json")]))
 codes.append(benchmark.main([path, "--queries", "3", "--only-missing"]))
+torch.set_num_threads(2)  # another setup, whose times do not compare
+codes.append(benchmark.main([path, "--queries", "2"]))
+torch.set_num_threads(1)
 codes.append(final_test.main([path]))
 codes.append(final_test.main([path]))
 codes.append(final_test.main([path, "--again"]))
@@ -109,7 +112,7 @@ def runs_of(answer: dict[str, Any], job_type: str) -> list[dict[str, Any]]:
 
 
 def test_everything_ends_well_but_a_second_look_at_the_test_split(answer: dict[str, Any]) -> None:
-    assert answer["codes"] == [0, 0, 0, 0, 0, 2, 0], answer["err"]
+    assert answer["codes"] == [0, 0, 0, 0, 0, 0, 2, 0], answer["err"]
     assert "was scored on the test split before" in answer["err"]
     assert all(run["state"] == "finished" for run in answer["runs"])
 
@@ -117,7 +120,7 @@ def test_everything_ends_well_but_a_second_look_at_the_test_split(answer: dict[s
 def test_scores_and_costs_stand_together_on_both_runs(answer: dict[str, Any]) -> None:
     (training,) = runs_of(answer, "training")
     inference = runs_of(answer, "inference")
-    assert len(inference) == 2
+    assert len(inference) == 3
     for run in [training, *inference]:
         for key in (
             "final/validation_f1_score",
@@ -153,6 +156,18 @@ def test_an_inference_run_is_linked_to_its_training_run_and_its_artifact(
         assert "train/own_gpu_seconds" not in run["summary"]
     newest = runs_of(answer, "inference")[-1]["id"]
     assert training["summary"]["inference/run"].endswith(f"/{newest}")
+
+
+def test_the_row_of_another_setup_is_kept_beside_the_newest(answer: dict[str, Any]) -> None:
+    (training,) = runs_of(answer, "training")
+    summary = training["summary"]
+    assert "2 threads" in summary["inference/setup"]
+    assert summary["inference/queries"] == 2
+    (kept,) = {name.partition("/")[0] for name in summary if name.startswith("inference_on_")}
+    assert kept == f"inference_on_{summary[f'{kept}/setup_key']}"
+    assert "1 threads" in summary[f"{kept}/setup"]
+    assert summary[f"{kept}/queries"] == 3
+    assert summary[f"{kept}/avg_latency_ms_per_sample"] > 0
 
 
 def test_the_artifact_gives_the_same_answers_as_the_store(answer: dict[str, Any]) -> None:

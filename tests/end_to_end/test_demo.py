@@ -189,6 +189,7 @@ def values_of(column: dict[str, Any], shown: dict[str, Any]) -> list[Any]:
 def test_progress_and_one_table_are_shown(demo: Path) -> None:
     shown = (demo / "shown.txt").read_text()
     assert "finished  Full LoRA lr=0.005" in shown
+    assert "[ 2 done] measured  LoRA+PTQ int4 lr=0.005" in shown  # by `benchmark --all`, in turn
     assert "LongRefiner demo: one row per run" in shown
 
 

@@ -91,12 +91,16 @@ class Project {
     const keys = metrics.map((column) => column.key);
     const logged = pairs.filter(([key]) => !/^(final|best|test|inference|stopped|slurm)\//.test(key));
     const first = (wanted, others = keys) => wanted.find((key) => keys.includes(key)) ?? others[0] ?? "";
+    // the test score is only on the few that were chosen: a scatter is of every complete run
+    const whole = [...this.data.rows.values()].filter((row) => row.values.state === "finished"
+      && row.values.variant && !isPruned(row) && !isInference(row));
     const differs = (key) => new Set([...this.data.rows.values()].map((row) => row.values[key])
       .filter((value) => value !== undefined)).size > 1;
     offer(this.key, logged, this.key.value || first(CURVES, logged.map(([key]) => key)));
     const costs = [...COSTS.filter(differs), ...keys];
     offer(this.x, pairs, this.x.value || first(costs));
-    offer(this.y, pairs, this.y.value || first(SCORES, keys.filter((key) => key !== this.x.value)));
+    const known = SCORES.filter((key) => whole.every((row) => row.values[key] !== undefined));
+    offer(this.y, pairs, this.y.value || first([...known, ...SCORES], keys.filter((key) => key !== this.x.value)));
   }
 
   draw() {
