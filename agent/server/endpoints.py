@@ -23,6 +23,7 @@ from agent.server.projects import find_project
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
 from agent.server.sampling import finite_tree
+from agent.server.shared_mode import MAX_WRITER
 from agent.server.uploads import accept_upload
 
 log = logging.getLogger("sweep_agent.server")
@@ -31,6 +32,7 @@ _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
+WRITER_HEADER = "x-wandb-async-client-id"  # sent in shared mode only
 LARGE_THREADS = 1  # large bodies wait for each other, never small ones for them
 
 
@@ -118,20 +120,22 @@ class Endpoints:
         part = await self._body_of(request, empty="{}")
         names = request.path_params
         answer = await self.in_thread(
-            self._take_part, entity, names["entity"], names["project"], names["run"], part
-        )
+            self._take_part, entity, names["entity"], names["project"], names["run"], part,
+            request.headers.get(WRITER_HEADER, "")[:MAX_WRITER],
+        )  # fmt: skip
         return JSONResponse(answer)
 
     def _take_part(
-        self, owner: str, entity: str, project: str, run_name: str, part: dict[str, Any]
-    ) -> dict[str, Any]:
+        self, owner: str, entity: str, project: str, run_name: str, part: dict[str, Any],
+        writer: str,
+    ) -> dict[str, Any]:  # fmt: skip
         with self.services.database.write() as connection:
             found = find_project(connection, owner, project) if entity == owner else None
             run = find_run(connection, found.id, run_name) if found else None
             if run is None:
                 raise Refused(f"run {entity}/{project}/{run_name} does not exist", status=404)
             now, policy = self.services.clock(), self.services.policy
-            return receive_part(connection, run, part, now, policy)
+            return receive_part(connection, run, part, now, policy, writer)
 
     async def run_file(self, request: Request) -> Response:
         """A run's file by its plain address, with a key."""

@@ -11,18 +11,23 @@ from agent.server.database import Connection, update
 from agent.server.records import Run
 from agent.server.refusals import Refused
 from agent.server.runs import end_run, get_run, normalise_object
+from agent.server.shared_mode import merge_summaries, write_shared_lines
 from agent.server.streams import EVENTS, SUMMARY_FILE, stream_of, write_lines
 
 MAX_OFFSET = 10**9
 
 
 def receive_part(
-    connection: Connection, run: Run, part: dict[str, Any], now: float, policy: Policy
-) -> dict[str, Any]:
-    """Store one part and answer it. Raises Refused for a malformed one."""
+    connection: Connection, run: Run, part: dict[str, Any], now: float, policy: Policy,
+    writer: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Store one part and answer it. Raises Refused for a malformed one.
+
+    `writer` names the process where several share the run (W&B's shared mode).
+    """
     changes: dict[str, Any] = {"heartbeat_at": now, "updated_at": now}
     for name, chunk in _files(part).items():
-        changes |= _receive_file(connection, run, name, chunk)
+        changes |= _receive_file(connection, run, name, chunk, writer)
     if part.get("preempting"):
         changes["preempting"] = 1
     if run.state == "pending" or (run.state == "crashed" and run.exit_code is None):
@@ -49,7 +54,9 @@ def _files(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _receive_file(connection: Connection, run: Run, name: str, chunk: Any) -> dict[str, Any]:
+def _receive_file(
+    connection: Connection, run: Run, name: str, chunk: Any, writer: str
+) -> dict[str, Any]:
     """Store one file's lines; what it changes in the run's row is returned."""
     offset, content = (chunk.get("offset"), chunk.get("content")) if isinstance(
         chunk, dict
@@ -63,11 +70,15 @@ def _receive_file(connection: Connection, run: Run, name: str, chunk: Any) -> di
     if not content:
         return {}
     if name == SUMMARY_FILE:
-        return {"summary": normalise_object(content[-1], "summary")}
+        summary = normalise_object(content[-1], "summary")
+        return {"summary": merge_summaries(run.summary, summary) if writer else summary}
     stream = stream_of(name)
     if stream is None:
         return {}  # a file of its own is uploaded as a file, not as a stream
-    write_lines(connection, run.id, stream, offset, content)
+    if writer:
+        write_shared_lines(connection, run, stream, writer, offset, content)
+    else:
+        write_lines(connection, run.id, stream, offset, content)
     return {"system_metrics": _last_event(content)} if stream == EVENTS else {}
 
 

@@ -57,6 +57,14 @@ def write_lines(
     )
 
 
+def line_count(connection: Connection, run_id: int, stream: str) -> int:
+    """How many lines the run's own counter has come to."""
+    row = connection.execute(
+        f"SELECT {_COUNTERS[stream]} FROM run WHERE id = ?", (run_id,)
+    ).fetchone()
+    return int(row[0])
+
+
 def _step_of(line: str) -> int | None:
     """The row's step. None if it has none or is no row: it is kept, and readers pass it over."""
     row = read_row(line)

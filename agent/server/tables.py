@@ -143,9 +143,13 @@ CREATE TABLE artifact_use (
 CREATE INDEX use_of_artifact ON artifact_use (artifact_id);
 """
 
-# Versions made by several processes at once, versions given as a change to another, and runs that
-# logged a content which was a version already.
-_PARTIAL_ARTIFACTS = """
+# Runs and versions made by several processes at once, versions given as a change to another, and
+# runs that logged a content which was a version already.
+_SHARED_WORK = """
+CREATE TABLE shared_line (
+    run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, stream TEXT NOT NULL,
+    writer TEXT NOT NULL, writer_offset INTEGER NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (run_id, stream, writer, writer_offset)) WITHOUT ROWID;
 CREATE TABLE artifact_again (
     run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
     artifact_id INTEGER NOT NULL REFERENCES artifact ON DELETE CASCADE,
@@ -154,4 +158,4 @@ ALTER TABLE artifact ADD COLUMN distributed_id TEXT;
 ALTER TABLE manifest ADD COLUMN base_id INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS, _PARTIAL_ARTIFACTS)
+MIGRATIONS: tuple[str, ...] = (_ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS, _SHARED_WORK)

@@ -173,6 +173,28 @@ answer |= {"base config": run.config, "base x": run.summary["x"], "state": run.s
     assert "already exists" in found["never"]
 
 
+def test_two_processes_share_one_run(client: Client) -> None:
+    found = client.python("""
+import subprocess, sys, wandb
+code = '''
+import sys, wandb
+is_first = sys.argv[1] == "a"
+settings = wandb.Settings(mode="shared", x_label=sys.argv[1], x_primary=is_first,
+                          x_update_finish_state=is_first)
+with wandb.init(project="shared", id="one", settings=settings) as run:
+    for value in range(5): run.log({sys.argv[1]: value})
+    if is_first: sys.stdin.read()
+'''
+first = subprocess.Popen([sys.executable, "-c", code, "a"], stdin=subprocess.PIPE)
+subprocess.run([sys.executable, "-c", code, "b"], check=True)
+first.communicate()
+run = wandb.Api().run("local/shared/one")
+answer = [run.state, run.summary["a"], run.summary["b"],
+    [[row["a"] for row in run.scan_history(["a"])], [row["b"] for row in run.scan_history(["b"])]]]
+""")
+    assert found == ["finished", 4, 4, [list(range(5)), list(range(5))]]
+
+
 def test_a_sweep_of_python_functions_runs_to_its_end(client: Client) -> None:
     found = client.python("""
 import wandb

@@ -123,3 +123,30 @@ def test_a_malformed_part_is_refused_and_the_next_good_one_is_kept(lab: Lab) -> 
     assert lab.run("r", "logLineCount")["logLineCount"] == 1
     response = lab.http.post("/files/local/p/nobody/file_stream", json={}, auth=("api", KEY))
     assert response.status_code == 404
+
+
+def test_processes_that_share_a_run_lose_no_line_and_repeat_none(lab: Lab) -> None:
+    lab.init("r")
+
+    def send(writer: str, offset: int, rows: list[dict[str, int]]) -> None:
+        part = {
+            "wandb-history.jsonl": {"offset": offset, "content": [json.dumps(r) for r in rows]},
+            "wandb-summary.json": {"offset": 0, "content": [json.dumps(rows[-1])]},
+        }
+        response = lab.http.post(
+            "/files/local/p/r/file_stream", json={"files": part}, auth=("api", KEY),
+            headers={"X-WANDB-ASYNC-CLIENT-ID": writer},
+        )  # fmt: skip
+        assert response.status_code == 200
+
+    send("a", 0, [{"a": 0}, {"a": 1}])
+    send("b", 0, [{"b": 0}])
+    send("a", 1, [{"a": 1}, {"a": 2}])
+    send("b", 0, [{"b": 0}, {"b": 1}])
+    found = lab.run("r", "historyLineCount summaryMetrics history")
+    assert found["historyLineCount"] == 5
+    assert json.loads(found["summaryMetrics"]) == {"a": 2, "b": 1}
+    assert [json.loads(line) for line in found["history"]] == [
+        {"a": 0, "_step": 0}, {"a": 1, "_step": 1}, {"b": 0, "_step": 2}, {"a": 2, "_step": 3},
+        {"b": 1, "_step": 4},
+    ]  # fmt: skip
