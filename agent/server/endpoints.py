@@ -18,7 +18,7 @@ from starlette.routing import Route
 from agent.errors import SweepAgentError
 from agent.server.execution import Executor, Services
 from agent.server.filestream import receive_part
-from agent.server.gate import Endpoint, Identity, read_body, refuse, unpack
+from agent.server.gate import Endpoint, Identity, read_body, refuse, unpack, unpacked_size
 from agent.server.projects import find_project
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
@@ -32,6 +32,7 @@ _HEX_MD5 = re.compile(r"[0-9a-f]{32}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
+LARGE_BODY_BYTES = 2**20
 WRITER_HEADER = "x-wandb-async-client-id"  # sent in shared mode only
 LARGE_THREADS = 1  # large bodies wait for each other, never small ones for them
 
@@ -81,10 +82,12 @@ class Endpoints:
         """The JSON object in the body; `empty` stands for none. Raises Refused."""
         body = await read_body(request)
         is_packed = request.headers.get("content-encoding", "").lower() == "gzip"
-        if not is_packed and len(body) < SMALL_BODY_BYTES:
+        size = max(len(body), unpacked_size(body) if is_packed else 0)
+        if not is_packed and size < SMALL_BODY_BYTES:
             return parse_body(body, empty)
+        pool = self.large if size > LARGE_BODY_BYTES else self.pool
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.large, parse_large, body, is_packed, empty)
+        return await loop.run_in_executor(pool, parse_large, body, is_packed, empty)
 
     async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
