@@ -5,6 +5,7 @@ way when the command was interrupted is sent again and changes nothing, because 
 addressed by run and line number.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,7 +192,11 @@ def _last_words(run: Run) -> dict[str, Any]:
 def _send_lines(
     connection: Connection, to: Destination, project: Project, run: Run, stream: str, tally: Tally
 ) -> None:
-    offset = int(to.ledger.note("run", run.id).get(stream, 0))
+    note = to.ledger.note("run", run.id)
+    offset = int(note.get(stream, 0))
+    before = numbered_lines(connection, run.id, stream, offset - 1, 1) if offset else []
+    if offset and [_mark(line) for _, line in before] != [note.get(f"{stream}_mark")]:
+        offset = 0  # the run was wound back or began anew since: all of it again
     while True:
         rows = numbered_lines(connection, run.id, stream, offset, LINES_PER_PART)
         rows = _without_gap(rows, BYTES_PER_PART)
@@ -201,8 +206,14 @@ def _send_lines(
         part = {"files": {_STREAMS[stream]: chunk}}
         to.remote.stream(to.entity, project.name, run.name, part)
         offset = rows[-1][0] + 1
-        to.ledger.write("run", run.id, **{stream: offset})
+        marks = {stream: offset, f"{stream}_mark": _mark(rows[-1][1])}
+        to.ledger.write("run", run.id, **marks)
         tally.lines += len(rows)
+
+
+def _mark(line: str) -> str:
+    """Tells one line from another."""
+    return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 
 def _without_gap(rows: list[tuple[int, str]], max_bytes: int) -> list[tuple[int, str]]:
