@@ -12,9 +12,13 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import yaml
 from slurm_cluster import wait_until
 from slurm_stage import Stage
+
+from agent.cluster.submission import create_sweep
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 48
@@ -102,6 +106,23 @@ def edited_script(stage: Stage, project: str) -> Outcome:
     words = ["--array=0-0", "--mem=500M", "--cpus-per-task=1", f"--output={stage.log_pattern}"]
     job = stage.cluster.sbatch(*words, str(script), sweep, directory=stage.directory)
     return _end(stage, project, sweep, job, steps=8)
+
+
+def missing_data(stage: Stage, project: str, points: int = 6) -> tuple[str, list[Any]]:
+    """The real train.py on a data set that is not there, more often than W&B's rule against
+    flapping sweeps allows; the job's state and the runs.
+    """
+    path = stage.write_sweep(project, points, steps=1, step_s=1)
+    sweep = yaml.safe_load(path.read_text())
+    program = str(REPOSITORY / "train.py")
+    sweep["command"] = ["${env}", "${interpreter}", program, "--config", "${args_json_file}"]
+    sweep["parameters"]["dataset"] = {"value": "no/such/file.jsonl"}
+    path.write_text(yaml.safe_dump(sweep))
+    environment = {**os.environ, **stage.server_environment}
+    created = create_sweep(path, environment, entity=stage.entity, project=project)[0]
+    job = stage.submit([created], array="0-0")
+    wait_until(lambda: _has_left(stage, job), timeout_s=END_TIMEOUT_S, what=f"job {job}")
+    return stage.cluster.fields_of(f"{job}_0")["JobState"], stage.runs(created)
 
 
 def killed_program(stage: Stage, project: str) -> Outcome:

@@ -80,7 +80,7 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
     sweep = create_demo_sweep(stage, "full_lora", project, **SMALL)
     jobs = start(stage, sweep, fault)
     store = stage.directory / "outputs" / f"store-{project}"
-    with watched_programs(project) as most:
+    with watched_programs(stage, project) as most:
         wait_until(
             lambda: any(store.glob("*/eval-0001")), timeout_s=300, what=f"{project} to train"
         )
@@ -111,7 +111,7 @@ def start(stage: Stage, sweep: str, fault: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def watched_programs(project: str) -> Iterator[list[int]]:
+def watched_programs(stage: Stage, project: str) -> Iterator[list[int]]:
     """Looks twice a second how many programs of the project's point are alive and not stopped;
     the one value of the list is the most there ever were.
     """
@@ -119,8 +119,8 @@ def watched_programs(project: str) -> Iterator[list[int]]:
 
     def look_again() -> None:
         while not ended.wait(0.5):
-            found = [p for p in pids(f"WANDB_PROJECT={project}\0", "train.py") if is_awake(p)]
-            most[0] = max(most[0], len(found))
+            found = pids(stage, f"WANDB_PROJECT={project}\0", "train.py")
+            most[0] = max(most[0], sum(map(is_awake, found)))
 
     thread = threading.Thread(target=look_again, daemon=True)
     thread.start()
@@ -148,7 +148,7 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
         stage.cluster.run("scontrol", "update", f"JobId={job}_0", f"EndTime={end}")
     elif fault in ("program", "agent"):
         text = f"WANDB_PROJECT={project}\0" if fault == "program" else f"{sweep}\0"
-        for pid in pids(text, "train.py" if fault == "program" else "--forward-signals"):
+        for pid in pids(stage, text, "train.py" if fault == "program" else "--forward-signals"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     elif fault == "orphan":
@@ -165,7 +165,7 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
 
 def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
     """The node is cut off and falls silent; what ran there wakes up after others took over."""
-    orphans = pids(f"SLURM_ARRAY_JOB_ID={job}\0", "")
+    orphans = pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")
     stage.cluster.kill_node(node)
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)
@@ -201,7 +201,7 @@ def look(
     logged = [int(row["step"]) for row in runs[0].scan_history(keys=["step"])]
     store = stage.directory / "outputs" / f"store-{project}"
     points = sorted(store.glob("*/eval-*"))
-    left = [pid for job in jobs for pid in pids(f"SLURM_ARRAY_JOB_ID={job}\0", "")]
+    left = [pid for job in jobs for pid in pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")]
     return Outcome(
         fault=fault,
         run_state=runs[0].state,
@@ -242,8 +242,10 @@ def broken_links(points: list[Path]) -> int:
     return broken
 
 
-def pids(environment: str, words: str) -> list[int]:
-    """Live processes with this text in environment or command line, and `words` in the latter."""
+def pids(stage: Stage, environment: str, words: str) -> list[int]:
+    """Live processes of this stage's jobs with one text in the environment or command line, and
+    `words` in the latter. Other clusters on this machine number their jobs in the same way.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -251,7 +253,8 @@ def pids(environment: str, words: str) -> list[int]:
                 continue
             line = (entry / "cmdline").read_bytes()
             everything = line + (entry / "environ").read_bytes()
-            if words.encode() in line and environment.encode() in everything:
+            wanted = (environment.encode(), f"SLURM_SUBMIT_DIR={stage.directory}\0".encode())
+            if words.encode() in line and all(text in everything for text in wanted):
                 found.append(int(entry.name))
     return found
 

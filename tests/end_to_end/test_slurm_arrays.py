@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=9) as cluster:
+    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=10) as cluster:
         yield cluster
 
 
@@ -48,6 +48,7 @@ class Faults:
         self.requeue = start(slurm_faults.preemption, stage, "requeue")
         self.orphan = start(slurm_orphan.awaken, stage)
         self.cancel = start(slurm_faults.preemption_by_cancelling, stage, "cancel")
+        self.missing = start(slurm_faults.missing_data, stage, "missing")
         self.edited = start(slurm_faults.edited_script, stage, "edited")
         self.chain = start(slurm_faults.preemption_by_cancelling_with_chain, stage, "chain")
         self.cancelled = start(slurm_faults.cancellation, stage, "cancelled")
@@ -57,7 +58,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faults(stage: Stage) -> Iterator[Faults]:
-    with ThreadPoolExecutor(10) as pool:
+    with ThreadPoolExecutor(11) as pool:
         yield Faults(stage, pool)
 
 
@@ -98,6 +99,15 @@ def test_where_requeueing_is_forbidden_the_next_of_the_chain_goes_on(faults: Fau
 
 def test_the_shipped_script_works_with_plain_sbatch(faults: Faults) -> None:
     check_resumed(faults.edited.result(), steps=8)
+
+
+def test_missing_data_ends_each_run_once_with_the_reason_and_stops_no_agent(
+    faults: Faults,
+) -> None:
+    job_state, runs = faults.missing.result()
+    assert job_state == "COMPLETED"
+    assert [run.state for run in runs] == ["failed"] * 6
+    assert all("no/such/file.jsonl" in run.summary["stopped/reason"] for run in runs)
 
 
 def test_an_orphan_that_wakes_up_writes_neither_to_the_store_nor_to_the_run(
