@@ -16,6 +16,8 @@ from agent.server.runs import find_run
 from agent.server.scalars import check_file_name
 from agent.server.tokens import node_id, row_id
 
+# "minio-local" is what W&B's own single-machine server calls its only region.
+OWN_REGIONS = (None, "", "default", "minio-local")
 Input = dict[str, Any]
 Found = dict[str, Any]
 
@@ -25,7 +27,7 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     connection = request.connection
     project = need_project(request, input["entityName"], input["projectName"])
-    if input.get("storageRegion") not in (None, "", "default"):
+    if input.get("storageRegion") not in OWN_REGIONS:
         raise Refused(f"invalid storageRegion: {input['storageRegion'][:80]}")
     name = input.get("artifactCollectionName") or next(
         iter(input.get("artifactCollectionNames") or ()), None
