@@ -58,9 +58,14 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         for number in range(max(math.ceil(count * share), 1))
     ]
 
-    def suffer(what: tuple[str, int]) -> Outcome | tuple[str, float]:
+    def suffer(what: tuple[str, int]) -> Outcome | tuple[str, float] | str:
         fault, number = what
-        name = f"{fault}-{number}"
+        try:
+            return hurt(fault, f"{fault}-{number}", number)
+        except Exception as error:  # the others still count, and this one is told as failed
+            return show(f"{fault}-{number}: {type(error).__name__}: {error}")
+
+    def hurt(fault: str, name: str, number: int) -> Outcome | tuple[str, float]:
         if fault != "scancel":
             return show(one_training(stage, name, fault, number + 1))
         cancelled, seconds = slurm_faults.cancellation(stage, name)
@@ -69,7 +74,8 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = list(pool.map(suffer, wanted))
     outcomes = [each for each in seen if isinstance(each, Outcome)]
-    cancelled = [each for each in seen if not isinstance(each, Outcome)]
+    cancelled = [each for each in seen if isinstance(each, tuple)]
+    errors = [each for each in seen if isinstance(each, str)]
     figures: dict[str, object] = {
         fault: figures_of([o for o in outcomes if o.fault == fault], undisturbed)
         for fault in COUNTS
@@ -77,14 +83,19 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
     }
     figures["scancel"] = {
         "of": len(cancelled),
-        "slowest_s": round(max(seconds for _, seconds in cancelled), 1),
+        "slowest_s": round(max((s for _, s in cancelled), default=0.0), 1),
         "run_states": dict(Counter(state for state, _ in cancelled)),
     }
     figures["demo"] = demo = show(whole_demo(stage))
-    figures["passed"] = all(is_sound(o, undisturbed) for o in outcomes) and (
-        all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in cancelled)
-        and (demo["points"], demo["states"]) == (15, {"finished": 15})
-        and float(str(demo["waiting_share"])) < MOST_WAITING
+    figures["errors"] = errors
+    figures["passed"] = (
+        not errors
+        and all(is_sound(o, undisturbed) for o in outcomes)
+        and (
+            all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in cancelled)
+            and (demo["points"], demo["states"]) == (15, {"finished": 15})
+            and float(str(demo["waiting_share"])) < MOST_WAITING
+        )
     )
     return figures
 
@@ -105,7 +116,7 @@ def figures_of(outcomes: Iterable[Outcome], undisturbed: Outcome) -> dict[str, o
         "same_history": sum(row.steps_logged == undisturbed.steps_logged for row in rows),
         "steps_logged_twice": sum(row.logged_twice for row in rows),
         "second_writers": sum(row.foreign_writers for row in rows),
-        "most_live_programs_of_a_point": max(row.most_programs for row in rows),
+        "most_live_programs_of_a_point": max((row.most_programs for row in rows), default=0),
         "left_behind": sum(row.left_behind for row in rows),
         "notices": len(saved),
         "slowest_notice_to_saved_s": round(max(saved), 2) if saved else None,

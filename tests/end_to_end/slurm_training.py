@@ -27,7 +27,7 @@ from agent.cluster.submission import create_sweep
 from agent.demo.data import write_data
 
 REPOSITORY = Path(__file__).parents[2]
-END_TIMEOUT_S = 600
+END_TIMEOUT_S = 900
 
 
 # Smaller than the demo's, so that many of them fit into one proof: about half a minute each.
@@ -82,7 +82,7 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
     store = stage.directory / "outputs" / f"store-{project}"
     with watched_programs(stage, project) as most:
         wait_until(
-            lambda: any(store.glob("*/eval-0001")), timeout_s=300, what=f"{project} to train"
+            lambda: any(store.glob("*/eval-0001")), timeout_s=600, what=f"{project} to train"
         )
         time.sleep(random.Random(seed).uniform(0, 3))
         hit(stage, sweep, jobs[0], fault, project)
