@@ -23,7 +23,7 @@ from agent.cluster.submission import create_sweep
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 48
 STEP_S = 0.25
-END_TIMEOUT_S = 240
+END_TIMEOUT_S = 400
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def cancellation(stage: Stage, project: str) -> tuple[Outcome, float]:
     stage.cluster.run("scancel", job)
     wait_until(
         lambda: not processes_of(project, stage) and _has_left(stage, job),
-        timeout_s=90,
+        timeout_s=180,
         what="the job's processes to end",
     )
     return _outcome(stage, project, sweep, job), time.monotonic() - began
@@ -150,7 +150,7 @@ def killed_node(stage: Stage, project: str) -> Outcome:
     stage.cluster.kill_node(node)
     wait_until(
         lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-        timeout_s=120,
+        timeout_s=240,
         what="Slurm to notice the dead node",
     )
     stage.cluster.start_node(node)
@@ -171,13 +171,13 @@ def _preempt(stage: Stage, job: str) -> None:
     node = stage.cluster.fields_of(f"{job}_0")["NodeList"]
     words = ["-p", "hi", "-w", node, "--gres=gpu:1", "-o", "/dev/null"]
     other = stage.cluster.sbatch(*words, "--wrap", "sleep 2", directory=stage.directory)
-    stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=90)
+    stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=180)
 
 
 def _wait_for_steps(stage: Stage, project: str) -> None:
     wait_until(
         lambda: any(state["step"] >= 8 for state in stage.states(project)),
-        timeout_s=120,
+        timeout_s=240,
         what=f"first steps of {project}",
     )
 

@@ -20,6 +20,7 @@ from agent.demo.data import write_data
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = "sleeper1"
+PATIENCE_S = 400
 POINT = {
     "model_variant": "Full LoRA",
     "learning_rate": 5e-3,
@@ -56,18 +57,21 @@ def awaken(stage: Stage, project: str = "orphan") -> Awakening:
     store = place / "store"
     point.write_text(json.dumps({**POINT, "dataset": str(place / "data"), "store": str(store)}))
     first = _train(stage, project, point, "first")
-    _wait_for_point(store, 1)
-    asleep = [first.pid, *children_of(first.pid)]  # wandb's own process falls silent as well
-    for pid in asleep:
-        os.kill(pid, signal.SIGSTOP)
-    second = _train(stage, project, point, "second")
+    started = [first]
     try:
-        _wait_for_point(store, 1 + len(list(store.glob("*/eval-*"))))
+        _wait_for_point(store, 1)
+        asleep = [first.pid, *children_of(first.pid)]  # wandb's own process falls silent as well
+        _send(asleep, signal.SIGSTOP)
+        started.append(_train(stage, project, point, "second"))
+        try:
+            _wait_for_point(store, 1 + len(list(store.glob("*/eval-*"))))
+        finally:
+            _send(asleep, signal.SIGCONT)
+        statuses = [process.wait(PATIENCE_S) for process in started]
     finally:
-        for pid in asleep:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-    statuses = [process.wait(240) for process in (first, second)]
+        for process in started:
+            process.kill()
+            process.wait()
     run = stage.api().run(f"{stage.entity}/{project}/{RUN}")
     manifests = [json.loads(p.read_text()) for p in sorted(store.glob("*/eval-*/manifest.json"))]
     return Awakening(
@@ -79,6 +83,12 @@ def awaken(stage: Stage, project: str = "orphan") -> Awakening:
         total_steps=int(run.summary["final/step"]),
         writers=[int(str(manifest["writer"]).partition("-")[0]) for manifest in manifests],
     )
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _train(stage: Stage, project: str, point: Path, name: str) -> "subprocess.Popen[bytes]":
@@ -102,6 +112,6 @@ def _train(stage: Stage, project: str, point: Path, name: str) -> "subprocess.Po
 def _wait_for_point(store: Path, number: int) -> None:
     wait_until(
         lambda: any(store.glob(f"*/eval-{number:04d}/manifest.json")),
-        timeout_s=240,
+        timeout_s=PATIENCE_S,
         what=f"evaluation point {number}",
     )
