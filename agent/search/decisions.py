@@ -10,7 +10,8 @@ than chance explains, and would stay so if the run were to gain what can be hope
   not judged by where it stands but by what it may still become: its score plus a share of its
   last gain (a damped trend, Gardner 1985: φ + φ² + … of it), while the better run is held to what
   it has. At the first rung the gain is the score itself, as nobody knows where the run began, and
-  is hoped for once more (φ = 1/2); later half of it (φ = 1/3). A loss is not extrapolated.
+  one and a half times as much is hoped for (φ = 3/5); later half of it (φ = 1/3). A loss is not
+  extrapolated.
 - The test is a one-sided paired t test over examples. It is repeated at every rung, so look k
   gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most `level` (union
   bound), and most of it is spent early, where stopping saves most. The look is numbered by its
@@ -44,7 +45,7 @@ class Rule:
     level: float = 0.2  # chance, over all looks, to stop a run that is not worse
     doubt: float = 0.4  # largest p-value of the deficit that is left when the hoped gain is added
     regain: float = 0.5  # share of its last gain that a run may be hoped to gain by the end
-    first_regain: float = 1.0  # the same at its first rung, of its score
+    first_regain: float = 1.5  # the same at its first rung, of its score
 
     @property
     def first(self) -> int:

@@ -80,8 +80,8 @@ def test_a_run_is_judged_by_what_it_may_still_become() -> None:
     assert judge("b", [leader, peer("b", [0.10, 0.50])], Rule(9, warmup=2, regain=0.2), 2).prune
 
 
-def test_at_the_first_rung_a_run_may_be_hoped_to_double_its_score() -> None:
-    peers = [peer("a", [0.80]), peer("b", [0.42]), peer("c", [0.38])]
+def test_at_the_first_rung_a_run_may_be_hoped_to_gain_more_than_it_has() -> None:
+    peers = [peer("a", [0.80]), peer("b", [0.34]), peer("c", [0.30])]
     verdicts = {p.point: judge(p.point, peers, Rule(9), 3) for p in peers}
     assert {point: v.prune for point, v in verdicts.items()} == {"a": False, "b": False, "c": True}
 
