@@ -6,16 +6,16 @@ than chance explains, and would stay so if the run were to gain what can be hope
 - *Any* better run will do, not only the leader. So an early decision is never regretted: with
   more runs present the reasons to stop can only grow in number, and once everybody has been at
   the rung the verdict is the same for every order of arrival.
-- Learning curves cross: low learning rates learn more slowly and often end higher. So a run is
-  not judged by where it stands but by what it may still become: its score plus a share of its
-  last gain (a damped trend, Gardner 1985: φ + φ² + … of it), while the better run is held to what
-  it has. At the first rung the gain is the score itself, as nobody knows where the run began, and
-  one and a half times as much is hoped for (φ = 3/5); later half of it (φ = 1/3). A loss is not
-  extrapolated.
-- The test is a one-sided paired t test over examples. It is repeated at every rung, so look k
-  gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most `level` (union
-  bound), and most of it is spent early, where stopping saves most. The look is numbered by its
-  rung, not by how often somebody asked.
+- Today's deficit is tested by a one-sided paired t test over examples. It is repeated at every
+  rung, so look k gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most
+  `level` (union bound), and most of it is spent early, where stopping saves most. The look is
+  numbered by its rung, not by how often somebody asked.
+- Learning curves cross: low learning rates learn more slowly and often end higher. So a share of
+  the run's last gain is added (a damped trend, Gardner 1985: φ + φ² + … of it), while the better
+  run is held to what it has. At the first rung the gain is the score itself, as nobody knows where
+  the run began, and one and a half times as much is hoped for (φ = 3/5); later half of it
+  (φ = 1/3). A loss is not extrapolated. What deficit is left is a forecast, not an observation:
+  the same test over it has to say no more than that it is likelier than not (`doubt`).
 - Nobody is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
