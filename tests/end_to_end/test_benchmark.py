@@ -19,12 +19,13 @@ pytestmark = pytest.mark.xdist_group("benchmark")
 ROOT = Path(__file__).resolve().parents[2]
 
 WORK = """
-import json, os, shutil, sys, torch
+import json, os, shutil, sys
 from pathlib import Path
 import wandb
 import train
 from agent import benchmark, final_test, finished_runs
 from agent.demo import data
+from agent.training import base
 
 folder = Path(sys.argv[1])
 data.write_data(folder / "data")
@@ -49,9 +50,10 @@ shutil.rmtree(folder / "store")  # from here on there is only the artifact
 artifact = finished_runs.find(finished_runs.open_api(), path).artifact.qualified_name
 codes.append(benchmark.main([artifact, "--queries", "3", "--out", str(folder / "second.json")]))
 codes.append(benchmark.main([path, "--queries", "3", "--only-missing"]))
-torch.set_num_threads(2)  # another setup, whose times do not compare
+versions = base.library_versions
+base.library_versions = lambda: {**versions(), "bitsandbytes": "0.0"}  # times do not compare
 codes.append(benchmark.main([path, "--queries", "2"]))
-torch.set_num_threads(1)
+base.library_versions = versions
 codes.append(final_test.main([path]))
 codes.append(final_test.main([path]))
 codes.append(final_test.main([path, "--again"]))
@@ -161,11 +163,11 @@ def test_an_inference_run_is_linked_to_its_training_run_and_its_artifact(
 def test_the_row_of_another_setup_is_kept_beside_the_newest(answer: dict[str, Any]) -> None:
     (training,) = runs_of(answer, "training")
     summary = training["summary"]
-    assert "2 threads" in summary["inference/setup"]
+    assert "bitsandbytes 0.0" in summary["inference/setup"]
     assert summary["inference/queries"] == 2
     (kept,) = {name.partition("/")[0] for name in summary if name.startswith("inference_on_")}
     assert kept == f"inference_on_{summary[f'{kept}/setup_key']}"
-    assert "1 threads" in summary[f"{kept}/setup"]
+    assert "bitsandbytes 0.0" not in summary[f"{kept}/setup"]
     assert summary[f"{kept}/queries"] == 3
     assert summary[f"{kept}/avg_latency_ms_per_sample"] > 0
 
