@@ -166,7 +166,8 @@ def base_rows(text: str, *, where: str = "the baseline") -> tuple[Row, ...]:
             f"{where} must be a JSON object of metric keys, e.g. {{{SCORE!r}: 0.02}}, or a list of "
             "such objects"
         )
-    return tuple(_base_row(record, where) for record in records)
+    rows = [_base_row(record, where) for record in records]
+    return tuple(replace(r, run_id=f"base {i}") if i > 1 else r for i, r in enumerate(rows, 1))
 
 
 def _base_row(record: Mapping[str, object], where: str) -> Row:

@@ -81,6 +81,6 @@ def test_the_page_draws_sorts_filters_and_changes_theme_without_a_console_error(
         "up": "0.0001",
         "filtered": "2 of 6 runs",
         "themed": "true",
-        "axis": "Validation accuracy, higher is better",
+        "axis": "Final validation accuracy, higher is better",
         "plots": "true",
     }

@@ -1,10 +1,13 @@
 """The CSV that the report writes, and the one that a stranger writes by hand."""
 
+import json
+
 import pytest
 
 from agent.errors import ReportError
 from agent.report import csv_table as table
 from agent.report.study import examine
+from agent.report.table import base_rows
 
 from .known_table import known_rows
 
@@ -58,6 +61,16 @@ def test_all_faults_of_a_table_are_told_together() -> None:
         table.read_csv(text, where="t.csv")
     for part in ("t.csv", "final/avg_f1 = 'high'", "'a' stands twice", "line 4 has no run_id"):
         assert part in str(caught.value)
+
+
+def test_a_table_with_every_form_of_the_base_reads_back() -> None:
+    forms = [{"validation/f1_score": 0.1, "quantization_strategy": s} for s in ("None", "int4")]
+    rows = (*known_rows(), *base_rows(json.dumps(forms)))
+    back = examine(table.read_csv(table.write_csv(rows)))
+    assert [base.label for base in back.families[0].bases] == [
+        "Untouched base",
+        "Untouched base int4",
+    ]
 
 
 # ---------------------------------------------------------------------- by a stranger
