@@ -29,7 +29,7 @@ from agent.search.replay import dominated_by, replay  # noqa: E402
 
 CURVES = HERE / "search" / "curves.json.gz"  # of the demo model, by tests/make_curves.py
 POLICIES = ("paired", "median", "successive_halving", "hyperband", "wandb_hyperband")
-TOPS = ("top_1", "top_2", "none")
+TOPS = ("top_1", "top_2", "top_3", "none")
 
 
 def main() -> dict[str, Any]:
