@@ -18,6 +18,16 @@ from agent.server.patterns import is_match
 from agent.server.tables import MIGRATIONS
 
 Connection = sqlite3.Connection
+MAX_BATCH = 64
+
+
+class _Batch:
+    """Changes that are committed together."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.settled = threading.Event()
+        self.error: sqlite3.Error | None = None
 
 
 class Database:
@@ -25,7 +35,10 @@ class Database:
 
     def __init__(self, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
         self.path = path
-        self._turn = threading.RLock()
+        self._turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._waiting = 0  # how many changes want their turn
+        self._batch: _Batch | None = None  # the open transaction
         self._idle: list[Connection] = []
         self._idle_lock = threading.Lock()
         if not path.exists():
@@ -47,15 +60,52 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One atomic, durable change; nothing of it stays if the block raises."""
+        """One atomic, durable change; nothing of it stays if the block raises.
+
+        Changes that wait for each other are synced to disk together: each in a savepoint of its
+        own, one commit for all of them. The block's caller goes on after that commit.
+        """
+        with self._counting:
+            self._waiting += 1
         with self._turn:
-            self._writer.execute("BEGIN IMMEDIATE")
+            with self._counting:
+                self._waiting -= 1
+            batch = self._begin()
             try:
-                yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
+                self._writer.execute("SAVEPOINT one")
+                try:
+                    yield self._writer
+                except BaseException:
+                    self._writer.execute("ROLLBACK TO one")
+                    raise
+                finally:
+                    self._writer.execute("RELEASE one")
+            finally:
+                batch.size += 1
+                with self._counting:
+                    is_last = self._waiting == 0 or batch.size >= MAX_BATCH
+                if is_last:  # else the next one in turn commits for this one too
+                    self._commit(batch)
+        batch.settled.wait()
+        if batch.error is not None:
+            raise batch.error
+
+    def _begin(self) -> "_Batch":
+        if self._batch is None:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._batch = _Batch()
+        return self._batch
+
+    def _commit(self, batch: "_Batch") -> None:
+        self._batch = None
+        try:
             self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            batch.error = error
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        finally:
+            batch.settled.set()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

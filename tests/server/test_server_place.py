@@ -5,6 +5,9 @@ import io
 import json
 import sqlite3
 import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,40 @@ def test_a_failed_write_leaves_nothing(lab: Lab) -> None:
     with lab.services.database.read() as connection:
         row = connection.execute("SELECT 1 FROM meta WHERE name = 'a'").fetchone()
     assert row is None
+
+
+def test_changes_that_wait_for_each_other_are_synced_together(lab: Lab) -> None:
+    """Each in a savepoint of its own: what fails among them leaves the others as they are."""
+    database = lab.services.database
+    said: list[str] = []
+    database._writer.set_trace_callback(said.append)
+    inside, free = threading.Event(), threading.Event()
+
+    def change(name: str, waits: bool = False) -> None:
+        with database.write() as connection:
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (name, "x"))
+            if waits:
+                inside.set()
+                assert free.wait(10)
+            if name == "bad":
+                raise ValueError(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(change, "first", True)
+        assert inside.wait(10)
+        others = [pool.submit(change, name) for name in ("second", "bad", "third")]
+        while database._waiting < 3:
+            time.sleep(0.001)
+        free.set()
+        for future in (first, others[0], others[2]):
+            future.result(10)
+        with pytest.raises(ValueError, match="bad"):
+            others[1].result(10)
+    with database.read() as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM meta")}
+    assert names >= {"first", "second", "third"}
+    assert "bad" not in names
+    assert said.count("COMMIT") == 1
 
 
 def test_a_backup_taken_while_the_server_works_can_be_served(lab: Lab, tmp_path: Path) -> None:
