@@ -51,7 +51,8 @@ def _save(name: str, content: bytes) -> None:
     """As a PNG with a palette. ValueError when it is too large to be committed."""
     out = io.BytesIO()
     with Image.open(io.BytesIO(content)) as picture:
-        picture.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE).save(out, "PNG", optimize=True)
+        small = picture.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE)
+        small.save(out, "PNG", optimize=True)
     if len(out.getvalue()) > MAX_BYTES:
         raise ValueError(f"{name}.png has {len(out.getvalue())} bytes; at most {MAX_BYTES}")
     (PICTURES / f"{name}.png").write_bytes(out.getvalue())
