@@ -28,6 +28,8 @@ from agent.server import (  # isort: skip
     account_fields,
     artifact_changes,
     artifact_fields,
+    branches,
+    collection_changes,
     file_fields,
     run_changes,
     run_fields,
@@ -36,8 +38,8 @@ from agent.server import (  # isort: skip
 )
 
 RESOLVERS = (
-    account_fields, artifact_changes, artifact_fields, file_fields, run_changes, run_fields,
-    sweep_fields, version_fields,
+    account_fields, artifact_changes, artifact_fields, branches, collection_changes, file_fields,
+    run_changes, run_fields, sweep_fields, version_fields,
 )  # fmt: skip
 UPKEEP_PERIOD_S = 2.0
 THREADS = 8

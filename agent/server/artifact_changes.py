@@ -4,13 +4,14 @@ import json
 from typing import Any
 
 from agent.server import artifacts as store
-from agent.server.access import connection_of, need_project, need_run, see_project, slice_of
+from agent.server.access import connection_of, need_project, need_run, slice_of
 from agent.server.artifact_fields import need_artifact, need_collection, see_artifact
+from agent.server.collection_changes import add_tags, collection_named, drop_tags
 from agent.server.database import Connection, insert, update
 from agent.server.execution import Info, Request, field
 from agent.server.file_fields import upload_url
 from agent.server.manifests import create_manifest
-from agent.server.records import Artifact, Collection, Manifest
+from agent.server.records import Artifact, Collection, Manifest, Run
 from agent.server.refusals import Refused
 from agent.server.runs import find_run
 from agent.server.scalars import check_file_name
@@ -44,13 +45,7 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
     if input.get("enableDigestDeduplication") is not False and not group:
         known = store.find_committed(connection, sequence.id, input["digest"])
         if known is not None:
-            for alias in aliases:
-                if alias != "latest":
-                    store.set_alias(connection, sequence.id, known.id, alias)
-            if run is not None and run.id != known.run_id:
-                connection.execute(
-                    "INSERT OR IGNORE INTO artifact_again VALUES (?, ?)", (run.id, known.id)
-                )
+            _log_again(connection, sequence, known, run, aliases)
             return {"artifact": known}
     pending = _find_pending(connection, sequence, input.get("clientID"), group)
     if pending is not None:
@@ -64,8 +59,20 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
         pending_aliases=json.dumps(aliases), distributed_id=group, created_at=request.now,
         updated_at=request.now,
     )  # fmt: skip
-    _add_tags(connection, "artifact", artifact_id, input.get("tags"))
+    add_tags(connection, "artifact", artifact_id, input.get("tags"))
     return {"artifact": store.get_artifact(connection, artifact_id)}
+
+
+def _log_again(
+    connection: Connection, sequence: Collection, known: Artifact, run: Run | None,
+    aliases: list[str],
+) -> None:  # fmt: skip
+    """A run has logged a content that is a version already: the version gets its aliases."""
+    for alias in aliases:
+        if alias != "latest":
+            store.set_alias(connection, sequence.id, known.id, alias)
+    if run is not None and run.id != known.run_id:
+        connection.execute("INSERT OR IGNORE INTO artifact_again VALUES (?, ?)", (run.id, known.id))
 
 
 def _find_pending(
@@ -78,22 +85,6 @@ def _find_pending(
         (sequence.id, client_id, group),
     ).fetchone()
     return Artifact.maybe(row)
-
-
-def _add_tags(connection: Connection, owner: str, owner_id: int, tags: list[Input] | None) -> None:
-    for tag in tags or ():
-        connection.execute(
-            "INSERT OR IGNORE INTO tag (owner, owner_id, name) VALUES (?, ?, ?)",
-            (owner, owner_id, tag["tagName"]),
-        )
-
-
-def _drop_tags(connection: Connection, owner: str, owner_id: int, tags: list[Input] | None) -> None:
-    for tag in tags or ():
-        connection.execute(
-            "DELETE FROM tag WHERE owner = ? AND owner_id = ? AND name = ?",
-            (owner, owner_id, tag["tagName"]),
-        )
 
 
 @field("Mutation", "createArtifactManifest")
@@ -191,8 +182,8 @@ def update_artifact(_: Any, info: Info, input: Input) -> Found:
         )
         for entry in input["aliases"]:
             store.set_alias(connection, artifact.sequence_id, artifact.id, entry["alias"])
-    _add_tags(connection, "artifact", artifact.id, input.get("tagsToAdd"))
-    _drop_tags(connection, "artifact", artifact.id, input.get("tagsToDelete"))
+    add_tags(connection, "artifact", artifact.id, input.get("tagsToAdd"))
+    drop_tags(connection, "artifact", artifact.id, input.get("tagsToDelete"))
     return {"artifact": store.get_artifact(connection, artifact.id)}
 
 
@@ -213,21 +204,12 @@ def delete_artifact(_: Any, info: Info, input: Input) -> Found:
     return {"artifact": store.get_artifact(request.connection, artifact.id)}
 
 
-def _collection_named(request: Request, entry: Input) -> Collection:
-    project = see_project(request, entry["entityName"], entry["projectName"])
-    name = entry["artifactCollectionName"]
-    found = store.find_collection(request.connection, project.id, name) if project else None
-    if found is None:
-        raise Refused(f"artifact collection {name!r} does not exist")
-    return found
-
-
 @field("Mutation", "addAliases")
 def add_aliases(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     artifact = need_artifact(request, input["artifactID"])
     for entry in input["aliases"]:
-        collection = _collection_named(request, entry)
+        collection = collection_named(request, entry)
         store.set_alias(request.connection, collection.id, artifact.id, entry["alias"])
     return {"success": True}
 
@@ -237,7 +219,7 @@ def delete_aliases(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     artifact = need_artifact(request, input["artifactID"])
     for entry in input["aliases"]:
-        collection = _collection_named(request, entry)
+        collection = collection_named(request, entry)
         request.connection.execute(
             "DELETE FROM alias WHERE artifact_id = ? AND collection_id = ? AND alias = ?",
             (artifact.id, collection.id, entry["alias"]),
@@ -285,56 +267,4 @@ def unlink_artifact(_: Any, info: Info, input: Input) -> Found:
             f"DELETE FROM {table} WHERE artifact_id = ? AND collection_id = ?",
             (artifact.id, portfolio.id),
         )
-    return {"success": True}
-
-
-@field("Mutation", "updateArtifactSequence")
-@field("Mutation", "updateArtifactPortfolio")
-def update_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
-    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
-    found = need_collection(request, identifier)
-    changes = {k: input[k] for k in ("name", "description") if input.get(k) is not None}
-    update(request.connection, "collection", found.id, updated_at=request.now, **changes)
-    return {"artifactCollection": store.get_collection(request.connection, found.id)}
-
-
-@field("Mutation", "moveArtifactSequence")
-def move_collection(_: Any, info: Info, input: Input) -> Found:
-    """Give a collection another type."""
-    request: Request = info.context
-    found = need_collection(request, input["artifactSequenceID"])
-    wanted = store.ensure_type(
-        request.connection, found.project_id, input["destinationArtifactTypeName"], request.now
-    )
-    update(request.connection, "collection", found.id, type_id=wanted.id, updated_at=request.now)
-    return {"artifactCollection": store.get_collection(request.connection, found.id)}
-
-
-@field("Mutation", "deleteArtifactSequence")
-@field("Mutation", "deleteArtifactPortfolio")
-def delete_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
-    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
-    found = need_collection(request, identifier)
-    request.connection.execute("DELETE FROM collection WHERE id = ?", (found.id,))
-    return {"artifactCollection": None}
-
-
-@field("Mutation", "createArtifactCollectionTagAssignments")
-def tag_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
-    found = _collection_named(request, input)
-    _add_tags(request.connection, "collection", found.id, input["tags"])
-    rows = request.connection.execute(
-        "SELECT id, name FROM tag WHERE owner = 'collection' AND owner_id = ?", (found.id,)
-    )
-    return {"tags": [{"id": node_id("Tag", row["id"]), "name": row["name"]} for row in rows]}
-
-
-@field("Mutation", "deleteArtifactCollectionTagAssignments")
-def untag_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
-    found = _collection_named(request, input)
-    _drop_tags(request.connection, "collection", found.id, input["tags"])
     return {"success": True}
