@@ -54,14 +54,9 @@ def call(
             f"{words[0]} is not installed here; run this on a login node of the Slurm cluster"
         )
     try:
-        done = subprocess.run(
-            list(words),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = _run(words, timeout_s, environment)
+        if done.returncode < 0:  # Slurm's SIGTERM goes to every process of a job, this one too
+            done = _run(words, timeout_s, environment)
     except subprocess.TimeoutExpired:
         raise ClusterError(
             f"{words[0]} did not answer within {timeout_s:g} s; the Slurm controller may be down, "
@@ -71,6 +66,19 @@ def call(
         reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         raise ClusterError(f"{words[0]} refused: {reason}")
     return done.stdout
+
+
+def _run(
+    words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        list(words),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def job_fields(job: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:

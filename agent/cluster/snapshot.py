@@ -6,7 +6,6 @@ original, so that relative paths in sweeps mean the same in both places.
 """
 
 import compileall
-import contextlib
 import hashlib
 import json
 import os
@@ -141,8 +140,11 @@ def _build(
         (temporary / MANIFEST).write_text(json.dumps(asdict(snapshot), indent=1) + "\n")
         compileall.compile_dir(temporary / "agent", quiet=2)  # nobody can write caches later
         _seal(temporary)
-        with contextlib.suppress(FileExistsError):  # somebody else has just made the same one
+        try:
             temporary.rename(target)
+        except OSError:  # somebody else has just made the same one
+            if not target.exists():
+                raise
     finally:
         if temporary.exists():
             remove(temporary)

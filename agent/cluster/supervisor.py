@@ -38,6 +38,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        self._ever: set[int] = set()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
 
@@ -47,8 +48,13 @@ class Inbox:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)
+        self._ever.add(number)
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b".")
+
+    def has_received(self, number: int) -> bool:
+        """Whether it has come at all, taken out by `wait` or not."""
+        return number in self._ever
 
     def wait(self, seconds: float) -> int | None:
         """The oldest signal, as soon as there is one; None after `seconds` without."""
@@ -140,7 +146,7 @@ class Supervisor:
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
         notice, points = self._save(notice, told, began + patience_s)
         self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")
-        if number == signal.SIGTERM:  # sent to wandb's own processes as well
+        if self._inbox.has_received(signal.SIGTERM):  # and so has each of wandb's own processes
             self._say_last_words(notice, points)
         for worker in self._workers:
             worker.kill()
@@ -151,7 +157,7 @@ class Supervisor:
             )
             if notice is Notice.PREEMPTION
             else "",
-            can_requeue=fields.get("Requeue") == "1",
+            can_requeue=fields.get("Requeue", "1") == "1",  # not told: trying costs nothing
             restarts=self._restarts,
             max_restarts=self._max_restarts,
         )
@@ -200,13 +206,14 @@ class Supervisor:
             speaker.wait()
 
     def _follow(self, plan: Plan, notice: Notice) -> int:
+        if not self._job:  # outside Slurm nobody requeues or kills
+            return 0 if notice is Notice.STOP else 1
         if plan.requeue:
             try:
                 slurm.call(["scontrol", "requeue", self._task])
                 self._say(f"requeued {self._task} (restart {self._restarts + 1})")
             except ClusterError as error:
                 self._say(f"cannot requeue: {error}")
-                return 1
         while plan.wait_for_kill and not self._is_superseded():
             self._inbox.wait(60.0)  # the kill ends this
         return 0 if notice is Notice.STOP else 1

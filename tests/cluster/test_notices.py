@@ -2,11 +2,19 @@
 
 import signal
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from agent.cluster.notices import Notice, plan_after_saving, read_notice, saving_time_s
-from agent.cluster.slurm import duration_s, parse_fields, parse_queue, task_name, timestamp
+from agent.cluster.slurm import (
+    duration_s,
+    job_fields,
+    parse_fields,
+    parse_queue,
+    task_name,
+    timestamp,
+)
 
 START = datetime(2026, 11, 24, 5, 55, 30).timestamp()
 RUNNING = {
@@ -81,6 +89,20 @@ def test_runs_may_save_as_long_as_there_is_time_left_to_ask_for_the_requeue() ->
     assert saving_time_s(PREEMPTED, now=START + 31, lead_s=180) == 15
     assert saving_time_s(RUNNING, now=START + 3599, lead_s=60) == 5
     assert saving_time_s({}, now=START, lead_s=60) == 55
+
+
+def test_a_command_that_dies_of_the_jobs_own_sigterm_is_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm sends SIGTERM to every process of a job, and so to a scontrol that was just started."""
+    program = tmp_path / "scontrol"
+    program.write_text(
+        f"#!/bin/sh\n[ -e {tmp_path}/seen ] && exec echo 'JobState=RUNNING Requeue=1'\n"
+        f"touch {tmp_path}/seen\nkill -TERM $$\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert job_fields("1") == {"JobState": "RUNNING", "Requeue": "1"}
 
 
 def test_fields_may_hold_spaces_and_equal_signs() -> None:

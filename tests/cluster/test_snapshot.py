@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_the_same_tree_gives_the_same_snapshot_and_a_changed_one_another(project
     assert [text.split(":")[0] for text in found] == ["uncommitted changes", "code"]
     for path in (first, second):
         remove(path)
+
+
+def test_two_that_submit_at_the_same_time_share_one_snapshot(project: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: freeze(project, project / "outputs" / "s")[0], range(4)))
+    assert len(set(made)) == 1
+    assert [path.name for path in made[0].parent.iterdir()] == [made[0].name]
 
 
 def test_outside_git_the_way_out_is_told(tmp_path: Path) -> None:
