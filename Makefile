@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test prove pretrain lock clean
+.PHONY: demo test prove pictures pretrain lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/sweep-agent demo
@@ -18,6 +18,10 @@ test: $(INSTALLED)
 
 prove: $(INSTALLED)
 	$(BIN)/python -m tests.prove
+
+# From the newest demo, for the README.
+pictures: $(INSTALLED)
+	$(BIN)/python tests/make_pictures.py
 
 pretrain: $(INSTALLED)
 	$(BIN)/sweep-agent pretrain

@@ -1,4 +1,5 @@
-"""`make prove`: the full counts behind every claim of faults and speed, written to proofs.json.
+"""`make prove`: the full counts behind every claim of faults and speed, written to proofs.json
+and from there into the README's table.
 
     python -m tests.prove [training search server cluster benchmark]
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import files
+from tests import proofs_table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "proofs.json"
@@ -29,7 +31,6 @@ def main(words: Sequence[str]) -> int:
     if unknown:
         print(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     failed = []
     for part in words or PARTS:
         print(f"proving {part} …", flush=True)
@@ -40,6 +41,8 @@ def main(words: Sequence[str]) -> int:
             print(f"{part} failed: {type(error).__name__}: {error}", file=sys.stderr)
             failed.append(part)
             continue
+        # Read now, not at the beginning: another part may have been proven side by side.
+        results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[part] = {
             "command": f"python -m tests.prove {part}",
             "date": datetime.now(UTC).date().isoformat(),
@@ -48,6 +51,7 @@ def main(words: Sequence[str]) -> int:
             "figures": figures,
         }
         files.write_json(RESULTS, results)
+        proofs_table.write_into_readme()
     return 1 if failed else 0
 
 

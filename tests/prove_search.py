@@ -82,10 +82,7 @@ def arrival_orders(strata: int = 20, points: int = 6) -> dict[str, Any]:
         stratum = made_stratum(seed, examples=80)
         chosen = stratum.curves[:points]
         for rung in range(1, stratum.rungs):
-            peers = [
-                Peer(c.point, "running", dict(enumerate(c.scores[:rung], 1)))
-                for c in chosen
-            ]
+            peers = [Peer(c.point, "running", dict(enumerate(c.scores[:rung], 1))) for c in chosen]
             verdicts = set()
             for order in itertools.islice(itertools.permutations(peers), 0, None, 6):
                 rule = Rule(stratum.rungs)

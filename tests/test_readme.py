@@ -1,5 +1,6 @@
 """The README is part of the product: its commands exist, its links resolve, its tree is true."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from agent import variants
 from agent.arguments import build_parser
 from agent.cli import COMMANDS
 from agent.cli import build_parser as build_cli_parser
+from tests import proofs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -77,3 +79,9 @@ def test_the_table_of_cells_is_the_code_s_own() -> None:
         line = re.search(pattern, TEXT)
         assert line
         assert line.group().endswith(f"| {row.quantization_method} |")
+
+
+def test_the_table_of_proofs_is_what_was_written_down() -> None:
+    results = json.loads(proofs_table.RESULTS.read_text())
+    shown = TEXT.split(proofs_table.BEGIN)[1].split(proofs_table.END)[0]
+    assert shown == proofs_table.render(results)

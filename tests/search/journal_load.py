@@ -84,9 +84,9 @@ def run(place: str, processes: int, rungs: int, period_s: float, directory: Path
         "processes": processes,
         "failed": failed,
         "reports": len(seconds),
-        "p50_ms": 1e3 * float(np.percentile(seconds, 50)),
-        "p99_ms": 1e3 * float(np.percentile(seconds, 99)),
-        "max_ms": 1e3 * max(seconds),
+        "p50_ms": round(1e3 * float(np.percentile(seconds, 50)), 1),
+        "p99_ms": round(1e3 * float(np.percentile(seconds, 99)), 1),
+        "max_ms": round(1e3 * max(seconds), 1),
     }
 
 
