@@ -230,6 +230,8 @@ class Run:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
     ) -> None:
+        if isinstance(error, Interrupted) and error.kind is Interruption.PREEMPTED:
+            print(f"preempted: saved {seconds_since_notice():.1f} s after the notice", flush=True)
         self.summarise({OWN_SECONDS: self._paid_s()})
         if error is not None:
             self._explain(error)
@@ -239,9 +241,6 @@ class Run:
         if isinstance(error, Interrupted):
             if error.kind is Interruption.PREEMPTED:
                 self._run.mark_preempting()
-                print(
-                    f"preempted: saved {seconds_since_notice():.1f} s after the notice", flush=True
-                )
                 return
             self.summarise({"stopped/reason": "stopped from outside (SIGTERM or Ctrl-C)"})
         elif isinstance(error, TrainingDiverged):

@@ -31,7 +31,7 @@ END_TIMEOUT_S = 900
 
 
 # Smaller than the demo's, so that many of them fit into one proof: about half a minute each.
-SMALL = {"learning_rate": 0.002, "epochs": 6, "log_every_steps": 5, "batch_size": 8}
+SMALL = {"learning_rate": 0.002, "epochs": 12, "log_every_steps": 5, "batch_size": 8}
 SMALL |= {"test_fraction": 0.6, "eval_examples": 32}
 
 
@@ -96,7 +96,7 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
 
 def start(stage: Stage, sweep: str, fault: str) -> list[str]:
     """Submit one task for the sweep; the job ids, two where a chain is wanted."""
-    options: dict[str, object] = {"array": "0-0", "time": "00:20:00", "lead_s": "20"}
+    options: dict[str, object] = {"array": "0-0", "time": "00:20:00", "lead_s": "60"}
     if fault == "requeue":
         return [stage.submit([sweep], **{**options, "partition": "scav"})]
     if fault != "cancel":
@@ -144,8 +144,7 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
         other = stage.cluster.sbatch(*words, directory=stage.directory)
         stage.cluster.wait_for_state(other, "COMPLETED", timeout_s=120)
     elif fault == "limit":
-        end = (datetime.now() + timedelta(seconds=25)).isoformat(timespec="seconds")
-        stage.cluster.run("scontrol", "update", f"JobId={job}_0", f"EndTime={end}")
+        hit_with_limit(stage, job)
     elif fault in ("program", "agent"):
         text = f"WANDB_PROJECT={project}\0" if fault == "program" else f"{sweep}\0"
         for pid in pids(stage, text, "train.py" if fault == "program" else "--forward-signals"):
@@ -161,6 +160,18 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
             what="Slurm to notice the dead node",
         )
         stage.cluster.start_node(node)
+
+
+def hit_with_limit(stage: Stage, job: str) -> None:
+    """Slurm looks at its limits every half minute: the notice comes within that, the kill later."""
+    end = (datetime.now() + timedelta(seconds=45)).isoformat(timespec="seconds")
+    stage.cluster.run("scontrol", "update", f"JobId={job}_0", f"EndTime={end}")
+    wait_until(
+        lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
+        timeout_s=180,
+        what=f"{job} to requeue itself",
+    )
+    stage.cluster.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=20")
 
 
 def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
