@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +38,9 @@ def main(words: Sequence[str]) -> int:
         started = time.monotonic()
         try:
             figures = importlib.import_module(f"tests.prove_{part}").main()
-        except Exception as error:  # the other parts still count, and this one is told as failed
-            print(f"{part} failed: {type(error).__name__}: {error}", file=sys.stderr)
+        except Exception:  # the other parts still count, and this one is told as failed
+            traceback.print_exc()
+            print(f"{part} failed", file=sys.stderr)
             failed.append(part)
             continue
         # Read now, not at the beginning: another part may have been proven side by side.
