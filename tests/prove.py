@@ -19,10 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import files
-from tests import proofs_table
-
 HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import proofs_table  # noqa: E402  # after the paths above
+
+from agent import files  # noqa: E402
+
 RESULTS = HERE / "proofs.json"
 PARTS = ("training", "search", "server", "cluster", "benchmark")
 
