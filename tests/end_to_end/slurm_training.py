@@ -119,8 +119,8 @@ def watched_programs(stage: Stage, project: str) -> Iterator[list[int]]:
 
     def look_again() -> None:
         while not ended.wait(0.5):
-            found = pids(stage, f"WANDB_PROJECT={project}\0", "train.py")
-            most[0] = max(most[0], sum(map(is_awake, found)))
+            found = set(pids(stage, f"WANDB_PROJECT={project}\0", "train.py"))
+            most[0] = max(most[0], sum(is_awake(pid) and not is_fork(pid, found) for pid in found))
 
     thread = threading.Thread(target=look_again, daemon=True)
     thread.start()
@@ -129,6 +129,12 @@ def watched_programs(stage: Stage, project: str) -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
+
+
+def is_fork(pid: int, programs: set[int]) -> bool:
+    """A child that a program has just forked bears its name until it becomes something else."""
+    stat = read_stat(pid)
+    return stat is None or stat.parent in programs
 
 
 def is_awake(pid: int) -> bool:
