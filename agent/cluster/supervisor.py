@@ -110,9 +110,9 @@ class Supervisor:
         """This node was taken for dead and the task runs elsewhere: nothing here may go on."""
         self._say("this task goes on in another place; ending everything here")
         for worker in self._workers:
+            for point in worker.running_grid_points():  # those of a killed agent, too
+                processes.send(point.pid, signal.SIGKILL)
             worker.kill()
-        for pid in processes.descendants_of(os.getpid()):  # what killed agents have left behind
-            processes.send(pid, signal.SIGKILL)
         return 1
 
     def _follow_server(self) -> None:

@@ -23,6 +23,7 @@ from agent.cluster.submission import create_sweep
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 48
 STEP_S = 0.25
+LIMIT_STEPS = 160  # longer than it takes Slurm to look at its limits
 END_TIMEOUT_S = 400
 
 
@@ -73,12 +74,14 @@ def preemption_by_cancelling(stage: Stage, project: str) -> Outcome:
 
 
 def time_limit(stage: Stage, project: str) -> Outcome:
-    """The limit of the first life is moved to within a minute (Slurm counts in whole minutes)."""
-    sweep, job = _begin(stage, project, time="00:10:00", lead_s="20")
-    end = datetime.now() + timedelta(seconds=25)
+    """The limit of the first life is moved near. Slurm looks at its limits every half minute: the
+    notice comes within that, and the kill later.
+    """
+    sweep, job = _begin(stage, project, steps=LIMIT_STEPS, time="00:10:00", lead_s="60")
+    end = datetime.now() + timedelta(seconds=45)
     words = ["scontrol", "update", f"JobId={job}_0", f"EndTime={end.isoformat(timespec='seconds')}"]
     stage.cluster.run(*words)
-    return _end(stage, project, sweep, job)
+    return _end(stage, project, sweep, job, steps=LIMIT_STEPS)
 
 
 def cancellation(stage: Stage, project: str) -> tuple[Outcome, float]:

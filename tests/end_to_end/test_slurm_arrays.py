@@ -123,7 +123,7 @@ def test_an_orphan_that_wakes_up_writes_neither_to_the_store_nor_to_the_run(
 
 def test_a_task_at_its_time_limit_requeues_itself_and_goes_on(faults: Faults) -> None:
     outcome = faults.limit.result()
-    check_resumed(outcome)
+    check_resumed(outcome, steps=slurm_faults.LIMIT_STEPS)
     assert outcome.restarts >= 1
     assert "time limits never requeue by themselves" in outcome.log
 
