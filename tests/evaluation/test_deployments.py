@@ -25,9 +25,12 @@ def load_base(root: Path, precision: Any, dtype: str = "bfloat16") -> Base:
 
 
 def reference(precision: Any, dtype: torch.dtype, path: Path = lab.BASE_MODEL) -> Any:
-    """What transformers makes of a checkpoint."""
+    """What transformers makes of a checkpoint, with the attention kernel that ours has here."""
     model = AutoModelForCausalLM.from_pretrained(
-        str(path), dtype=dtype, quantization_config=quantization_config(precision, dtype)
+        str(path),
+        dtype=dtype,
+        quantization_config=quantization_config(precision, dtype),
+        attn_implementation="eager",
     )
     keep_four_bit_layout(model)
     return model.eval()
@@ -195,7 +198,9 @@ def test_a_saved_deployment_loads_in_plain_transformers(
         plain = reference(row.training_precision, torch.bfloat16)
         loaded = PeftModel.from_pretrained(plain, str(tmp_path / "served"))
     else:
-        loaded = AutoModelForCausalLM.from_pretrained(str(tmp_path / "served"), dtype="auto")
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(tmp_path / "served"), dtype="auto", attn_implementation="eager"
+        )
     keep_four_bit_layout(loaded)
     assert torch.equal(logits(loaded.eval()), logits(served))
 

@@ -34,7 +34,7 @@ def get(app: Any, path: str) -> Any:
 
 def test_optunas_dashboard_loads_the_studies_and_their_trials(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
-    for rate, score in ((1e-3, 0.8), (1e-2, 0.3)):
+    for rate, score in ((1e-3, 0.8), (1e-2, 0.1)):
         point = {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate}
         with open_trial(
             RunConfig.parse(point),
