@@ -79,6 +79,20 @@ ROWS = (
         "missing",
     ),
     (
+        "cluster",
+        "Real Slurm: preempted with requeue; with CANCEL and `--chain`; at the time limit",
+        "{requeue.same_weights} of {requeue.of}, {cancel.same_weights} of {cancel.of}, "
+        "{limit.same_weights} of {limit.of} end with an undisturbed run's weights and no step "
+        "twice; saved at most {cancel.slowest_notice_to_saved_s} s after the notice",
+    ),
+    (
+        "cluster",
+        "Real Slurm: 15 points through an array of 4 tasks; `scancel`",
+        "{demo.states.finished} of {demo.points} finished, {demo.waiting_share} of run time "
+        "waiting, {demo.share_of_task_time_between_runs} of task time between runs; all ended "
+        "after at most {scancel.slowest_s} s",
+    ),
+    (
         "benchmark",
         "Latency of one model against itself, interleaved",
         "median ratio {median_ratio}, token counts equal: {are_token_counts_equal}",
