@@ -127,7 +127,7 @@ def _text(figures: Any, path: str) -> str:
         figures = figures[name]
     if isinstance(figures, list):
         return ", ".join(map(str, figures)) or "none"
-    return str(figures)
+    return f"{figures:.4g}" if isinstance(figures, float) else str(figures)
 
 
 def write_into_readme() -> None:
