@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import extensions, variants
 from agent.arguments import read_point
@@ -18,6 +19,9 @@ from agent.config import RunConfig
 from agent.errors import SweepAgentError
 from agent.files import write_json
 from agent.quiet import quieten_libraries
+
+if TYPE_CHECKING:
+    from agent.training.records import Example
 
 # Served without an adapter, the base is as it was loaded; what is quantised only after a merge
 # gives the same weights as the base that was loaded in that form.
@@ -98,17 +102,20 @@ def score_base(config: RunConfig, *, queries: int = 0, on_test: bool = False) ->
         **tested,
         "inference/model_size_gb": scores.model_size_gb,
         "evaluation/digest": validation.evaluation_digest(config, examples.validation_digest),
-        **(measure_base(config, path, queries) if queries else {}),
+        **(measure_base(config, path, examples.validation, queries) if queries else {}),
     }
 
 
-def measure_base(config: RunConfig, path: Path, queries: int) -> dict[str, object]:
-    """The inference of the untouched base at `path`, by the keys of a run's own benchmark."""
+def measure_base(
+    config: RunConfig, path: Path, examples: "Sequence[Example]", queries: int
+) -> dict[str, object]:
+    """The inference of the untouched base at `path` on so many of the examples, by the keys of a
+    run's own benchmark."""
     from agent.evaluation import benchmark, benchmark_hardware, benchmark_model
-    from agent.training import data, prompts
+    from agent.training import prompts
 
     served = benchmark_model.serve(config, path, lambda: None)
-    chosen = benchmark.choose_queries(data.load(config).validation, queries)
+    chosen = benchmark.choose_queries(examples, queries)
     encoded = [prompts.prompt_ids(served.tokenizer, example.messages) for example in chosen]
     measured = benchmark.measure(served, encoded, max_new_tokens=config.max_new_tokens)
     hardware = benchmark_hardware.describe(served.device)

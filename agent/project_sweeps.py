@@ -45,22 +45,26 @@ class ProjectSweeps:
 
     def needed(self) -> list[RunConfig]:
         """The grid points that are still to be run: of the own sweep, then of its siblings."""
-        others = [sweep for state, sweep in self._siblings if state not in _STARTED_NO_MORE]
-        return [config for sweep in (self.own, *others) for config in grid_of(sweep)]
+        others = [grid for state, grid in self._sibling_grids if state not in _STARTED_NO_MORE]
+        return [config for grid in (self._own_grid, *others) for config in grid]
 
     def peers(self, config: RunConfig) -> int | None:
         """Grid points that compete with `config`, itself included, over all sweeps of the project;
         None when its own sweep has no grid to count."""
         stratum = config.stratum_key()
-        if not any(other.stratum_key() == stratum for other in grid_of(self.own)):
+        if not any(other.stratum_key() == stratum for other in self._own_grid):
             return None
-        others = [sweep for state, sweep in self._siblings if state not in _GIVEN_UP]
-        points = (point for sweep in (self.own, *others) for point in grid_of(sweep))
+        others = [grid for state, grid in self._sibling_grids if state not in _GIVEN_UP]
+        points = (point for grid in (self._own_grid, *others) for point in grid)
         return len({point.point_key() for point in points if point.stratum_key() == stratum})
 
     @cached_property
-    def _siblings(self) -> list[tuple[str, Mapping[str, object]]]:
-        """State and config of the project's other sweeps."""
+    def _own_grid(self) -> Sequence[RunConfig]:
+        return grid_of(self.own)
+
+    @cached_property
+    def _sibling_grids(self) -> list[tuple[str, Sequence[RunConfig]]]:
+        """State and grid of the project's other sweeps."""
         if self._names is None or not self.own:
             return []
         entity, project, own_id = self._names
@@ -69,7 +73,7 @@ class ProjectSweeps:
             found = [(str(s.state).lower(), s.config) for s in sweeps if s.id != own_id]
         except (wandb.Error, ValueError, OSError):
             return []
-        return [(state, config) for state, config in found if isinstance(config, Mapping)]
+        return [(state, grid_of(config)) for state, config in found if isinstance(config, Mapping)]
 
 
 def grid_of(sweep: Mapping[str, object]) -> Sequence[RunConfig]:

@@ -40,12 +40,17 @@ def collection_named(request: Request, entry: Input) -> Collection:
     return found
 
 
+def sequence_or_portfolio(request: Request, entry: Input) -> Collection:
+    """The collection that a mutation names under either of its two names."""
+    identifier = entry.get("artifactSequenceID") or entry.get("artifactPortfolioID") or ""
+    return need_collection(request, identifier)
+
+
 @field("Mutation", "updateArtifactSequence")
 @field("Mutation", "updateArtifactPortfolio")
 def update_collection(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
-    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
-    found = need_collection(request, identifier)
+    found = sequence_or_portfolio(request, input)
     changes = {k: input[k] for k in ("name", "description") if input.get(k) is not None}
     update(request.connection, "collection", found.id, updated_at=request.now, **changes)
     return {"artifactCollection": store.get_collection(request.connection, found.id)}
@@ -67,8 +72,7 @@ def move_collection(_: Any, info: Info, input: Input) -> Found:
 @field("Mutation", "deleteArtifactPortfolio")
 def delete_collection(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
-    identifier = input.get("artifactSequenceID") or input.get("artifactPortfolioID") or ""
-    found = need_collection(request, identifier)
+    found = sequence_or_portfolio(request, input)
     request.connection.execute("DELETE FROM collection WHERE id = ?", (found.id,))
     return {"artifactCollection": None}
 

@@ -131,11 +131,7 @@ def latest_term(directory: Path) -> int:
 
 def is_held(training: Path) -> bool:
     """True unless the training's lease is free, released or its holder died on this machine."""
-    directory = training / "lease"
-    term = latest_term(directory)
-    if not term or (directory / f"{term:04d}.released").exists():
-        return False
-    return not _is_dead_here(_read_json(directory / f"{term:04d}.json"))
+    return not Observer(training).is_vacant()
 
 
 def watch(

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scontrol", "scancel")
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 GRACE_S = 6  # between the notice of a preemption and the kill
@@ -31,6 +33,13 @@ REQUEUE_DELAY_S = 5  # Slurm's minimum; 120 without it
 def missing_programs() -> list[str]:
     """What is not installed of a Slurm with munge; empty when a cluster can be started."""
     return [name for name in PROGRAMS if shutil.which(name, path=SEARCH_PATH) is None]
+
+
+needs_slurm = pytest.mark.skipif(
+    bool(missing_programs()),
+    reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
+    "apt install slurmctld slurmd slurm-client munge",
+)
 
 
 @dataclass

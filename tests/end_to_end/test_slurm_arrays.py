@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import slurm_faults
 import slurm_orphan
-from slurm_cluster import SlurmCluster, missing_programs
+from slurm_cluster import SlurmCluster, needs_slurm
 from slurm_faults import Outcome
 from slurm_stage import Stage, running_cluster, running_stage
 
@@ -17,11 +17,7 @@ from agent.terms import TAKEN_OVER
 
 pytestmark = [
     pytest.mark.xdist_group("slurm"),
-    pytest.mark.skipif(
-        bool(missing_programs()),
-        reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
-        "apt install slurmctld slurmd slurm-client munge",
-    ),
+    needs_slurm,
 ]
 
 

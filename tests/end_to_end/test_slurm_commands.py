@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster, missing_programs, wait_until
+from slurm_cluster import SlurmCluster, needs_slurm, wait_until
 from slurm_stage import Stage, running_cluster, running_stage
 
 from agent.cluster.credentials import write_key
 
 pytestmark = [
     pytest.mark.xdist_group("slurm-commands"),
-    pytest.mark.skipif(
-        bool(missing_programs()),
-        reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
-        "apt install slurmctld slurmd slurm-client munge",
-    ),
+    needs_slurm,
 ]
 
 

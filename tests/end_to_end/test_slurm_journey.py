@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from slurm_cluster import missing_programs, wait_until
+from slurm_cluster import needs_slurm, wait_until
 from slurm_stage import Stage, running_cluster, running_stage
 
 from agent.cluster.server_access import read_note
@@ -27,11 +27,7 @@ with pathlib.Path("outputs/imported").open("a") as file:
 
 pytestmark = [
     pytest.mark.xdist_group("slurm-commands"),
-    pytest.mark.skipif(
-        bool(missing_programs()),
-        reason=f"no Slurm here ({', '.join(missing_programs())} not installed); "
-        "apt install slurmctld slurmd slurm-client munge",
-    ),
+    needs_slurm,
 ]
 
 
