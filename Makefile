@@ -21,7 +21,7 @@ prove: $(INSTALLED)
 
 # From the newest demo, for the README.
 pictures: $(INSTALLED)
-	$(BIN)/python tests/make_pictures.py
+	$(BIN)/python -m tests.tools.make_pictures
 
 pretrain: $(INSTALLED)
 	$(BIN)/sweep-agent pretrain

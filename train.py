@@ -13,27 +13,27 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from agent import extensions, interruption
-from agent.arguments import read_point
-from agent.config import RunConfig
+from agent import extensions, signals
+from agent.config.cli_options import read_point
+from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, OutOfMemory, SweepAgentError, TrainingDiverged
-from agent.quiet import quieten_libraries
+from agent.log_noise import quieten_libraries
 
 if TYPE_CHECKING:
-    from agent.tracking import Run
-    from agent.training.training import Training
+    from agent.tracking.run import Run
+    from agent.training.evaluation_points import Training
 
 
 def main(words: Sequence[str]) -> int:
     """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 76
     taken for dead, and going on elsewhere; 143 stopped.
     """
-    interruption.install()  # before the heavy imports, so that no signal is lost
+    signals.install()  # before the heavy imports, so that no signal is lost
     quieten_libraries()
     try:
         extensions.load()
         run(read_config(words))
-    except interruption.Interrupted as interrupted:
+    except signals.Interrupted as interrupted:
         return interrupted.kind.value
     except TrainingDiverged as error:  # a result of this learning rate, not a crash to try again
         print(f"train.py: {error}", file=sys.stderr)
@@ -48,18 +48,19 @@ def read_config(words: Sequence[str]) -> RunConfig:
     try:
         return RunConfig.parse(read_point(words), where="the grid point", files=True)
     except ConfigError as error:
-        from agent import tracking
+        from agent.tracking import run as tracking
 
         tracking.refuse(error)
         raise
 
 
 def run(config: RunConfig) -> None:
-    from agent import benchmark_command, tracking
-    from agent.training import data, parallel
-    from agent.training.training import Training
+    from agent.programs import benchmark_command
+    from agent.tracking import run as tracking
+    from agent.training import data, data_parallel
+    from agent.training.evaluation_points import Training
 
-    if parallel.is_helper():  # under torchrun, all processes but the first
+    if data_parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
     with tracking.Run(config) as tracked:
@@ -69,7 +70,7 @@ def run(config: RunConfig) -> None:
                 training = follow(config, fitting, tracked)
                 break
             except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
-                if parallel.world_size() > 1:
+                if data_parallel.world_size() > 1:
                     raise  # the helpers are inside the step that failed; torchrun ends them
                 fitting = tracked.note_smaller_passes(fitting, error)
     if tracked.is_online:
@@ -81,12 +82,13 @@ def run(config: RunConfig) -> None:
 
 def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     """Follow the training of `fitting`: the config, in passes that fit the device."""
-    from agent import metrics, origin
-    from agent.evaluation import artifacts, validation
+    from agent.evaluation import model_artifact, validation
+    from agent.results import metrics
     from agent.search.trials import Outrun, history_values, open_trial
+    from agent.tracking import provenance
     from agent.training import data
-    from agent.training.meanwhile import Meanwhile
-    from agent.training.training import Training
+    from agent.training.evaluation_points import Training
+    from agent.training.work_ahead import Meanwhile
 
     training = Training(
         fitting,
@@ -98,7 +100,7 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check),
     )
     identity = validation.identity(training)
-    tracked.summarise({**identity, **training.facts(), **origin.device_values(training.device)})
+    tracked.summarise({**identity, **training.facts(), **provenance.device_values(training.device)})
     opened_trial = open_trial(
         config,
         run_id=tracked.id,
@@ -125,8 +127,8 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         tracked.mark_pruned(metrics.verdict_values(trial.verdict))
     tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
     tracked.log_predictions(scores.predictions_file)
-    tracked.log_model(artifacts.model_files(training, points[-1]), identity)
-    artifacts.note_end(training, points, scores, pruned=trial.verdict.prune)
+    tracked.log_model(model_artifact.model_files(training, points[-1]), identity)
+    model_artifact.note_end(training, points, scores, pruned=trial.verdict.prune)
     return training
 
 

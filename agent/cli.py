@@ -20,31 +20,47 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("check", "agent.check_command", "find every fault of sweep YAMLs before W&B sees them"),
+    Command(
+        "check", "agent.programs.check", "find every fault of sweep YAMLs before W&B sees them"
+    ),
     Command("store", "agent.training.store_commands", "look at, tidy and move stored trainings"),
     Command("export", "agent.training.export_command", "write a run's adapter as a PEFT folder"),
-    Command("submit", "agent.cluster.commands", "create sweeps and submit their array job"),
-    Command("plan", "agent.cluster.plan_commands", "which grid points are done, partial or new"),
-    Command("fill", "agent.cluster.plan_commands", "run only the missing or crashed grid points"),
-    Command("prepare", "agent.cluster.site_commands", "download model and data on a login node"),
-    Command("doctor", "agent.cluster.site_commands", "check this node, or a compute node"),
-    Command("probe", "agent.cluster.probe_command", "memory, hours and GB of a sweep, beforehand"),
-    Command("status", "agent.cluster.watch_commands", "grid points, jobs, nodes and GPU hours"),
-    Command("logs", "agent.cluster.watch_commands", "open the log of a run"),
-    Command("rerun", "agent.cluster.rerun_command", "run a grid point again from its snapshot"),
+    Command("submit", "agent.cluster.submit.commands", "create sweeps and submit their array job"),
+    Command(
+        "plan", "agent.cluster.submit.plan_commands", "which grid points are done, partial or new"
+    ),
+    Command(
+        "fill", "agent.cluster.submit.plan_commands", "run only the missing or crashed grid points"
+    ),
+    Command(
+        "prepare", "agent.cluster.submit.node_commands", "download model and data on a login node"
+    ),
+    Command("doctor", "agent.cluster.submit.node_commands", "check this node, or a compute node"),
+    Command(
+        "probe", "agent.cluster.submit.probe_command", "memory, hours and GB of a sweep, beforehand"
+    ),
+    Command(
+        "status", "agent.cluster.submit.watch_commands", "grid points, jobs, nodes and GPU hours"
+    ),
+    Command("logs", "agent.cluster.submit.watch_commands", "open the log of a run"),
+    Command("rerun", "agent.cluster.submit.rerun", "run a grid point again from its snapshot"),
     Command("serve", "agent.server.commands", "run the W&B-compatible sweep server"),
     Command("env", "agent.server.commands", "print the exports that point wandb at a server"),
     Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
     Command("backup", "agent.server.commands", "copy a running server's data directory"),
     Command("sync", "agent.server.commands", "bring a server's sweeps and runs to another server"),
-    Command("benchmark", "agent.benchmark_command", "measure the inference of finished runs"),
-    Command("evaluate", "agent.benchmark_command", "score chosen runs once on the test split"),
+    Command(
+        "benchmark", "agent.programs.benchmark_command", "measure the inference of finished runs"
+    ),
+    Command(
+        "evaluate", "agent.programs.benchmark_command", "score chosen runs once on the test split"
+    ),
     Command("report", "agent.report.commands", "compare runs: retention, costs, figures, tables"),
     Command("select", "agent.report.commands", "choose learning rate and point per variant"),
     Command("workspace", "agent.report.commands", "build the saved view and Report on W&B"),
-    Command("replay", "agent.search.commands", "re-plan finished curves under any pruners"),
+    Command("replay", "agent.search.replay.commands", "re-plan finished curves under any pruners"),
     Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
-    Command("pretrain", "agent.demo.pretrain_command", "make the demo's base model again"),
+    Command("pretrain", "agent.demo.pretraining.commands", "make the demo's base model again"),
 )
 
 

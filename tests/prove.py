@@ -3,8 +3,8 @@ and from there into the README's table.
 
     python -m tests.prove [training search server cluster benchmark]
 
-Each part is a module `tests/prove_PART.py` whose `main()` returns its figures. A part that is not
-named keeps what was written before; each carries its command, date and machine.
+Each part is a module `tests/tools/prove_PART.py` with a `main()` that returns its figures. A part
+that is not named keeps what was written before; each carries its command, date and machine.
 """
 
 import importlib
@@ -19,13 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agent import files
+from tests.tools import proofs_table
+
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-import proofs_table  # noqa: E402  # after the paths above
-
-from agent import files  # noqa: E402
-
 RESULTS = HERE / "proofs.json"
 PARTS = ("training", "search", "server", "cluster", "benchmark")
 
@@ -40,7 +37,7 @@ def main(words: Sequence[str]) -> int:
         print(f"proving {part} …", flush=True)
         started = time.monotonic()
         try:
-            figures = importlib.import_module(f"tests.prove_{part}").main()
+            figures = importlib.import_module(f"tests.tools.prove_{part}").main()
         except Exception:  # the other parts still count, and this one is told as failed
             traceback.print_exc()
             print(f"{part} failed", file=sys.stderr)

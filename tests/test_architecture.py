@@ -79,7 +79,7 @@ def test_command_line_server_search_cluster_and_report_never_load_torch() -> Non
     ]
     code = f"""
 import importlib, sys
-for name in {["agent.cli", "agent.sweep_files", *names]!r}:
+for name in {["agent.cli", "agent.config.sweep_yaml", *names]!r}:
     importlib.import_module(name)
     assert "torch" not in sys.modules, name + " loads torch"
 """

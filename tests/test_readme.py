@@ -5,13 +5,13 @@ import re
 import shlex
 from pathlib import Path
 
-import proofs_table
 import pytest
 
-from agent import variants
-from agent.arguments import build_parser
 from agent.cli import COMMANDS
 from agent.cli import build_parser as build_cli_parser
+from agent.config import variants
+from agent.config.cli_options import build_parser
+from tests.tools import proofs_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()

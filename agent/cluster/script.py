@@ -87,7 +87,7 @@ read -r -a container <<<"$CONTAINER"
 export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if [ -n "$EXTENSIONS" ]; then export SWEEP_AGENT_EXTENSIONS="$EXTENSIONS"; fi
-exec "${container[@]}" "$PYTHON" -m agent.cluster.task "${options[@]}" "$@"
+exec "${container[@]}" "$PYTHON" -m agent.cluster.job.task "${options[@]}" "$@"
 """
 
 

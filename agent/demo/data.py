@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from agent.demo import world
-from agent.demo.world import Document
+from agent.demo import toy_world
+from agent.demo.toy_world import Document
 from agent.files import write_atomically
 
 SEED = 20
@@ -26,22 +26,22 @@ INSTRUCTIONS = (QUERY_INSTRUCTION, STRUCTURE_INSTRUCTION, SELECTION_INSTRUCTION)
 
 def query_analysis_example(rng: Random) -> Example:
     """`[Local]` when one thing answers the question, `[Global]` when more of the text is needed."""
-    town = world.pick(rng, world.TOWNS)
+    town = toy_world.pick(rng, toy_world.TOWNS)
     chance = rng.random()
     if chance < 0.55:
-        question = world.ask(rng, town, [world.pick(rng, tuple(world.SUBJECT_OF))])
+        question = toy_world.ask(rng, town, [toy_world.pick(rng, tuple(toy_world.SUBJECT_OF))])
     elif chance < 0.9:
-        subjects = world.draw(rng, tuple(world.SUBJECTS), 2)
-        words = [world.pick(rng, world.SUBJECTS[subject]) for subject in subjects]
-        question = world.ask(rng, town, words)
+        subjects = toy_world.draw(rng, tuple(toy_world.SUBJECTS), 2)
+        words = [toy_world.pick(rng, toy_world.SUBJECTS[subject]) for subject in subjects]
+        question = toy_world.ask(rng, town, words)
     else:
-        question = world.ask_about_the_whole(rng, town)
+        question = toy_world.ask_about_the_whole(rng, town)
     answer = "[Local]" if chance < 0.55 else "[Global]"
     return {"instruction": QUERY_INSTRUCTION, "input": question, "output": answer}
 
 
 def structuring_example(rng: Random) -> Example:
-    document = world.make_document(rng)
+    document = toy_world.make_document(rng)
     return {
         "instruction": STRUCTURE_INSTRUCTION,
         "input": document.text,
@@ -51,15 +51,15 @@ def structuring_example(rng: Random) -> Example:
 
 def selection_example(rng: Random) -> Example:
     """A question on one or two passages of an outlined document, or on the town as a whole."""
-    document = world.make_document(rng)
+    document = toy_world.make_document(rng)
     chance = rng.random()
     if chance < 0.2:
-        titles, question = ["abstract"], world.ask_about_the_whole(rng, document.town)
+        titles, question = ["abstract"], toy_world.ask_about_the_whole(rng, document.town)
     else:
-        chosen = world.draw(rng, document.passages, 1 if chance < 0.4 else 2)
-        words = [world.pick(rng, world.SUBJECTS[passage.subject]) for passage in chosen]
+        chosen = toy_world.draw(rng, document.passages, 1 if chance < 0.4 else 2)
+        words = [toy_world.pick(rng, toy_world.SUBJECTS[passage.subject]) for passage in chosen]
         titles = [passage.subject for passage in chosen]
-        question = world.ask(rng, document.town, words)
+        question = toy_world.ask(rng, document.town, words)
     return {
         "instruction": SELECTION_INSTRUCTION,
         "input": f"{markup(document, with_words=False)}\n{question}",

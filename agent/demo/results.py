@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.files import write_atomically
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent import sweep_files
+from agent.config import sweep_yaml
 from agent.demo import data, results
 from agent.errors import SweepAgentError
 from agent.server.process import running_server
@@ -168,10 +168,17 @@ class Demo:
 
     def _score_base(self) -> None:
         """The untouched base in each form, measured as the runs were."""
-        sweep = sweep_files.load(self._files[0])
+        sweep = sweep_yaml.load(self._files[0])
         point = self._out / "baseline-point.json"
-        point.write_text(json.dumps(next(sweep_files.grid_points(sweep))))
-        command = ["-m", "agent.baseline", "--config", str(point), "--every-form", "--test"]
+        point.write_text(json.dumps(next(sweep_yaml.grid_points(sweep))))
+        command = [
+            "-m",
+            "agent.programs.baseline",
+            "--config",
+            str(point),
+            "--every-form",
+            "--test",
+        ]
         command += ["--queries", str(self._queries), "--out", str(self._out / "baseline.json")]
         if self._start(command, "baseline").wait():
             raise SweepAgentError(f"the base model was not scored; see {self._log('baseline')}")

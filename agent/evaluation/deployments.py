@@ -5,8 +5,8 @@ and unmerging in place changes weights. Modules that stay as they are (embedding
 linear layers that keep their precision) are shared by reference; merged or quantised ones are made
 one at a time, so no second full-precision model is ever needed.
 
-Adding a deployment is one entry in `BUILDERS` and a row in `agent.variants.VARIANTS`; `register`
-does both.
+Adding a deployment is one entry in `BUILDERS` and a row in `agent.config.variants.VARIANTS`;
+`register` does both.
 """
 
 import copy
@@ -22,10 +22,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
 
-from agent import variants
-from agent.training.base import Base, keep_four_bit_layout, quantization_config
-from agent.training.records import Example
-from agent.variants import Variant
+from agent.config import variants
+from agent.config.variants import Variant
+from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
+from agent.training.data_formats import Example
 
 # Base, adapter folder, variant, and training examples for methods that calibrate.
 Builder = Callable[[Base, Path, Variant, Sequence[Example]], nn.Module]

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from agent.config import KEY_LENGTH, RunConfig, digest
+from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import StoreError
 from agent.evaluation import deployments, generation
 from agent.evaluation.scores import SCORERS, macro_f1
 from agent.training import cost, prompts, store
-from agent.training.base import Base
-from agent.training.records import Example
-from agent.training.training import EvaluationPoint, Training
+from agent.training.base_model import Base
+from agent.training.data_formats import Example
+from agent.training.evaluation_points import EvaluationPoint, Training
 
 # Part of every evaluation key: raise it when a score's definition changes.
 SCORES_FORMAT = 2

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ReportError
 from agent.files import write_atomically
-from agent.report.columns import find
-from agent.report.csv_table import read_csv, with_curves
-from agent.report.table import Row, base_rows, read_text
 from agent.report.terminal import print_queued, print_selections, print_study
 from agent.report.writing import with_scores, write_report
+from agent.results.columns import find
+from agent.results.csv_table import read_csv, with_curves
+from agent.results.run_table import Row, base_rows, read_text
 
 if TYPE_CHECKING:
-    from agent.report.confirmation import PlannedPoint
-    from agent.report.selection import Selection
+    from agent.results.confirmation import PlannedPoint
+    from agent.results.selection import Selection
 
 NO_VARIANT = "no run names a model_variant (and quantization_strategy), so nothing can be compared"
 
@@ -45,9 +45,9 @@ def load_rows(args: argparse.Namespace) -> tuple[Row, ...]:
     if args.projects:
         if args.curves or args.scores:
             raise ReportError("--curves and --scores go with --table; a project brings its own")
-        from agent.report import wandb_source
+        from agent.tracking import project_runs
 
-        return wandb_source.read_projects(
+        return project_runs.read_projects(
             args.projects, with_examples=not args.no_examples, progress=_progress, warn=_warn
         )
     rows = read_csv(read_text(args.table, "table"), where=str(args.table))
@@ -76,7 +76,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         type=Path,
         metavar="FILE.json",
-        help="the untouched base, of `python -m agent.baseline`",
+        help="the untouched base, of `python -m agent.programs.baseline`",
     )
     parser.add_argument(
         "--out",
@@ -92,7 +92,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_report(args: argparse.Namespace) -> int:
     """Compare the runs and write page, figures, tables and data."""
-    from agent.report.study import examine
+    from agent.results.study import examine
 
     for metric in filter(None, (args.pareto_x, args.pareto_y)):
         find(metric)
@@ -135,9 +135,9 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_select(args: argparse.Namespace) -> int:
     """Choose learning rate and evaluation point per variant; queue missing seeds."""
-    from agent.report.confirmation import PlannedPoint, missing_seeds, sweeps_of
-    from agent.report.families import families_of, require_joinable
-    from agent.report.selection import Selection, select
+    from agent.results.comparable import families_of, require_joinable
+    from agent.results.confirmation import PlannedPoint, missing_seeds, sweeps_of
+    from agent.results.selection import Selection, select
 
     if args.dry_run and args.confirm_seeds is None:
         raise ReportError("--dry-run goes with --confirm-seeds N: it prints the sweeps of it")
@@ -153,7 +153,7 @@ def run_select(args: argparse.Namespace) -> int:
     if not chosen:
         raise ReportError(NO_VARIANT)
     if args.dry_run:
-        from agent.report.wandb_sweeps import as_yaml
+        from agent.tracking.queued_sweeps import as_yaml
 
         print(as_yaml(sweeps_of(planned)), end="")
         return 0
@@ -161,9 +161,9 @@ def run_select(args: argparse.Namespace) -> int:
     if args.out:
         _write_choices(args.out, chosen, planned)
     if planned and args.projects:
-        from agent.report import wandb_source, wandb_sweeps
+        from agent.tracking import project_runs, queued_sweeps
 
-        print_queued(wandb_sweeps.queue(planned, wandb_source.open_api()))
+        print_queued(queued_sweeps.queue(planned, project_runs.open_api()))
     return 0
 
 
@@ -171,7 +171,7 @@ def _write_choices(
     path: Path, chosen: "Sequence[Selection]", planned: "Sequence[PlannedPoint]"
 ) -> None:
     """What `sweep-agent evaluate --test --choices` reads, and the plan beside it."""
-    from agent.report.selection import describe_selection
+    from agent.results.selection import describe_selection
 
     record = {
         "selections": [describe_selection(selection) for selection in chosen],
@@ -193,13 +193,14 @@ def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_workspace(args: argparse.Namespace) -> int:
     """Build the saved view and the Report on W&B, or print what would be built."""
-    from agent.report import wandb_source, workspace, workspace_views
+    from agent.report import workspace, workspace_views
+    from agent.tracking import project_runs
 
     if args.dry_run:
         specification = workspace.specify(args.name)
         print(json.dumps(specification.to_json(), indent=1, ensure_ascii=False))
         return 0
-    rows = wandb_source.read_projects([args.project], with_examples=False, with_curves=False)
+    rows = project_runs.read_projects([args.project], with_examples=False, with_curves=False)
     specification = workspace.specify(args.name, rows)
     for what, address in workspace_views.save(specification, args.project):
         print(f"{what}: {address}")

@@ -3,8 +3,8 @@
 import io
 from typing import TYPE_CHECKING, Any
 
-from agent.presentation import LIGHT
 from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
+from agent.results.presentation import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,14 +4,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.report import columns, pareto
-from agent.report.columns import COST_AXES, Column
-from agent.report.comparison import Retention
-from agent.report.families import BASELINE, base_label, seed_of, tuned_values
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
-from agent.report.selection import candidates_of
-from agent.report.study import CellReport, FamilyReport, Study
-from agent.report.table import Row
+from agent.results import columns, pareto
+from agent.results.columns import COST_AXES, Column
+from agent.results.comparable import BASELINE, base_label, seed_of, tuned_values
+from agent.results.retention import Retention
+from agent.results.run_table import Row
+from agent.results.selection import candidates_of
+from agent.results.study import CellReport, FamilyReport, Study
 
 
 def figures_of(study: Study, x: str | None = None, y: str | None = None) -> tuple[Figure, ...]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.report.columns import SCORE, Column, find, format_number
-from agent.report.comparison import Retention
-from agent.report.families import BASELINE, cell_label, cell_of, seed_of, tuned_values
-from agent.report.selection import Candidate, Selection
-from agent.report.study import CellReport, FamilyReport, Study
-from agent.report.table import Row
+from agent.results.columns import SCORE, Column, find, format_number
+from agent.results.comparable import BASELINE, cell_label, cell_of, seed_of, tuned_values
+from agent.results.retention import Retention
+from agent.results.run_table import Row
+from agent.results.selection import Candidate, Selection
+from agent.results.study import CellReport, FamilyReport, Study
 
 MARK = "†"  # stands where a note below the table says why a cell is blank
 

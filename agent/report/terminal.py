@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.report.confirmation import PlannedPoint
-from agent.report.costs import spending_sentences
-from agent.report.selection import Selection
-from agent.report.study import Study
 from agent.report.tables import TextTable, family_tables
-from agent.report.wandb_sweeps import Queued
+from agent.results.confirmation import PlannedPoint
+from agent.results.costs import spending_sentences
+from agent.results.selection import Selection
+from agent.results.study import Study
+from agent.tracking.queued_sweeps import Queued
 
 NARROW = ("Seeds", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
 

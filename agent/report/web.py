@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from agent.presentation import DARK, LIGHT
-from agent.report import pareto
-from agent.report.columns import Column
-from agent.report.costs import spending_sentences
 from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
 from agent.report.plots import describe_in
-from agent.report.study import FamilyReport, Study
 from agent.report.tables import family_tables, runs_table
+from agent.results import pareto
+from agent.results.columns import Column
+from agent.results.costs import spending_sentences
+from agent.results.presentation import DARK, LIGHT
+from agent.results.study import FamilyReport, Study
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")

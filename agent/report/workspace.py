@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from agent.presentation import LIGHT
-from agent.report.columns import COLUMNS, COST_AXES, CURVE, SCORE
-from agent.report.families import cell_label, cell_of
-from agent.report.table import Row
-from agent.variants import VARIANTS
+from agent.config.variants import VARIANTS
+from agent.results.columns import COLUMNS, COST_AXES, CURVE, SCORE
+from agent.results.comparable import cell_label, cell_of
+from agent.results.presentation import LIGHT
+from agent.results.run_table import Row
 
 PanelKind = Literal["line", "scatter", "bar", "importance", "parallel"]
 CELL_KEYS = ("model_variant", "quantization_strategy")

@@ -31,7 +31,7 @@ def save(specification: Workspace, project: str) -> tuple[tuple[str, str], ...]:
     saved = []
     try:
         if not entity:
-            from agent.report.wandb_source import open_api
+            from agent.tracking.project_runs import open_api
 
             entity = str(open_api().default_entity)
         for what, built in (

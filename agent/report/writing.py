@@ -9,13 +9,13 @@ from pathlib import Path
 from agent.errors import ReportError
 from agent.files import write_atomically
 from agent.report import layouts, paper, web
-from agent.report.costs import spending_sentences
-from agent.report.csv_table import write_csv, write_curves
 from agent.report.figures import Figure
 from agent.report.plots import figures_of
-from agent.report.study import Study
-from agent.report.table import Row
 from agent.report.tables import TextTable, family_tables, runs_table
+from agent.results.costs import spending_sentences
+from agent.results.csv_table import write_csv, write_curves
+from agent.results.run_table import Row
+from agent.results.study import Study
 
 PAGE = "report.html"
 

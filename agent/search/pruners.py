@@ -15,11 +15,11 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from agent.config import RunConfig
-from agent.config_rules import PRUNERS, unknown_name
+from agent.config.rules import PRUNERS, unknown_name
+from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
-from agent.search.decisions import Rule
-from agent.search.paired import PairedPruner, scores_of
+from agent.search.paired_pruner import PairedPruner, scores_of
+from agent.search.paired_test import Rule
 
 Maker = Callable[[Mapping[str, Any], RunConfig, int, int | None], BasePruner]
 

@@ -17,8 +17,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from agent.config import RunConfig
-from agent.search import paired
+from agent.config.run_config import RunConfig
+from agent.search import paired_pruner
 
 LONGEST_NAME = 250  # databases cut longer study names
 
@@ -76,20 +76,24 @@ def adopt_trial(
     A trial that was failed in the meantime cannot be taken up again, so a new one carries its
     scores on.
     """
-    own = [t for t in study.get_trials(deepcopy=False) if t.system_attrs.get(paired.RUN) == run_id]
+    own = [
+        t
+        for t in study.get_trials(deepcopy=False)
+        if t.system_attrs.get(paired_pruner.RUN) == run_id
+    ]
     for trial in own:
         if trial.state == TrialState.FAIL:
             continue
         if trial.state == TrialState.WAITING:
             storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
         if not trial.state.is_finished():
-            storage.set_trial_system_attr(trial._trial_id, paired.ALIVE_UNTIL, alive_until)
+            storage.set_trial_system_attr(trial._trial_id, paired_pruner.ALIVE_UNTIL, alive_until)
         return storage.get_trial(trial._trial_id)
     study.add_trial(_new_trial(config, run_id, alive_until, own[-1] if own else None))
     return next(
         trial
         for trial in study.get_trials(deepcopy=False)
-        if trial.system_attrs.get(paired.RUN) == run_id and trial.state != TrialState.FAIL
+        if trial.system_attrs.get(paired_pruner.RUN) == run_id and trial.state != TrialState.FAIL
     )
 
 
@@ -99,9 +103,9 @@ def _new_trial(
     values = config.tuned_values()
     distributions = {name: found for name in values if (found := distribution_of(name)) is not None}
     attributes: dict[str, Any] = {
-        paired.RUN: run_id,
-        paired.POINT: point_text(config),
-        paired.ALIVE_UNTIL: alive_until,
+        paired_pruner.RUN: run_id,
+        paired_pruner.POINT: point_text(config),
+        paired_pruner.ALIVE_UNTIL: alive_until,
     }
     reported: Mapping[int, float] = {}
     if former is not None:
@@ -109,7 +113,7 @@ def _new_trial(
         attributes |= {
             name: text
             for name, text in former.system_attrs.items()
-            if name.startswith(paired.SCORES)
+            if name.startswith(paired_pruner.SCORES)
         }
     return optuna.trial.create_trial(
         state=TrialState.RUNNING,
@@ -160,9 +164,9 @@ def release_stale(storage: BaseStorage, now: float) -> int:
 
 
 def _release(storage: BaseStorage, trial: FrozenTrial, now: float) -> bool:
-    if paired.ALIVE_UNTIL not in trial.system_attrs or trial.state.is_finished():
+    if paired_pruner.ALIVE_UNTIL not in trial.system_attrs or trial.state.is_finished():
         return False
-    late_s = now - float(trial.system_attrs[paired.ALIVE_UNTIL])
+    late_s = now - float(trial.system_attrs[paired_pruner.ALIVE_UNTIL])
     if trial.state == TrialState.RUNNING and late_s > 0:
         return _set_state(storage, trial, TrialState.WAITING)
     if trial.state == TrialState.WAITING and late_s > ABANDONED_AFTER_S:
@@ -174,10 +178,11 @@ def supersede(study: Study, storage: BaseStorage, run_id: str, point: str, now: 
     """Fail what dead workers left of a grid point that `run_id` now runs again."""
     for trial in study.get_trials(deepcopy=False):
         gone = trial.state == TrialState.WAITING or (
-            trial.state == TrialState.RUNNING and paired.standing_of(trial, now) == "suspended"
+            trial.state == TrialState.RUNNING
+            and paired_pruner.standing_of(trial, now) == "suspended"
         )
-        others = trial.system_attrs.get(paired.RUN) not in (None, run_id)
-        if gone and others and paired.point_of(trial) == point:
+        others = trial.system_attrs.get(paired_pruner.RUN) not in (None, run_id)
+        if gone and others and paired_pruner.point_of(trial) == point:
             _set_state(storage, trial, TrialState.FAIL)
 
 

@@ -24,11 +24,11 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.errors import StudyError
-from agent.search import paired
-from agent.search.decisions import Verdict
+from agent.search import paired_pruner
 from agent.search.example_scores import HISTORY_KEY, ExampleScores
+from agent.search.paired_test import Verdict
 from agent.search.pruners import build_pruner
 from agent.search.storages import open_storage, release_connections, shown, storage_errors
 from agent.search.studies import (
@@ -94,7 +94,7 @@ class Trial:
     def reported_rungs(self) -> tuple[int, ...]:
         """The evaluation points this trial holds, those of an earlier attempt included."""
         with self._storage_open():
-            return tuple(sorted(paired.scores_of(self._frozen())))
+            return tuple(sorted(paired_pruner.scores_of(self._frozen())))
 
     def report(self, rung: int, example_scores: Mapping[str, float]) -> Verdict:
         """Record one evaluation point (1-based) and judge the run wherever there is a quorum.
@@ -159,7 +159,7 @@ class Trial:
     def _record(self, frozen: FrozenTrial, rung: int, scores: ExampleScores) -> None:
         if frozen.state == TrialState.WAITING:  # taken for dead while this process was stalled
             self._storage.set_trial_state_values(self._id, TrialState.RUNNING)
-        name = f"{paired.SCORES}{rung}"
+        name = f"{paired_pruner.SCORES}{rung}"
         if name not in frozen.system_attrs:
             self._storage.set_trial_system_attr(self._id, name, scores.encode())
         if rung not in frozen.intermediate_values:
@@ -181,7 +181,7 @@ class Trial:
             verdict = Verdict(False, verdict.rung, reason, verdict.details)
         if verdict.prune:
             text = json.dumps(asdict(verdict))
-            self._storage.set_trial_system_attr(self._id, paired.VERDICT, text)
+            self._storage.set_trial_system_attr(self._id, paired_pruner.VERDICT, text)
         self.verdict = verdict
         return verdict
 
@@ -190,7 +190,7 @@ class Trial:
 
     def _ask(self, frozen: FrozenTrial, rung: int) -> Verdict:
         pruner = self._study.pruner
-        if isinstance(pruner, paired.PairedPruner):
+        if isinstance(pruner, paired_pruner.PairedPruner):
             return pruner.judge(self._study, frozen)
         if isinstance(pruner, NopPruner):
             return Verdict(False, rung, "no pruning (pruner: none)")
@@ -208,12 +208,12 @@ class Trial:
         Two last runs may ask at the same moment. Each first writes that it is leaving and then
         looks, so the one that writes last sees the other go and stays.
         """
-        self._storage.set_trial_system_attr(self._id, paired.LEAVING, True)
-        own = paired.point_of(self._frozen())
-        peers = paired.peers_of(self._study.get_trials(deepcopy=False), time.time())
+        self._storage.set_trial_system_attr(self._id, paired_pruner.LEAVING, True)
+        own = paired_pruner.point_of(self._frozen())
+        peers = paired_pruner.peers_of(self._study.get_trials(deepcopy=False), time.time())
         if any(peer.in_race for peer in peers if peer.point != own):
             return True
-        self._storage.set_trial_system_attr(self._id, paired.LEAVING, False)
+        self._storage.set_trial_system_attr(self._id, paired_pruner.LEAVING, False)
         return False
 
     def renew(self, now: float, alive_until: float) -> bool:
@@ -224,7 +224,7 @@ class Trial:
                 return False
             if frozen.state == TrialState.WAITING:
                 self._storage.set_trial_state_values(self._id, TrialState.RUNNING)
-            self._storage.set_trial_system_attr(self._id, paired.ALIVE_UNTIL, alive_until)
+            self._storage.set_trial_system_attr(self._id, paired_pruner.ALIVE_UNTIL, alive_until)
             release_stale(self._storage, now)
             return True
         return False
@@ -284,7 +284,7 @@ def open_trial(
         study = open_study(storage, scope, config, pruner)
         frozen = adopt_trial(study, storage, config, run_id, now + BEATS_MISSED * beat_s)
         release_stale(storage, now)
-        supersede(study, storage, run_id, paired.point_of(frozen), now)
+        supersede(study, storage, run_id, paired_pruner.point_of(frozen), now)
         former = _former_verdict(study, run_id, point_text(config))
         trial = Trial(study, storage, frozen, rungs=rungs, place=place, former=former)
         release_connections(storage)
@@ -320,13 +320,16 @@ def _signs_of_life(trial: Trial, beat_s: float) -> Iterator[None]:
 
 
 def _stored_verdict(trial: FrozenTrial) -> Verdict | None:
-    text = trial.system_attrs.get(paired.VERDICT)
+    text = trial.system_attrs.get(paired_pruner.VERDICT)
     return Verdict(**json.loads(text)) if text else None
 
 
 def _former_verdict(study: Study, run_id: str, point: str) -> Verdict | None:
     """The verdict that stopped the same grid point under another run."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,)):
-        if trial.system_attrs.get(paired.RUN) != run_id and paired.point_of(trial) == point:
+        if (
+            trial.system_attrs.get(paired_pruner.RUN) != run_id
+            and paired_pruner.point_of(trial) == point
+        ):
             return _stored_verdict(trial)
     return None

@@ -12,19 +12,10 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from agent.server.blobs import BlobStore
-from agent.server.claims import Policy, end_silent
-from agent.server.database import Database
-from agent.server.endpoints import Endpoints
-from agent.server.execution import Executor, Services
-from agent.server.execution import build_schema as build_schema
-from agent.server.gate import LOOPBACK_HOSTS, Gate, Identity
-from agent.server.pages import page_routes
-from agent.server.streams import KeyCatalogue
-from agent.server.tokens import Signer
+from agent.server.admission import LOOPBACK_HOSTS, Gate, Identity
 
 # The modules whose import registers field resolvers.
-from agent.server import (  # isort: skip
+from agent.server.graphql import (
     account_fields,
     artifact_changes,
     artifact_fields,
@@ -36,6 +27,15 @@ from agent.server import (  # isort: skip
     sweep_fields,
     version_fields,
 )
+from agent.server.graphql.execution import Executor, Services
+from agent.server.graphql.execution import build_schema as build_schema
+from agent.server.http.endpoints import Endpoints
+from agent.server.pages.routes import page_routes
+from agent.server.store.blobs import BlobStore
+from agent.server.store.claims import Policy, end_silent
+from agent.server.store.database import Database
+from agent.server.store.streams import KeyCatalogue
+from agent.server.store.tokens import Signer
 
 RESOLVERS = (
     account_fields, artifact_changes, artifact_fields, branches, collection_changes, file_fields,

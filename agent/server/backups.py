@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from agent.errors import ServerError
-from agent.server.database import Database
+from agent.server.store.database import Database
 
 
 def back_up(data_dir: Path, target: Path) -> tuple[int, int]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.errors import ConfigError, ServerError
-from agent.server.claims import Policy
-from agent.server.database import Database
-from agent.server.keys import add_key, list_keys, new_key, revoke_key
-from agent.server.place import read_note, write_private
+from agent.server.data_dir import read_note, write_private
+from agent.server.store.claims import Policy
+from agent.server.store.database import Database
+from agent.server.store.keys import add_key, list_keys, new_key, revoke_key
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -181,10 +181,10 @@ def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_sync(args: argparse.Namespace) -> int:
     """Recreate the sweeps of a data directory (or of a backup of one) on another W&B server."""
-    from agent.server.ledger import Ledger
-    from agent.server.records import Project
-    from agent.server.remote import Remote, find_key
-    from agent.server.syncing import Destination, sync_project, whoami
+    from agent.server.store.records import Project
+    from agent.server.sync.ledger import Ledger
+    from agent.server.sync.remote import Remote, find_key
+    from agent.server.sync.runs import Destination, sync_project, whoami
 
     path = args.data / "server.db"
     if not path.exists():

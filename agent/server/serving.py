@@ -10,13 +10,13 @@ from pathlib import Path
 import uvicorn
 
 from agent.errors import ServerError
+from agent.server.admission import LOOPBACK_HOSTS
 from agent.server.app import build_app, open_services
-from agent.server.claims import Policy
-from agent.server.connections import PromptProtocol, allow_many_descriptors
-from agent.server.database import Database
-from agent.server.gate import LOOPBACK_HOSTS
-from agent.server.keys import add_key, find_key, new_key
-from agent.server.place import ServerNote, prepare, read_note, sole_server, write_note
+from agent.server.data_dir import ServerNote, prepare, read_note, sole_server, write_note
+from agent.server.http.connections import PromptProtocol, allow_many_descriptors
+from agent.server.store.claims import Policy
+from agent.server.store.database import Database
+from agent.server.store.keys import add_key, find_key, new_key
 
 DEFAULT_PORT = 8686
 DEFAULT_ENTITY = "local"

@@ -1,6 +1,6 @@
 """Adapters: how each `adapter_method` is made, and how one is kept on disk.
 
-Adding a method is one entry in `BUILDERS` and one line in `agent.variants.ADAPTER_METHODS`.
+Adding a method is one entry in `BUILDERS` and one line in `agent.config.variants.ADAPTER_METHODS`.
 """
 
 import json
@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from agent import variants
-from agent.config import RunConfig
+from agent.config import variants
+from agent.config.run_config import RunConfig
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"

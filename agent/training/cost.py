@@ -19,8 +19,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agent import files
-from agent.config import RunConfig, digest
-from agent.training import adapters, base
+from agent.config.run_config import RunConfig, digest
+from agent.training import adapters, base_model
 
 _LENGTHS = (8, 16)  # any two lengths determine the polynomial
 
@@ -39,7 +39,7 @@ class StepFlops:
 def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
     """Count one training step on the twin: frozen weights get no weight gradients, and gradient
     checkpointing recomputes the forward pass; both are in the count because both really happen."""
-    twin = adapters.attach(base.meta_twin(config, path, attention="eager"), config)
+    twin = adapters.attach(base_model.meta_twin(config, path, attention="eager"), config)
     if config.gradient_checkpointing:
         enable_checkpointing(twin)
     twin.train()

@@ -11,9 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from agent.config import KEY_LENGTH, RunConfig, is_path
+from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
 from agent.errors import DataError
-from agent.training.records import Example, parse_record, read_file
+from agent.training.data_formats import Example, parse_record, read_file
 
 _SPLIT_NAMES = {"validation": ("validation", "valid", "dev", "eval"), "test": ("test",)}
 

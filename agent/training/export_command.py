@@ -8,8 +8,8 @@ from typing import Any
 
 from agent import files
 from agent.errors import StoreError
-from agent.training import run_notes, store
-from agent.training.run_notes import RunNote
+from agent.training import run_registry, store
+from agent.training.run_registry import RunNote
 from agent.training.store_commands import DEFAULT_STORE
 
 _CARD = """---
@@ -59,7 +59,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def export(root: Path, run: str, directory: Path) -> None:
     """Write the folder. StoreError when the run has no point, or gc has removed its adapter."""
-    note = run_notes.read(root, run)
+    note = run_registry.read(root, run)
     if not note.point:
         raise StoreError(f"run {run!r} has not reached its end; its state is {note.state}")
     checkpoint = store.read_checkpoint(root / note.point)

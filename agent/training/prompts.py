@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.training.records import Example
+from agent.training.data_formats import Example
 
 # Part of every training and evaluation key: raise it when the format below changes.
 PROMPT_FORMAT = "chat template, else text and line break / answer and end token / 1"

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from agent.errors import StoreError
-from agent.training import collection, run_notes, store, transport
+from agent.training import run_registry, store, store_gc, store_transfer
 from agent.training.lease import is_held, watch
 
 DEFAULT_STORE = Path("outputs/store")
@@ -51,14 +51,14 @@ def run_store(args: argparse.Namespace) -> int:
         _collect(args.store, args)
     elif args.action in ("pin", "unpin"):
         for training in _named(args.store, args.keys):
-            pinned = training.path / collection.PINNED
+            pinned = training.path / store_gc.PINNED
             pinned.touch() if args.action == "pin" else pinned.unlink(missing_ok=True)
     elif args.action == "export":
-        chosen = _named(args.store, args.keys) if args.keys else collection.trainings(args.store)
-        size = transport.pack(chosen, args.file)
+        chosen = _named(args.store, args.keys) if args.keys else store_gc.trainings(args.store)
+        size = store_transfer.pack(chosen, args.file)
         print(f"{args.file}: {len(chosen)} trainings, {size / 1e9:.3f} GB")
     else:
-        for key, points in transport.unpack(args.file, args.store).items():
+        for key, points in store_transfer.unpack(args.file, args.store).items():
             print(f"{key}: {points} evaluation points taken over")
     return 0
 
@@ -67,7 +67,7 @@ def _named(root: Path, keys: list[str]) -> list[store.TrainingDirectory]:
     """Trainings by key or by its first digits."""
     chosen = []
     for key in keys:
-        matches = [t for t in collection.trainings(root) if t.key.startswith(key)]
+        matches = [t for t in store_gc.trainings(root) if t.key.startswith(key)]
         if len(matches) != 1:
             raise StoreError(f"{root}: {len(matches)} trainings begin with {key!r}; see store ls")
         chosen += matches
@@ -76,14 +76,14 @@ def _named(root: Path, keys: list[str]) -> list[store.TrainingDirectory]:
 
 def _print_trainings(root: Path) -> None:
     print("key               points   step  precision  learning_rate  train_s      GB  state")
-    for training in collection.trainings(root):
+    for training in store_gc.trainings(root):
         identity = json.loads((training.path / "identity.json").read_text())
         chain = training.chain()
         seconds = chain[-1].record["cost"]["train_seconds"] if chain else 0.0
         print(
             f"{training.key}  {len(chain):6}  {chain[-1].step if chain else 0:5}  "
             f"{identity.get('training_precision', ''):9}  {identity.get('learning_rate', 0):13g}  "
-            f"{seconds:7.1f}  {collection.size_of(training.path) / 1e9:6.3f}  {_state_of(training)}"
+            f"{seconds:7.1f}  {store_gc.size_of(training.path) / 1e9:6.3f}  {_state_of(training)}"
         )
 
 
@@ -91,7 +91,7 @@ def _state_of(training: store.TrainingDirectory) -> str:
     words = []
     if is_held(training.path):
         words.append("leased")
-    if (training.path / collection.PINNED).exists():
+    if (training.path / store_gc.PINNED).exists():
         words.append("pinned")
     if training.divergence():
         words.append("diverged")
@@ -101,8 +101,8 @@ def _state_of(training: store.TrainingDirectory) -> str:
 
 
 def _print_status(root: Path) -> None:
-    notes = list(run_notes.read_all(root))
-    executed = [t for t in collection.trainings(root) if t.has_begun()]
+    notes = list(run_registry.read_all(root))
+    executed = [t for t in store_gc.trainings(root) if t.has_begun()]
     needed = sum(note.needed_seconds for note in notes)
     saved = sum(note.reused_seconds for note in notes)
     print(f"runs                 {len(notes)}")
@@ -117,12 +117,12 @@ def _say_waiting(leases: int, seconds: float) -> None:
 
 
 def _collect(root: Path, args: argparse.Namespace) -> None:
-    observers = watch((t.path for t in collection.trainings(root)), on_wait=_say_waiting)
-    found = collection.plan(root, observers, adapters=args.adapters, unsynced=args.unsynced)
+    observers = watch((t.path for t in store_gc.trainings(root)), on_wait=_say_waiting)
+    found = store_gc.plan(root, observers, adapters=args.adapters, unsynced=args.unsynced)
     total = 0
-    for stay in (item for item in found if isinstance(item, collection.Stay)):
+    for stay in (item for item in found if isinstance(item, store_gc.Stay)):
         print(f"stays    {stay.key}: {stay.reason}")
-    removals = (item for item in found if isinstance(item, collection.Removal))
+    removals = (item for item in found if isinstance(item, store_gc.Removal))
     for path, group in itertools.groupby(removals, key=lambda item: item.training.path):
         # Held while it is tidied, so that no worker reads or writes between the two looks.
         lease = None if args.dry_run else observers[path].try_acquire()
@@ -135,7 +135,7 @@ def _collect(root: Path, args: argparse.Namespace) -> None:
                 size = f"{item.size / 1e9:.3f} GB"
                 print(f"removes  {item.path.relative_to(root)}: {item.reason} ({size})")
                 if lease:
-                    collection.remove(item)
+                    store_gc.remove(item)
         finally:
             if lease:
                 lease.release()

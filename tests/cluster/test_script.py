@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cluster.commands import options_of
 from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
 from agent.cluster.script import array_script
+from agent.cluster.submit.commands import options_of
 from agent.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"

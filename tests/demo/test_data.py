@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from agent.demo import data, world
+from agent.demo import data, toy_world
 
 FILES = tuple(data.TASKS)
 
@@ -53,7 +53,7 @@ def test_structuring_golds_name_what_the_document_is_about() -> None:
         found = re.findall(r"<((?:sub-)?section): ([a-z]+)>([a-z]+)", example["output"])
         assert len(found) == len(sentences) >= 3
         for (level, title, word), sentence in zip(found, sentences, strict=True):
-            assert world.SUBJECT_OF[word] == title
+            assert toy_world.SUBJECT_OF[word] == title
             assert f" {word} " in f"{sentence} "
             assert (level == "sub-section") == sentence.strip().startswith("there,")
             assert title not in re.findall("[a-z]+", example["input"])
@@ -71,7 +71,7 @@ def test_draws_are_without_repetition_and_reach_every_item() -> None:
     rng = Random(0)
     seen: set[int] = set()
     for _ in range(200):
-        drawn = world.draw(rng, range(6), 3)
+        drawn = toy_world.draw(rng, range(6), 3)
         assert len(set(drawn)) == 3
         seen.update(drawn)
     assert seen == set(range(6))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import sweep_files, variants
-from agent.config import RunConfig
+from agent.config import sweep_yaml, variants
+from agent.config.run_config import RunConfig
 from agent.demo import data
 
 FOLDER = Path(__file__).parents[2] / "sweeps" / "demo"
@@ -14,8 +14,8 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 def all_configs() -> list[RunConfig]:
-    sweeps = [sweep_files.load(path) for path in FILES]
-    return [config for sweep in sweeps for config in sweep_files.configs(sweep)]
+    sweeps = [sweep_yaml.load(path) for path in FILES]
+    return [config for sweep in sweeps for config in sweep_yaml.configs(sweep)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -25,7 +25,7 @@ def test_the_check_finds_nothing_once_the_data_lie_there(
     data.write_data(tmp_path / "outputs" / "demo" / "data")
     (tmp_path / "agent").symlink_to(FOLDER.parents[1] / "agent")
     monkeypatch.chdir(tmp_path)
-    points, problems = sweep_files.check(path)
+    points, problems = sweep_yaml.check(path)
     assert problems == []
     assert points in (3, 6)
 
@@ -44,5 +44,5 @@ def test_cells_with_one_training_share_it() -> None:
 
 def test_the_learning_rate_varies_fastest() -> None:
     for path in FILES:
-        parameters = sweep_files.parameters_of(sweep_files.load(path))
+        parameters = sweep_yaml.parameters_of(sweep_yaml.load(path))
         assert list(parameters)[-1] == "learning_rate"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.server.database import Connection, Database, insert
-from agent.variants import VARIANTS
+from agent.config.variants import VARIANTS
+from agent.server.store.database import Connection, Database, insert
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
 BROWSER = next(

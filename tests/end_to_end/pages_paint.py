@@ -1,18 +1,16 @@
 """How soon a project page of 1,000 runs with 100 points each is on the screen.
 
-`python tests/end_to_end/pages_paint.py` prints the figures as JSON; nothing is asserted here. The
+`python -m tests.end_to_end.pages_paint` prints the figures as JSON; nothing is asserted here. The
 server is cold at the first visit (no run has been read yet) and warm at the second.
 """
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-
-from pages_lab import (  # noqa: E402
+from agent.server.process import running_server
+from tests.end_to_end.pages_lab import (
     complaints,
     fill,
     log_in,
@@ -21,8 +19,6 @@ from pages_lab import (  # noqa: E402
     paint_ms,
     requested_hosts,
 )
-
-from agent.server.process import running_server  # noqa: E402
 
 _SORT = """
 const timed = (work) => {

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from server_load import Lost, Peer, percentile_ms
-from server_oddities import odd_requests
+from tests.end_to_end.server_load import Lost, Peer, percentile_ms
+from tests.end_to_end.server_oddities import odd_requests
 
 Attack = tuple[str, bytes]
 

@@ -11,9 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server_load import CREATE_AGENT, HEARTBEAT, UPSERT_RUN, UPSERT_SWEEP, Lost, Peer
-
 from agent.server.process import end_server, start_server, wait_until_ready
+from tests.end_to_end.server_load import (
+    CREATE_AGENT,
+    HEARTBEAT,
+    UPSERT_RUN,
+    UPSERT_SWEEP,
+    Lost,
+    Peer,
+)
 
 LINES_PER_RUN = 40
 

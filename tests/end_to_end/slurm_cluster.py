@@ -316,7 +316,7 @@ def _is_step_daemon(entry: Path, log: Path) -> bool:
         return False
 
 
-if __name__ == "__main__":  # python tests/end_to_end/slurm_cluster.py start|stop DIRECTORY
+if __name__ == "__main__":  # python -m tests.end_to_end.slurm_cluster start|stop DIRECTORY
     cluster = SlurmCluster(Path(sys.argv[2]))
     getattr(cluster, sys.argv[1])()
     print("".join(f"export {k}={v}\n" for k, v in cluster.environment.items()))

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from slurm_cluster import wait_until
-from slurm_stage import Stage
 
-from agent.cluster.submission import create_sweep
+from agent.cluster.submit.submission import create_sweep
+from tests.end_to_end.slurm_cluster import wait_until
+from tests.end_to_end.slurm_stage import Stage
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 48

@@ -12,11 +12,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm_cluster import wait_until
-from slurm_stage import Stage
-
 from agent.cluster.processes import children_of
 from agent.demo.data import write_data
+from tests.end_to_end.slurm_cluster import wait_until
+from tests.end_to_end.slurm_stage import Stage
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = "sleeper1"

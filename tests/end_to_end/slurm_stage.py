@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from slurm_cluster import SlurmCluster
 
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.script import array_script
-from agent.cluster.submission import create_sweep
+from agent.cluster.submit.submission import create_sweep
 from agent.server.process import running_server
+from tests.end_to_end.slurm_cluster import SlurmCluster
 
 HERE = Path(__file__).parent
 SWEEP = """\

@@ -17,14 +17,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import yaml
-from slurm_cluster import wait_until
-from slurm_stage import Stage
 
 from agent import files
 from agent.cluster.processes import is_running, read_stat
 from agent.cluster.slurm import timestamp
-from agent.cluster.submission import create_sweep
+from agent.cluster.submit.submission import create_sweep
 from agent.demo.data import write_data
+from tests.end_to_end.slurm_cluster import wait_until
+from tests.end_to_end.slurm_stage import Stage
 
 REPOSITORY = Path(__file__).parents[2]
 END_TIMEOUT_S = 900

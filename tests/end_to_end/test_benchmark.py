@@ -1,7 +1,7 @@
 """A run that is trained, measured and tested: real server, real wandb client, real libraries.
 
 One child process does all of it, so that the libraries are imported once; in use, each part is a
-process of its own (`tests/test_benchmark_command.py` holds that).
+process of its own (`tests/programs/test_benchmark_command.py` holds that).
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_client import client_of
 
 from agent.server.process import running_server
+from tests.end_to_end.server_client import client_of
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 ROOT = Path(__file__).resolve().parents[2]

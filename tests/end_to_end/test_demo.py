@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from agent.presentation import LATENCY, MODEL_SIZE, QUERY_FLOPS
-from agent.report.columns import COLUMNS
+from agent.results.columns import COLUMNS
+from agent.results.presentation import LATENCY, MODEL_SIZE, QUERY_FLOPS
 from agent.server.process import running_server
 
 pytestmark = pytest.mark.xdist_group("demo")  # one demo for all

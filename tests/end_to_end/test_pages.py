@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages_lab import (
+
+from agent.results.presentation import LATENCY, SCORE
+from agent.server.pages.view import duration, number
+from agent.server.process import ServerAddress, running_server
+from tests.end_to_end.pages_lab import (
     BROWSER,
     DRIVER,
     HOSTILE,
@@ -21,11 +25,7 @@ from pages_lab import (
     requested_hosts,
     wait_for,
 )
-from server_client import client_of
-
-from agent.presentation import LATENCY, SCORE
-from agent.server.pages_view import duration, number
-from agent.server.process import ServerAddress, running_server
+from tests.end_to_end.server_client import client_of
 
 needs_browser = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="no chromium with chromedriver on PATH"

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from server_client import client_of
-
 from agent.server.process import running_server
+from tests.end_to_end.server_client import client_of
 
 CREATE = """
 import wandb, os

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from server_client import client_of
 
 from agent.server.process import running_server
+from tests.end_to_end.server_client import client_of
 
 LOG = """
 import json, pathlib, wandb

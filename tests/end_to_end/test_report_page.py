@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.report.csv_table import read_csv
 from agent.report.plots import figures_of
-from agent.report.study import examine
 from agent.report.web import page
+from agent.results.csv_table import read_csv
+from agent.results.study import examine
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_client import Client, client_of
 
-from agent import variants
-from agent.config import RunConfig
-from agent.search import curves
-from agent.search.curve_sources import from_wandb
+from agent.config import variants
+from agent.config.run_config import RunConfig
+from agent.search.replay import curves
+from agent.search.replay.curve_sources import from_wandb
 from agent.server.process import running_server
+from tests.end_to_end.server_client import Client, client_of
 
 ROOT = Path(__file__).parents[2]
 CELLS = {(row.model_variant, row.quantization_strategy) for row in variants.VARIANTS}

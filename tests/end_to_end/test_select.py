@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_client import Client, client_of
 
 from agent.server.process import running_server
+from tests.end_to_end.server_client import Client, client_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # What train.py leaves behind, without a training; the score is known from rate and seed.

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from server_client import client_of
-
 from agent.server.process import running_server
+from tests.end_to_end.server_client import client_of
 
 MAKE = """
 import datetime, os, wandb

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_client import Client, client_of
-from server_load import CREATE_AGENT, HEARTBEAT, UPSERT_SWEEP
 
 from agent.server.process import ServerAddress, running_server
-from agent.server.remote import Remote
+from agent.server.sync.remote import Remote
+from tests.end_to_end.server_client import Client, client_of
+from tests.end_to_end.server_load import CREATE_AGENT, HEARTBEAT, UPSERT_SWEEP
 
 LOG_EVERYTHING = """
 import numpy, os, wandb

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_client import Client, client_of
 
 from agent.server.process import running_server
+from tests.end_to_end.server_client import Client, client_of
 
 RELEASE = "0.28.0"
 TRAIN = """

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_client import Client, client_of
 
 from agent.server.process import ServerAddress, running_server
+from tests.end_to_end.server_client import Client, client_of
 
 TRAIN = """
 import wandb

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import pytest
 import yaml
-from server_client import Client, client_of
 
 from agent.server.process import (
     ServerAddress,
@@ -20,7 +19,8 @@ from agent.server.process import (
     start_server,
     wait_until_ready,
 )
-from agent.server.remote import Remote
+from agent.server.sync.remote import Remote
+from tests.end_to_end.server_client import Client, client_of
 
 SLOW = """
 import os, time, wandb

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_client import client_of
 
 from agent.errors import ServerError
-from agent.server.database import Database
-from agent.server.ledger import Ledger
 from agent.server.process import running_server
-from agent.server.records import Project
-from agent.server.remote import Remote
-from agent.server.syncing import Destination, Tally, sync_project, whoami
+from agent.server.store.database import Database
+from agent.server.store.records import Project
+from agent.server.sync.ledger import Ledger
+from agent.server.sync.remote import Remote
+from agent.server.sync.runs import Destination, Tally, sync_project, whoami
+from tests.end_to_end.server_client import client_of
 
 MAKE = """
 import os, subprocess, sys, wandb

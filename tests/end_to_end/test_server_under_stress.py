@@ -1,14 +1,13 @@
-"""Small counts of what `tests/prove_server.py` does in full."""
+"""Small counts of what `tests/tools/prove_server.py` does in full."""
 
 import asyncio
 import sqlite3
 from pathlib import Path
 
-from server_hostility import be_hostile
-from server_kills import kill_under_load
-from server_load import put_under_load
-
 from agent.server.process import running_server
+from tests.end_to_end.server_hostility import be_hostile
+from tests.end_to_end.server_kills import kill_under_load
+from tests.end_to_end.server_load import put_under_load
 
 
 def test_a_killed_server_loses_nothing_it_acknowledged(tmp_path: Path) -> None:

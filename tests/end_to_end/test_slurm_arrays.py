@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import slurm_faults
-import slurm_orphan
-from slurm_cluster import SlurmCluster, needs_slurm
-from slurm_faults import Outcome
-from slurm_stage import Stage, running_cluster, running_stage
 
-from agent.terms import TAKEN_OVER
+from agent.takeover import TAKEN_OVER
+from tests.end_to_end import slurm_faults, slurm_orphan
+from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm
+from tests.end_to_end.slurm_faults import Outcome
+from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 
 pytestmark = [
     pytest.mark.xdist_group("slurm"),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_cluster import SlurmCluster, needs_slurm, wait_until
-from slurm_stage import Stage, running_cluster, running_stage
 
-from agent.cluster.credentials import write_key
+from agent.tracking.credentials import write_key
+from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
+from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 
 pytestmark = [
     pytest.mark.xdist_group("slurm-commands"),

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from slurm_cluster import needs_slurm, wait_until
-from slurm_stage import Stage, running_cluster, running_stage
 
-from agent.cluster.server_access import read_note
-from agent.cluster.server_task import local_place
+from agent.cluster.job.server_task import local_place
 from agent.demo.data import write_data
+from agent.tracking.endpoint import read_note
+from tests.end_to_end.slurm_cluster import needs_slurm, wait_until
+from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = {"epochs": 1, "test_fraction": 0.8, "eval_examples": 8, "learning_rate": 0.002}

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from training.conftest import one_thread, undisturbed
+
+from tests.training.conftest import one_thread, undisturbed
 
 __all__ = ["one_thread", "undisturbed"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What agent.quiet silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
+    """What log_noise silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             for message in (

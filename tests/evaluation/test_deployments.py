@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from training import lab
-from training.conftest import Finished
 from transformers import AutoModelForCausalLM
 
-from agent import variants
+from agent.config import variants
 from agent.evaluation import deployments
-from agent.training import base as bases
-from agent.training.base import Base, keep_four_bit_layout, quantization_config
+from agent.training import base_model as bases
+from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
+from tests.training import lab
+from tests.training.conftest import Finished
 
 IDS = torch.tensor([[5, 17, 30, 8, 250, 2, 9, 11]])
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from training import lab
 
-from agent import extensions, metrics, variants
-from agent.arguments import build_parser
-from agent.config import RunConfig
+from agent import extensions
+from agent.config import variants
+from agent.config.cli_options import build_parser
+from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
 from agent.evaluation import deployments, validation
-from agent.report import columns
+from agent.results import columns, metrics
 from agent.training import adapters
+from tests.training import lab
 
 ROWS = ("dora", "calibrated", "brevity")
 CALIBRATED = {
@@ -38,7 +39,7 @@ def extended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(owner, name, dict(getattr(owner, name)))
     for owner, name in ((variants, "VARIANTS"), (columns, "COLUMNS")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    names = [f"evaluation.rows.{row}" for row in ROWS]
+    names = [f"tests.evaluation.rows.{row}" for row in ROWS]
     monkeypatch.setenv(extensions.VARIABLE, ", ".join(names))
     extensions.load()
     yield
@@ -54,7 +55,7 @@ def score(root: Path, **values: Any) -> tuple[Any, Any, validation.Scores]:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_takes_at_most_forty_lines(row: str) -> None:
-    source = importlib.import_module(f"evaluation.rows.{row}").__file__
+    source = importlib.import_module(f"tests.evaluation.rows.{row}").__file__
     assert source is not None
     assert len(Path(source).read_text().splitlines()) <= 40
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from training import lab
 
 from agent.errors import SweepAgentError
 from agent.evaluation import generation
-from agent.training import base as bases
+from agent.training import base_model as bases
 from agent.training import data, prompts
-from agent.training.base import Base
+from agent.training.base_model import Base
+from tests.training import lab
 
 
 @pytest.fixture(scope="module")

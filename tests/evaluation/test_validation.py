@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import lab
 
 from agent.evaluation import generation, validation
 from agent.evaluation.validation import METRICS, Prediction, Scores
-from agent.training.records import Example
+from agent.training.data_formats import Example
+from tests.training import lab
 
 
 def prediction(name: str, score: float, **values: Any) -> Prediction:

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import sweep_files
+from agent.config import sweep_yaml
 from agent.errors import ReportError
 from agent.report import commands
-from agent.report.csv_table import write_csv, write_curves
-
-from .known_table import known_rows
+from agent.results.csv_table import write_csv, write_curves
+from tests.results.known_table import known_rows
 
 
 def _args(name: str, *words: str) -> argparse.Namespace:
@@ -102,7 +101,7 @@ def test_a_dry_run_prints_sweeps_that_can_be_read_back(
     documents = list(yaml.safe_load_all(capsys.readouterr().out))
     assert len(documents) == 5
     for document in documents:
-        assert [config.seed for config in sweep_files.configs(document)] == [1]
+        assert [config.seed for config in sweep_yaml.configs(document)] == [1]
 
 
 def test_a_dry_run_of_nothing_is_told() -> None:

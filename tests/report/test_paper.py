@@ -4,10 +4,9 @@ import pytest
 
 from agent.report import paper
 from agent.report.plots import figures_of
-from agent.report.study import examine
-from agent.report.table import Row
-
-from .known_table import known_rows
+from agent.results.run_table import Row
+from agent.results.study import examine
+from tests.results.known_table import known_rows
 
 BASE = Row("base", "baseline", {"final/validation_f1_score": 0.2, "inference/model_size_gb": 2.0})
 FIGURES = {f.name: f for f in figures_of(examine([*known_rows(), BASE]))}

@@ -6,10 +6,9 @@ import pytest
 from agent.errors import ReportError
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
 from agent.report.plots import figures_of
-from agent.report.study import examine
-from agent.report.table import Row
-
-from .known_table import known_rows, run
+from agent.results.run_table import Row
+from agent.results.study import examine
+from tests.results.known_table import known_rows, run
 
 
 def _figures(*more: Row) -> dict[str, Figure]:

@@ -1,9 +1,8 @@
 from agent.report import layouts, tables
-from agent.report.study import examine
-from agent.report.table import Row
 from agent.report.tables import Cell, Heading, TextTable
-
-from .known_table import known_rows, run
+from agent.results.run_table import Row
+from agent.results.study import examine
+from tests.results.known_table import known_rows, run
 
 BASE = Row("base", "baseline", {"final/validation_f1_score": 0.2}, project="demo")
 

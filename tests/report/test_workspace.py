@@ -2,11 +2,10 @@ import json
 
 import pytest
 
-from agent.presentation import LIGHT
 from agent.report import workspace, workspace_views
-from agent.report.columns import SCORE
-
-from .known_table import known_rows, run
+from agent.results.columns import SCORE
+from agent.results.presentation import LIGHT
+from tests.results.known_table import known_rows, run
 
 SPECIFICATION = workspace.specify("Variants compared", known_rows())
 

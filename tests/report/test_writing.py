@@ -4,10 +4,9 @@ import pytest
 
 from agent.errors import ReportError
 from agent.report import writing
-from agent.report.csv_table import read_csv, with_curves
-from agent.report.study import examine
-
-from .known_table import known_rows, run
+from agent.results.csv_table import read_csv, with_curves
+from agent.results.study import examine
+from tests.results.known_table import known_rows, run
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Many processes on one pruning storage, as an array job makes them; counts and times the reports.
 
-    python tests/search/journal_load.py PLACE PROCESSES RUNGS PERIOD_S DIRECTORY
+    python -m tests.search.journal_load PLACE PROCESSES RUNGS PERIOD_S DIRECTORY
 
 Prints one JSON object. Shared by the small test of the suite and the full proof.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.search.trials import open_trial
 
 EXAMPLES = 200

@@ -1,6 +1,6 @@
 """Workers that report to one journal and are killed at any moment; what is left is counted.
 
-    python tests/search/kill_storm.py JOURNAL WORKERS KILLS SEED
+    python -m tests.search.kill_storm JOURNAL WORKERS KILLS SEED
 
 Every other killed run is started again, as Slurm requeues it. At the end one more worker passes by
 and the journal is read with Optuna's own reader. Prints one JSON object.
@@ -19,8 +19,8 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from agent.config import RunConfig
-from agent.search import paired
+from agent.config.run_config import RunConfig
+from agent.search import paired_pruner
 from agent.search.trials import BEATS_MISSED, open_trial
 
 RUNGS = 4
@@ -106,14 +106,16 @@ def _count(journal: Path, runs: int, abandoned: set[int]) -> dict[str, Any]:
     (name,) = optuna.get_all_study_names(storage)
     trials = optuna.load_study(study_name=name, storage=storage).trials
     states = Counter(trial.state.name for trial in trials)
-    ended = {t.system_attrs[paired.RUN] for t in trials if t.state.name in ("COMPLETE", "PRUNED")}
+    ended = {
+        t.system_attrs[paired_pruner.RUN] for t in trials if t.state.name in ("COMPLETE", "PRUNED")
+    }
     expected = {f"run{n}" for n in range(runs)} - {f"run{n}" for n in abandoned}
     return {
         "trials": len(trials),
         "running": states["RUNNING"],
         "states": dict(states),
         "lost_runs": sorted(expected - ended),
-        "duplicate_trials": len(trials) - len({t.system_attrs[paired.RUN] for t in trials}),
+        "duplicate_trials": len(trials) - len({t.system_attrs[paired_pruner.RUN] for t in trials}),
     }
 
 

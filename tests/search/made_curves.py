@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.search.curves import Curve, Stratum
+from agent.search.replay.curves import Curve, Stratum
 
 RATES = (1e-4, 3e-4, 1e-3, 2e-3, 4e-3, 8e-3, 2e-2, 5e-2)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.search.trials import open_trial
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")

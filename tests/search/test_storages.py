@@ -14,14 +14,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, StudyError
-from agent.search import paired
+from agent.search import paired_pruner
 from agent.search.storages import open_storage, release_connections, shown
 from agent.search.studies import release_stale
 from agent.search.trials import open_trial
-
-from . import postgres
+from tests.search import postgres
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent/journal")
@@ -111,7 +110,9 @@ def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_p
     told = json.loads(done.stdout)
     assert (told["failed"], told["reports"]) == (0, 3)
     trials = trials_in(database, "load/test")
-    assert sorted(t.system_attrs[paired.RUN] for t in trials) == [f"run{i}" for i in range(3)]
+    assert sorted(t.system_attrs[paired_pruner.RUN] for t in trials) == [
+        f"run{i}" for i in range(3)
+    ]
     assert all(sorted(t.intermediate_values) == [1] for t in trials)
 
 

@@ -17,10 +17,10 @@ import pytest
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 from optuna.trial import TrialState
 
-from agent.config import RunConfig
-from agent.config_rules import PRUNERS
+from agent.config.rules import PRUNERS
+from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, StudyError
-from agent.search import paired
+from agent.search import paired_pruner
 from agent.search.pruners import build_pruner, options_of
 from agent.search.studies import release_stale
 from agent.search.trials import open_trial
@@ -88,7 +88,7 @@ def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: P
     with opened(journal, "c", 1e-4) as late:
         assert "may still be gained" in late.report(1, examples(0.5)).reason
         assert late.report(2, examples(0.52)).prune  # at once, against what is on record
-    states = {t.system_attrs[paired.RUN]: t.state for t in trials_in(journal)}
+    states = {t.system_attrs[paired_pruner.RUN]: t.state for t in trials_in(journal)}
     assert states == {
         "a": TrialState.COMPLETE,
         "b": TrialState.PRUNED,
@@ -293,7 +293,7 @@ def test_a_killed_run_is_not_waited_for_and_not_left_running(journal: Path) -> N
         good.suspend()
     storage = good._storage
     release_stale(storage, time.time() + 1)
-    by_run = {t.system_attrs[paired.RUN]: t for t in trials_in(journal)}
+    by_run = {t.system_attrs[paired_pruner.RUN]: t for t in trials_in(journal)}
     assert by_run["killed"].state == TrialState.WAITING
     with opened(journal, "killed", 1e-2) as resumed:
         assert resumed.number == by_run["killed"].number
@@ -426,12 +426,12 @@ def test_every_kind_of_tuned_key_can_be_a_trials_parameter(journal: Path) -> Non
         "schedule": "cosine",
         "gradient_checkpointing": False,
     }
-    assert "adapter_method=lora" in found.system_attrs[paired.POINT]
+    assert "adapter_method=lora" in found.system_attrs[paired_pruner.POINT]
 
 
 def test_search_never_imports_torch() -> None:
     code = (
-        "import sys, agent.search.trials, agent.search.pruners, agent.search.commands\n"
+        "import sys, agent.search.trials, agent.search.pruners, agent.search.replay.commands\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

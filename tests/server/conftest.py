@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_lab import Lab
 
-from agent.server.claims import Policy
+from agent.server.store.claims import Policy
+from tests.server.server_lab import Lab
 
 
 @pytest.fixture

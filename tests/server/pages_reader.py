@@ -4,9 +4,8 @@ import json
 import re
 from typing import Any
 
-from server_lab import KEY, Lab
-
-from agent.server.pages_table import Row
+from agent.server.pages.table import Row
+from tests.server.server_lab import KEY, Lab
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
 AUTH = ("api", KEY)

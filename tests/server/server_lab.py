@@ -7,9 +7,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from agent.server.app import build_app, open_services
-from agent.server.claims import Policy
-from agent.server.execution import Executor, build_schema
-from agent.server.keys import add_key
+from agent.server.graphql.execution import Executor, build_schema
+from agent.server.store.claims import Policy
+from agent.server.store.keys import add_key
 
 KEY = "local-" + "k" * 40
 OTHER_KEY = "local-" + "o" * 40

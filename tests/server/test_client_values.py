@@ -5,12 +5,12 @@ import socket
 from typing import Any
 
 import pytest
-from server_lab import KEY, Lab
 
-from agent.server.matching import in_order, matches
-from agent.server.patterns import compile_pattern, is_match
 from agent.server.refusals import Refused
 from agent.server.serving import Listening, bind
+from agent.server.store.matching import in_order, matches
+from agent.server.store.patterns import compile_pattern, is_match
+from tests.server.server_lab import KEY, Lab
 
 RUNS = 'query Q($f: JSONString) {project(name: "p") {runs(filters: $f) {edges {node {name}}}}}'
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import graphql
 import pytest
-from server_lab import KEY, OTHER_KEY, Lab
 
-from agent.server.execution import build_schema
+from agent.server.graphql.execution import build_schema
+from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 OWN = {"entityName": "local", "projectName": "p"}
 # What makes something of the caller's own, however it is called: nothing of another's is named.

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages_reader import AUTH, HOSTILE, log_in, make_run, see, token_in
-from server_lab import OTHER_KEY, Lab
 
 import agent.server
+from tests.server.pages_reader import AUTH, HOSTILE, log_in, make_run, see, token_in
+from tests.server.server_lab import OTHER_KEY, Lab
 
 HERE = Path(agent.server.__file__).parent
 
@@ -203,8 +203,8 @@ def test_a_page_that_fails_says_so_without_a_traceback(
     def fail(*_: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("agent.server.pages.draw", fail)
-    monkeypatch.setattr("agent.server.pages.payload", fail)
+    monkeypatch.setattr("agent.server.pages.routes.draw", fail)
+    monkeypatch.setattr("agent.server.pages.routes.payload", fail)
     for path in ("/local/p", "/local/p/data"):
         text = see(lab, path, 500)
         assert "log says why" in text

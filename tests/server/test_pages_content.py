@@ -5,17 +5,17 @@ import math
 from typing import Any
 
 import pytest
-from pages_reader import AUTH, data, make_run, rows_of, see
-from server_lab import Lab
 
-from agent.presentation import style_of
-from agent.server.artifacts import ensure_collection
-from agent.server.database import insert, update
-from agent.server.pages_metrics import better_of, variant_of
-from agent.server.pages_run import clean_line, read_records, worst
-from agent.server.pages_series import CurveCache, HistoryCache, curves_payload, read_curve, thin
-from agent.server.pages_table import columns_of, payload
-from agent.server.pages_view import Choice, draw, duration, number, passes, size_text, sort_rows
+from agent.results.presentation import style_of
+from agent.server.pages.metrics import better_of, variant_of
+from agent.server.pages.run import clean_line, read_records, worst
+from agent.server.pages.series import CurveCache, HistoryCache, curves_payload, read_curve, thin
+from agent.server.pages.table import columns_of, payload
+from agent.server.pages.view import Choice, draw, duration, number, passes, size_text, sort_rows
+from agent.server.store.artifacts import ensure_collection
+from agent.server.store.database import insert, update
+from tests.server.pages_reader import AUTH, data, make_run, rows_of, see
+from tests.server.server_lab import Lab
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -140,8 +140,8 @@ def test_a_table_is_sorted_and_filtered_by_its_address_without_any_script(lab: L
 def test_a_project_with_too_many_runs_says_which_are_shown(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.server.pages.MAX_RUNS", 2)
-    monkeypatch.setattr("agent.server.pages_table.MAX_RUNS", 2)
+    monkeypatch.setattr("agent.server.pages.routes.MAX_RUNS", 2)
+    monkeypatch.setattr("agent.server.pages.table.MAX_RUNS", 2)
     for name in "abc":
         make_run(lab, name)
     assert "The newest 2 of 3 runs are shown" in see(lab, "/local/p")

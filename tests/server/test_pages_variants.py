@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from pages_reader import rows_of, see
-from server_lab import Lab
-
-from agent.server.pages_table import Row
-from agent.server.pages_variants import compare, comparison_payload
+from agent.server.pages.table import Row
+from agent.server.pages.variants import compare, comparison_payload
+from tests.server.pages_reader import rows_of, see
+from tests.server.server_lab import Lab
 
 SCORE = "final/validation_f1_score"
 

@@ -4,9 +4,8 @@ import threading
 from collections import Counter
 from typing import Any
 
-from server_lab import GRID, Lab
-
-from agent.server.claims import end_silent
+from agent.server.store.claims import end_silent
+from tests.server.server_lab import GRID, Lab
 
 
 def upkeep(lab: Lab) -> None:

@@ -5,9 +5,9 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from server_lab import KEY, Lab
 
-from agent.server.blobs import BlobStore
+from agent.server.store.blobs import BlobStore
+from tests.server.server_lab import KEY, Lab
 
 
 def test_a_content_is_there_whole_or_not_at_all_and_once(tmp_path: Path) -> None:

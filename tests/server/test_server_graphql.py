@@ -2,7 +2,7 @@
 
 import json
 
-from server_lab import KEY, Lab
+from tests.server.server_lab import KEY, Lab
 
 
 def test_undeclared_and_unused_variables_and_a_missing_operation_name_are_tolerated(

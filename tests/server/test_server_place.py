@@ -11,13 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from server_lab import KEY, Lab
 
 from agent.errors import ConfigError, ServerError
 from agent.server.backups import back_up
 from agent.server.commands import add_keys_arguments, run_env, run_keys
-from agent.server.database import Database
-from agent.server.place import (
+from agent.server.data_dir import (
     ServerNote,
     file_system_of,
     prepare,
@@ -26,7 +24,9 @@ from agent.server.place import (
     write_note,
 )
 from agent.server.serving import Listening, bind
-from agent.server.tables import MIGRATIONS
+from agent.server.store.database import Database
+from agent.server.store.tables import MIGRATIONS
+from tests.server.server_lab import KEY, Lab
 
 MOUNTS = """\
 21 1 8:1 / / rw - ext4 /dev/sda1 rw
@@ -56,7 +56,7 @@ def test_a_file_system_that_cannot_be_locked_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(tmp_path / "fine")
-    monkeypatch.setattr("agent.server.place.file_system_of", lambda *_: "nfs4")
+    monkeypatch.setattr("agent.server.data_dir.file_system_of", lambda *_: "nfs4")
     with pytest.raises(ServerError, match=r"nfs4.*local disk.*sweep-agent backup"):
         prepare(tmp_path / "shared")
 

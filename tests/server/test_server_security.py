@@ -4,11 +4,11 @@ import gzip
 import json
 
 import pytest
-from server_lab import KEY, OTHER_KEY, Lab
 from starlette.testclient import TestClient
 
-from agent.server.gate import MAX_BODY_BYTES, RateLimit
-from agent.server.tokens import Signer
+from agent.server.admission import MAX_BODY_BYTES, RateLimit
+from agent.server.store.tokens import Signer
+from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 VIEWER = {"query": "{viewer {entity}}"}
 

@@ -2,7 +2,7 @@
 
 import json
 
-from server_lab import KEY, Lab
+from tests.server.server_lab import KEY, Lab
 
 
 def test_a_part_that_arrives_twice_changes_nothing(lab: Lab) -> None:

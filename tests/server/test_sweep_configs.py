@@ -4,8 +4,8 @@ import pytest
 
 from agent.errors import ConfigError
 from agent.search.proposals import Choice, Range
-from agent.server.early_stopping import hopeless_runs
-from agent.server.sweep_config import Hyperband, parse_sweep
+from agent.server.store.early_stopping import hopeless_runs
+from agent.server.store.sweep_config import Hyperband, parse_sweep
 
 
 def test_a_full_sweep_is_read() -> None:

@@ -11,7 +11,7 @@ import pytest
 def one_thread() -> None:
     import torch
 
-    from agent.quiet import quieten_libraries
+    from agent.log_noise import quieten_libraries
 
     quieten_libraries()
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     from agent.training.store import TrainingDirectory
-    from training import lab
+    from tests.training import lab
 
     root = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +39,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What agent.quiet silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
+    """What log_noise silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             for message in (

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.training.lease import Observer
 from agent.training.store import TrainingDirectory, point_name
-from training import lab
+from tests.training import lab
 
 Work = Callable[[Path, str], list[tuple[str, str]]]  # (digest, who trained it) of each point
 POINTS = 2

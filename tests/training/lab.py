@@ -13,11 +13,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.demo.data import TASKS, make_examples
 
 if TYPE_CHECKING:
-    from agent.training.training import EvaluationPoint, Training
+    from agent.training.evaluation_points import EvaluationPoint, Training
 
 BASE_MODEL = Path(__file__).parents[2] / "agent/demo/assets/base_model"
 
@@ -76,7 +76,7 @@ def open_training(
 ) -> "Training":
     """The training of a config under `root`; `values` change the config, `options` the run."""
     from agent.training import data
-    from agent.training.training import Training
+    from agent.training.evaluation_points import Training
 
     config = make_config(root, **(values or {}))
     counts = Path(config.store) / "flops"  # counted once for all tests: it takes longest

@@ -8,16 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import torch
 
 from agent.errors import TrainingDiverged
-from agent.interruption import Interrupted, Interruption
-from agent.quiet import quieten_libraries
-from agent.training import parallel
+from agent.log_noise import quieten_libraries
+from agent.signals import Interrupted, Interruption
+from agent.training import data_parallel
 from agent.training.store import TrainingDirectory
-from training import lab
+from tests.training import lab
 
 
 def main(root: Path) -> None:
@@ -39,7 +37,7 @@ def main(root: Path) -> None:
 
 def train(root: Path, name: str, lora_dropout: float = 0.1, **options: Any) -> None:
     values = {**VALUES, "lora_dropout": lora_dropout, "store": str(root / name)}
-    if parallel.is_helper():
+    if data_parallel.is_helper():
         lab.open_training(root, values).help()
     else:
         list(lab.open_training(root, values, run_id="team", **options).points())

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from agent.training import adapters, base, cost
-from training import lab
+from agent.training import adapters, base_model, cost
+from tests.training import lab
 
 
 def formula(config: Any, length: int) -> float:
@@ -59,7 +59,7 @@ def test_every_cell_of_one_shape_reports_the_same_flops(tmp_path: Path) -> None:
 
 def forward_and_step(config: Any, *, trains: str) -> tuple[float, float]:
     """FLOPs of the twin's forward pass and of a whole step, for 64 tokens."""
-    twin: Any = base.meta_twin(config, lab.BASE_MODEL, attention="eager")
+    twin: Any = base_model.meta_twin(config, lab.BASE_MODEL, attention="eager")
     if trains == "everything":
         twin.requires_grad_(True)
     else:

@@ -7,8 +7,8 @@ import pytest
 
 from agent.errors import DataError
 from agent.training import data, prompts
-from agent.training.records import Example
-from training import lab
+from agent.training.data_formats import Example
+from tests.training import lab
 
 
 def example(prompt: str, dataset: str = "qa", answer: str = "x", name: str = "") -> Example:
@@ -230,7 +230,7 @@ def test_exactly_max_length_fits() -> None:
 
 
 def test_a_chat_template_writes_the_prompt_when_there_is_one() -> None:
-    from agent.training.base import load_tokenizer
+    from agent.training.base_model import load_tokenizer
 
     tokenizer = load_tokenizer(lab.BASE_MODEL)
     tokenizer.chat_template = (

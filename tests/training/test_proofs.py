@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import prove_training
-
-from training import duels, lab
+from tests.tools import prove_training
+from tests.training import duels, lab
 
 
 def test_killed_at_random_moments_it_resumes_to_the_same_bits(tmp_path: Path) -> None:

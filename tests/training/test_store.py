@@ -11,7 +11,7 @@ from agent.errors import LeaseLost
 from agent.training import store
 from agent.training.lease import Lease, Observer
 from agent.training.store import Checkpoint, TrainingDirectory, point_name
-from training import lab
+from tests.training import lab
 
 
 @pytest.fixture

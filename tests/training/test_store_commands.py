@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from agent import cli
-from agent.evaluation import artifacts, validation
+from agent.evaluation import model_artifact, validation
 from agent.training import store
 from agent.training.lease import Observer
 from agent.training.store import TrainingDirectory
-from training import lab
+from tests.training import lab
 
 Shell = Callable[..., str]
 
@@ -41,7 +41,7 @@ def run(root: Path, name: str, *, pruned: bool = False, **values: Any) -> str:
         if pruned:
             break
     following.close()
-    artifacts.note_end(training, points, scores, pruned=pruned)
+    model_artifact.note_end(training, points, scores, pruned=pruned)
     training.note_uploaded()
     return training.key
 

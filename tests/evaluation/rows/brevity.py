@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agent.evaluation.validation import METRICS, Prediction
-from agent.report import columns
+from agent.results import columns
 
 
 def brevity(predictions: Sequence[Prediction]) -> float:

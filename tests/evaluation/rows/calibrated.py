@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from agent.config.variants import Variant
 from agent.evaluation import deployments
 from agent.training import prompts
-from agent.training.base import Base
-from agent.training.records import Example
-from agent.variants import Variant
+from agent.training.base_model import Base
+from agent.training.data_formats import Example
 
 
 def build(base: Base, adapter: Path, variant: Variant, calibration: Sequence[Example]) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from peft import LoraConfig
 
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.training import adapters
 
 

@@ -1,0 +1,134 @@
+"""Work from sweeps: a `wandb agent` on one after the other, and before it what was cut off."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from agent.cluster.claims import Claim, ClaimFile, RunState, claim_of, takes_back
+from agent.cluster.job.workload import Work
+from agent.cluster.processes import GridPointProcess
+
+MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
+MAX_ATTEMPTS = 3  # of one grid point that was cut off
+IDLE_S = 30.0  # without a grid point: more than an agent's start and some of its 5 s polls
+LOOK_AGAIN_S = 30.0  # at a run whose process has died but which the server still thinks alive
+
+ReadStates = Callable[[str, list[str]], dict[str, RunState]]
+
+
+def backoff_s(starts: int) -> float:
+    """Before an agent that failed is started again: 5, 10, 20, … at most 120 s."""
+    return float(min(5 * 2 ** max(starts - 1, 0), 120))
+
+
+class SweepSource:
+    """The sweeps of one worker, in order."""
+
+    def __init__(
+        self,
+        sweeps: Iterable[str],
+        claims: ClaimFile,
+        *,
+        agent_work: Callable[[str], Work],
+        point_work: Callable[[Claim], Work],
+        read_states: ReadStates,
+        server_hands_out_crashed: bool,
+    ) -> None:
+        self.failed: list[str] = []
+        self._sweeps = deque(sweeps)
+        self._claims = claims
+        self._agent_work, self._point_work = agent_work, point_work
+        self._read_states = read_states
+        self._server_hands_out_crashed = server_hands_out_crashed
+        self._cut_off: deque[Claim] = deque()
+        self._unclear: list[Claim] = []  # their processes are gone, the server does not know yet
+        self._died_here: set[str] = set()
+        self._starts = 0
+        self._fruitless = 0  # sweeps left one after the other because they had nothing to do
+        self._not_before = 0.0
+        self._look_for_cut_off(claims.open_claims(), 0.0)
+
+    @property
+    def done(self) -> bool:
+        return not (self._cut_off or self._sweeps or self._unclear)
+
+    def next_work(self, now: float) -> Work | None:
+        if now < self._not_before:
+            return None
+        if not self._cut_off and not self._sweeps:
+            self._look_for_cut_off(self._unclear, now)
+        if self._cut_off:
+            claim = self._cut_off.popleft()
+            again = replace(claim, attempts=claim.attempts + 1)
+            self._claims.add(again)
+            return self._point_work(again)
+        if not self._sweeps:
+            return None
+        self._starts += 1
+        return self._agent_work(self._sweeps[0])
+
+    def not_started(self, now: float) -> None:
+        self._try_again_or_give_up(now)
+
+    def seen(self, point: GridPointProcess, work: Work) -> None:
+        self._starts = min(self._starts, 1)
+        self._fruitless = 0
+        if point.run_id not in self._claims:
+            self._claims.add(claim_of(point, work.sweep))
+
+    def idle_limit_s(self) -> float:
+        """Longer after a round through all sweeps in which none had anything to do."""
+        if len(self._sweeps) < 2:
+            return math.inf
+        return IDLE_S if self._fruitless < len(self._sweeps) else 10 * IDLE_S
+
+    def idle(self, now: float) -> None:
+        """Come back to this sweep after the others: a run of it may crash and need an agent."""
+        self._sweeps.rotate(-1)
+        self._starts = 0
+        self._fruitless += 1
+        self._not_before = now
+
+    def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float) -> None:
+        self._died_here.update(point.run_id for point in points)
+        if work.is_agent and code:
+            self._try_again_or_give_up(now)
+            return
+        if work.is_agent:
+            self._sweeps.popleft()
+            self._starts = 0
+        self._look_for_cut_off(self._claims.open_claims(work.sweep), now)
+
+    # ------------------------------------------------------------------ inside
+    def _try_again_or_give_up(self, now: float) -> None:
+        self._not_before = now + backoff_s(self._starts)
+        if self._sweeps and self._starts >= MAX_STARTS:
+            self.failed.append(self._sweeps.popleft())
+            self._starts = 0
+
+    def _look_for_cut_off(self, claims: list[Claim], now: float) -> None:
+        """Ask the server about grid points that have no process here any more."""
+        self._unclear = []
+        for sweep in dict.fromkeys(claim.sweep for claim in claims):
+            mine = [claim for claim in claims if claim.sweep == sweep]
+            states = self._read_states(sweep, [claim.run_id for claim in mine])
+            for claim in mine:
+                self._settle(claim, states.get(claim.run_id))
+        if self._unclear and not self._sweeps:
+            self._not_before = now + LOOK_AGAIN_S
+
+    def _settle(self, claim: Claim, found: RunState | None) -> None:
+        if takes_back(
+            claim,
+            found,
+            server_hands_out_crashed=self._server_hands_out_crashed,
+            max_attempts=MAX_ATTEMPTS,
+        ):
+            self._cut_off.append(claim)
+        elif found is None:
+            return  # the server cannot be asked: keep the claim for the next life
+        elif found.state != "running" or claim.attempts >= MAX_ATTEMPTS:
+            self._claims.drop([claim.run_id])
+        elif claim.run_id in self._died_here:
+            self._unclear.append(claim)

@@ -1,0 +1,177 @@
+"""`python -m agent.cluster.job.task ENTITY/PROJECT/SWEEP…`: what a task of the array job executes.
+
+Starts `wandb agent` on one sweep after the other, one agent per GPU or as told, or works through
+a list of grid points, under a supervisor that gets Slurm's signals.
+"""
+
+import argparse
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from agent.cluster import processes, slurm
+from agent.cluster.claims import ClaimFile
+from agent.cluster.job.supervisor import Inbox, Supervisor
+from agent.cluster.job.sweep_source import SweepSource
+from agent.cluster.job.worker import Source, Worker
+from agent.cluster.job.workload import (
+    AgentWork,
+    PointWork,
+    agent_environment,
+    read_assignments,
+    slots,
+)
+from agent.cluster.point_queue import PointList, PointSource
+from agent.cluster.snapshot import code_variables
+from agent.errors import SweepAgentError
+from agent.takeover import Term
+from agent.tracking.credentials import read_key
+from agent.tracking.endpoint import AddressWatch, ServerAccess, run_states
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent.cluster.job.task", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("sweeps", nargs="*", metavar="ENTITY/PROJECT/SWEEP")
+    parser.add_argument("--points", type=Path, help="a list of grid points instead of sweeps")
+    parser.add_argument("--offline", action="store_true", help="no server: with --points only")
+    parser.add_argument("--state", type=Path, default=Path("outputs/cluster"))
+    parser.add_argument("--key-file", type=Path, help="0600 file with the API key; else ~/.netrc")
+    parser.add_argument("--base-url", help="W&B server; else W&B's cloud")
+    parser.add_argument("--server-data", type=Path, help="data directory of the embedded server")
+    parser.add_argument("--environment", type=Path, help="KEY=VALUE lines for the agents")
+    parser.add_argument("--gpus-per-agent", type=int, default=1)
+    parser.add_argument("--agents-per-gpu", type=int, default=1)
+    parser.add_argument("--lead-s", type=float, default=180.0, help="of --signal=B:USR1@LEAD")
+    parser.add_argument("--max-restarts", type=int, default=50)
+    return parser
+
+
+def build_workers(
+    args: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]
+) -> list[Worker]:
+    """One worker per slot. ClusterError when the key cannot be used."""
+    access = ServerAccess(args.base_url, args.server_data, args.key_file)
+    if access.key_file:
+        read_key(access.key_file)  # a key file that is missing or open to others is told at once
+    state = args.state.resolve()
+    files_dir = state / "wandb"
+    files_dir.mkdir(parents=True, exist_ok=True)
+    base = dict(environment)
+    if args.environment and args.environment.exists():
+        base |= read_assignments(args.environment.read_text(encoding="utf-8").splitlines())
+    extra = task_facts(environment)
+
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
+    cores = max(int(environment.get("SLURM_CPUS_PER_TASK", "1")) // len(each), 1)
+
+    def known(devices: str | None) -> dict[str, str]:
+        offline = {**base, "WANDB_MODE": "offline"}
+        with_server = offline if args.offline else access.environment(base)
+        return agent_environment(
+            with_server, files_dir=files_dir, devices=devices, extra=extra, cores=cores
+        )
+
+    return [
+        Worker(
+            f"worker {index}",
+            _source(args, f"{slurm.task_name(environment)}-{index}", partial(known, devices)),
+            say,
+        )
+        for index, devices in enumerate(each)
+    ]
+
+
+def _source(
+    args: argparse.Namespace, name: str, environment: Callable[[], dict[str, str]]
+) -> Source:
+    """`name` is the task's and the worker's, the same in every life of the task."""
+    if args.points:
+        return PointSource(
+            PointList(args.points),
+            name,
+            point_work=lambda claim: PointWork(claim, environment()),
+            is_alive=lambda other: slurm.is_alive(other.rpartition("-")[0]),
+        )
+    return SweepSource(
+        args.sweeps,
+        ClaimFile(args.state.resolve() / "tasks" / f"{name}.json"),
+        agent_work=lambda sweep: AgentWork(sweep, environment()),
+        point_work=lambda claim: PointWork(claim, environment()),
+        read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
+        server_hands_out_crashed=ServerAccess(args.base_url, args.server_data).hands_out_crashed,
+    )
+
+
+def task_facts(environment: Mapping[str, str]) -> dict[str, str]:
+    """What every run records about where it ran and from which code; read by tracking."""
+    facts = {
+        "SWEEP_AGENT_TASK": slurm.task_name(environment),
+        "SWEEP_AGENT_NODE": _node(environment),
+    }
+    facts |= code_variables(Path.cwd())
+    with contextlib.suppress(OSError):
+        log = Path("/proc/self/fd/1").readlink()
+        if log.is_file():
+            facts["SWEEP_AGENT_LOG"] = str(log)
+    return facts
+
+
+def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
+    """The task's next life, before its claims are read; an earlier one that wakes up ends.
+
+    None outside Slurm, where several may run at once under one name.
+    """
+    if not environment.get("SLURM_JOB_ID"):
+        return None
+    directory = state / "tasks" / f"{slurm.task_name(environment)}.lives"
+    return Term.take(directory, f"{_node(environment)} {os.getpid()}")
+
+
+def _node(environment: Mapping[str, str]) -> str:
+    return environment.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _say(text: str) -> None:
+    now = datetime.now().isoformat(timespec="milliseconds")
+    print(f"[supervisor {now}] {text}", flush=True)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    inbox = Inbox()
+    inbox.listen()  # before anything that takes time: a notice may come at once
+    args = build_parser().parse_args(words)
+    processes.adopt_orphans()
+    environment = dict(os.environ)
+    restarts = environment.get("SLURM_RESTART_COUNT", "0")
+    _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
+    if int(restarts) > args.max_restarts:
+        _say(f"restarted {restarts} times, more than the {args.max_restarts} allowed; ending")
+        return 1
+    try:
+        life = begin_life(args.state.resolve(), environment)
+        workers = build_workers(args, environment, _say)
+        return Supervisor(
+            workers,
+            inbox,
+            environment,
+            lead_s=args.lead_s,
+            max_restarts=args.max_restarts,
+            say=_say,
+            has_server_moved=AddressWatch(args.server_data).has_moved,
+            is_superseded=lambda: life is not None and life.is_over,
+        ).run()
+    except SweepAgentError as error:
+        print(f"task: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""One worker of a task: one process at a time, on its own GPUs, from whatever hands out work."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.cluster import processes
+from agent.cluster.job.workload import Work
+from agent.cluster.processes import GridPointProcess
+from agent.errors import ClusterError
+
+
+class Source(Protocol):
+    """Where a worker's work comes from."""
+
+    @property
+    def done(self) -> bool:
+        """True when no more work will come."""
+        ...
+
+    @property
+    def failed(self) -> list[str]:
+        """What had to be given up, in words."""
+        ...
+
+    def next_work(self, now: float, /) -> Work | None:
+        """What to start now; None when nothing is due yet. ClusterError when it cannot be made."""
+        ...
+
+    def not_started(self, now: float, /) -> None:
+        """The work could not be made or started."""
+        ...
+
+    def seen(self, point: GridPointProcess, work: Work, /) -> None:
+        """A grid point has begun to run."""
+        ...
+
+    def idle_limit_s(self) -> float:
+        """How long an agent may go without a grid point before `idle` is told."""
+        ...
+
+    def idle(self, now: float, /) -> None:
+        """The agent got nothing for that long, and has been ended."""
+        ...
+
+    def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float, /) -> None:
+        """The work's process has ended, and so have all the grid points that it ran."""
+        ...
+
+
+class Worker:
+    """Call `step` now and then until `done`. It never blocks for long and sleeps nowhere."""
+
+    def __init__(self, name: str, source: Source, say: Callable[[str], None]) -> None:
+        self.name = name
+        self._source = source
+        self._say = say
+        self._work: Work | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._seen: dict[int, GridPointProcess] = {}
+        self._busy_at = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self._process is None and self._source.done
+
+    @property
+    def failed(self) -> list[str]:
+        return self._source.failed
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def step(self, now: float) -> None:
+        """Start what is due, note what runs, go on when something has ended."""
+        if self._process is None:
+            self._start(now)
+            return
+        self._look_for_grid_points()
+        assert self._work is not None
+        code = self._process.poll()
+        if self.running_grid_points():
+            self._busy_at = now
+            return  # a killed agent's grid point, too, is still good work: wait for it
+        if code is None:
+            if self._work.is_agent and now - self._busy_at > self._source.idle_limit_s():
+                self._leave_idle_agent(now)
+            return
+        how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+        self._say(f"{self.name}: {self._work.label} ended, {how}")
+        self._process = None
+        self._source.ended(self._work, code, list(self._seen.values()), now)
+
+    def running_grid_points(self) -> list[GridPointProcess]:
+        """Those that live, with or without their agent."""
+        return [point for pid, point in self._seen.items() if processes.is_running(pid)]
+
+    def freeze(self) -> None:
+        """Take no new grid points from now on."""
+        if self._process is not None and self._work is not None:
+            self._work.freeze(self._process.pid)
+
+    def resume(self) -> None:
+        """Take grid points again."""
+        if self._process is not None:
+            processes.send(self._process.pid, signal.SIGCONT)
+
+    def tell(self, number: signal.Signals, told: dict[int, GridPointProcess]) -> None:
+        """Signal every running grid point that is not in `told` yet."""
+        self._look_for_grid_points()
+        for point in self.running_grid_points():
+            if point.pid not in told and processes.send(point.pid, number):
+                told[point.pid] = point
+                self._say(f"{self.name}: {number.name} to run {point.run_id}")
+
+    def kill(self) -> None:
+        """End whatever is left of the process and its helpers."""
+        if self._process is None:
+            return
+        for pid in [self._process.pid, *processes.descendants_of(self._process.pid)]:
+            processes.send(pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def start_anew(self, now: float) -> None:
+        """End what runs, as if it had failed; it is started again in a moment."""
+        if self._process is None or self._work is None:
+            return
+        self.kill()
+        self._source.ended(self._work, -signal.SIGKILL, list(self._seen.values()), now)
+
+    # ------------------------------------------------------------------ inside
+    def _start(self, now: float) -> None:
+        if self._source.done:
+            return
+        try:
+            work = self._source.next_work(now)
+            if work is None:
+                return
+            self._say(f"{self.name}: {work.label}")
+            self._work, self._seen, self._busy_at = work, {}, now
+            self._process = work.start()
+        except (ClusterError, OSError) as error:  # server not there (yet), or the code is gone
+            self._say(f"{self.name}: cannot start: {error}")
+            self._source.not_started(now)
+
+    def _leave_idle_agent(self, now: float) -> None:
+        """The other agents of this sweep have all of its points; a GPU must not wait for them."""
+        self.freeze()
+        self._look_for_grid_points()
+        if self.running_grid_points() or self._work is None:
+            self.resume()  # it has just got one
+            return
+        self._say(f"{self.name}: {self._work.label} has nothing to do; going on")
+        self.kill()
+        self._source.idle(now)
+
+    def _look_for_grid_points(self) -> None:
+        if self._process is None or self._work is None:
+            return
+        for point in self._work.grid_points(self._process.pid):
+            if point.pid not in self._seen:
+                self._seen[point.pid] = point
+                self._source.seen(point, self._work)

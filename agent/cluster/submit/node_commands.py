@@ -1,0 +1,157 @@
+"""`sweep-agent doctor` and `prepare`: before the cluster's hours are spent."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent import files
+from agent.cluster.options import ArrayOptions
+from agent.cluster.submit import node_checks
+from agent.cluster.submit.array import access_of
+from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.node_checks import Check
+from agent.cluster.submit.submission import check_files
+from agent.config import sweep_yaml
+from agent.config.run_config import RunConfig, is_path
+from agent.errors import ClusterError
+
+ENVIRONMENT_FILE = "environment"  # in the state directory; every task of an array reads it
+SRUN_TIMEOUT_S = 900.0
+
+
+def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--srun", action="store_true", help="look at a compute node as well")
+    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
+    add_option_arguments(parser)
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    options = options_of(args, project_dir=str(Path.cwd()))
+    checks = run_checks(options)
+    print("\n".join(check.line for check in checks))
+    failed = any(check.ok is False for check in checks)
+    if args.srun:
+        print("\ncompute node:")
+        failed = _doctor_on_a_node(options) or failed
+    return 1 if failed else 0
+
+
+def run_checks(options: ArrayOptions) -> list[Check]:
+    """Every check for the node that this runs on."""
+    state_dir = Path(options.state_dir)
+    mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+    kind = node_checks.file_system_of(state_dir, mounts)
+    try:
+        environment = access_of(options).environment(os.environ)
+        login = node_checks.check_login(environment, home=Path.home())
+        if options.key_file or options.server_data:
+            login = Check("login", True, options.key_file or options.server_data)
+    except ClusterError as error:
+        environment = dict(os.environ)
+        login = Check("login", False, str(error))
+    url = environment.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    return [
+        node_checks.check_slurm(),
+        node_checks.check_driver(),
+        *node_checks.check_gpu_software(),
+        node_checks.check_locks(state_dir, kind),
+        node_checks.check_space(state_dir),
+        node_checks.check_network(url),
+        login,
+    ]
+
+
+def _doctor_on_a_node(options: ArrayOptions) -> bool:
+    """True when something failed there. The key travels as a file's name only."""
+    words = ["srun", "--export=NONE", "--time=10", "--cpus-per-task=1"]
+    for name in ("partition", "account", "qos", "constraint", "gres", "reservation"):
+        if getattr(options, name):
+            words.append(f"--{name}={getattr(options, name)}")
+    inner = [sys.executable, "-m", "agent.cli", "doctor", "--state-dir", options.state_dir]
+    for name in ("key_file", "base_url", "server_data"):
+        if getattr(options, name):
+            inner += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    try:
+        return subprocess.run([*words, *inner], timeout=SRUN_TIMEOUT_S, check=False).returncode != 0
+    except FileNotFoundError:
+        raise ClusterError("srun is not installed here; run this on a login node") from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"no compute node within {SRUN_TIMEOUT_S / 60:g} minutes") from None
+
+
+def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP.yaml")
+    parser.add_argument(
+        "--cache", type=Path, help="where downloads go; else below the state directory"
+    )
+    parser.add_argument(
+        "--online", action="store_true", help="compute nodes may go on to ask the hub"
+    )
+    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
+    add_option_arguments(parser)
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    options = options_of(args, project_dir=str(Path.cwd()))
+    check_files(args.sweeps)
+    cache = (args.cache or Path(options.state_dir) / "cache").expanduser().absolute()
+    variables = cache_variables(cache)
+    for directory in variables.values():
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    configs = [c for path in args.sweeps for c in sweep_yaml.configs(sweep_yaml.load(path))]
+    for kind, name, revision in hub_names(configs):
+        print(f"{kind} {name}", flush=True)
+        _download(kind, name, revision, variables)
+    if not args.online:
+        variables |= {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+        }
+    path = Path(options.state_dir) / ENVIRONMENT_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name}={value}" for name, value in variables.items()]
+    files.write_atomically(path, "\n".join(["# written by sweep-agent prepare", *lines, ""]))
+    print(f"{path}: read by every task of an array; for your own shell: set -a; . {path}")
+    return 0
+
+
+def cache_variables(cache: Path) -> dict[str, str]:
+    """Where the libraries put what they download and compile."""
+    return {
+        "HF_HOME": str(cache / "huggingface"),
+        "TORCH_HOME": str(cache / "torch"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "WANDB_CACHE_DIR": str(cache / "wandb"),
+        "WANDB_DATA_DIR": str(cache / "wandb-data"),
+    }
+
+
+def hub_names(configs: list[RunConfig]) -> list[tuple[str, str, str | None]]:
+    """Models and data sets that have to be downloaded: kind, id and revision, each once."""
+    found: dict[tuple[str, str, str | None], None] = {}
+    for config in configs:
+        if not is_path(config.base_model):
+            found["model", config.base_model, config.base_revision] = None
+        for value in (config.dataset, config.validation_dataset, config.test_dataset):
+            for name in (part.strip() for part in (value or "").split(",")):
+                if name and not is_path(name):
+                    found["dataset", name, None] = None
+    return list(found)
+
+
+def _download(kind: str, name: str, revision: str | None, variables: Mapping[str, str]) -> None:
+    words = [sys.executable, "-m", "agent.cluster.job.download", kind, name, revision or ""]
+    done = subprocess.run(
+        words, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        raise ClusterError(
+            f"{kind} {name} cannot be downloaded: {reason}; check the name and, for a gated "
+            "model, `hf auth login`"
+        )

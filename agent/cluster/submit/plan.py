@@ -1,0 +1,108 @@
+"""Which grid points of a sweep are done: a pure comparison of its points with the runs there are.
+
+A point's identity is its resolved config, so that a `seed` or `lora_rank` axis added to the file
+leaves finished points finished, and a value spelled out that used to be the default changes
+nothing.
+"""
+
+import enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from agent.config.run_config import RunConfig, digest
+from agent.tracking.reader import RunFacts
+
+
+class PointState(enum.Enum):
+    """From done to untouched."""
+
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    RUNNING = "running"
+    PARTIAL = "partial"  # crashed, preempted or stopped on the way: a re-run goes on from there
+    FAILED = "failed"
+    REUSABLE = "reusable"  # never run, but a finished run paid for its training
+    NEW = "new"
+
+    @property
+    def is_settled(self) -> bool:
+        """True when nothing is left to do for the point, now or ever."""
+        return self in (PointState.FINISHED, PointState.PRUNED, PointState.RUNNING)
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """One grid point and the run that stands for it, if any."""
+
+    config: RunConfig
+    values: dict[str, object]  # as the sweep file gives them
+    state: PointState
+    run_id: str = ""
+
+
+_OF_RUN_STATE = {
+    "finished": PointState.FINISHED,
+    "running": PointState.RUNNING,
+    "pending": PointState.RUNNING,
+    "failed": PointState.FAILED,
+}
+_ORDER = list(PointState)
+
+
+def plan_points(
+    points: Iterable[tuple[dict[str, object], RunConfig]], runs: Iterable[RunFacts]
+) -> list[PlannedPoint]:
+    """Every point with its state; of several runs of one point the one that got furthest counts."""
+    by_point: dict[str, tuple[PointState, RunFacts]] = {}
+    trained: set[str] = set()
+    for run in runs:
+        config = _config_of(run)
+        if config is None:
+            continue
+        state = state_of(run)
+        if state in (PointState.FINISHED, PointState.PRUNED):
+            trained.add(training_name(config))
+        known = by_point.get(config.point_key())
+        if known is None or _ORDER.index(state) < _ORDER.index(known[0]):
+            by_point[config.point_key()] = (state, run)
+    planned = []
+    for values, config in points:
+        found = by_point.get(config.point_key())
+        if found is not None:
+            planned.append(PlannedPoint(config, values, found[0], found[1].run_id))
+        else:
+            is_trained = training_name(config) in trained
+            state = PointState.REUSABLE if is_trained else PointState.NEW
+            planned.append(PlannedPoint(config, values, state))
+    return planned
+
+
+def state_of(run: RunFacts) -> PointState:
+    """What a run means for its grid point."""
+    if run.is_pruned:
+        return PointState.PRUNED
+    return _OF_RUN_STATE.get(run.state, PointState.PARTIAL)
+
+
+def to_fill(planned: Sequence[PlannedPoint], *, failed: bool) -> list[PlannedPoint]:
+    """The points to run: missing and cut off ones; failed ones only when asked for."""
+    return [
+        point
+        for point in planned
+        if not point.state.is_settled and (failed or point.state is not PointState.FAILED)
+    ]
+
+
+def training_name(config: RunConfig) -> str:
+    """The same for points that share a training. By names, not contents: a login node need not
+    read models to tell.
+    """
+    names = ("base_model", "base_revision", "dataset", "validation_fraction", "test_fraction")
+    values = {name: getattr(config, name) for name in (*names, "split_seed")}
+    return digest(config.training_identity(values))
+
+
+def _config_of(run: RunFacts) -> RunConfig | None:
+    """The resolved config of a run; None for a run that is no grid point of ours."""
+    known = {name: value for name, value in run.config.items() if name in RunConfig.model_fields}
+    return RunConfig.violations(known)[1]

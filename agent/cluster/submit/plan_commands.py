@@ -1,0 +1,125 @@
+"""`sweep-agent plan` and `fill`: what is left of a sweep, and running only that."""
+
+import argparse
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.cluster.options import ArrayOptions
+from agent.cluster.snapshot import freeze
+from agent.cluster.submit.array import access_of
+from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
+from agent.cluster.submit.points import points_of, submit_points
+from agent.cluster.submit.submission import check_files
+from agent.cluster.sweep_records import SweepRecords
+from agent.config import sweep_yaml
+from agent.errors import ConfigError
+from agent.tracking.reader import Reader
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """One sweep file, its sweep on the server, and the state of its points."""
+
+    path: Path
+    sweep_path: str  # empty when it was never submitted from here
+    sweep: dict[str, object]
+    points: list[PlannedPoint]
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--list", action="store_true", help="list every grid point")
+
+
+def add_fill_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--failed", action="store_true", help="run failed points again as well")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run")
+    parser.add_argument("--no-snapshot", action="store_true", help="run the working tree itself")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP.yaml")
+    parser.add_argument("--entity", help="whose runs are looked at")
+    parser.add_argument("--project", help="where runs are looked for; else the YAML's")
+    parser.add_argument(
+        "--sweep", action="append", default=[], metavar="ENTITY/PROJECT/SWEEP",
+        help="the sweep of each file, in order, when it was not submitted from here",
+    )  # fmt: skip
+    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
+    add_option_arguments(parser)
+
+
+def run_plan(args: argparse.Namespace) -> int:
+    options = options_of(args, project_dir=str(Path.cwd()))
+    for plan in _plans(args, options):
+        counts = Counter(point.state for point in plan.points)
+        shown = ", ".join(f"{counts[state]} {state.value}" for state in PointState if counts[state])
+        print(f"{plan.path}: {len(plan.points)} grid points: {shown}")
+        if args.list:
+            for point in plan.points:
+                name = point.config.display_name(sweep_yaml.swept_keys(plan.sweep))
+                print(f"  {point.state.value:9} {point.run_id:10} {name}")
+    return 0
+
+
+def run_fill(args: argparse.Namespace) -> int:
+    options = options_of(args, project_dir=str(Path.cwd()))
+    plans = _plans(args, options)
+    wanted = [(plan, to_fill(plan.points, failed=args.failed)) for plan in plans]
+    for plan, points in wanted:
+        kinds = Counter(point.state.value for point in points)
+        shown = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
+        print(f"{plan.path}: {shown} to run of {len(plan.points)}")
+    if args.dry_run or not any(points for _, points in wanted):
+        return 0
+    missing = [str(plan.path) for plan, points in wanted if points and not plan.sweep_path]
+    if missing:
+        raise ConfigError(
+            [f"{path}: give its sweep with --sweep ENTITY/PROJECT/SWEEP" for path in missing],
+            where="the points to fill",
+        )
+    if not args.no_snapshot:
+        code_dir = str(freeze(Path.cwd(), Path(options.state_dir) / "snapshots")[0])
+        options = options_of(args, project_dir=str(Path.cwd()), code_dir=code_dir)
+    submit_points(
+        [
+            (plan.sweep_path, plan.sweep, [(p.values, p.run_id) for p in points])
+            for plan, points in wanted
+        ],
+        options,
+    )
+    return 0
+
+
+def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
+    check_files(args.sweeps)
+    reader = Reader(access_of(options))
+    records = {r.file: r for r in SweepRecords(Path(options.state_dir)).all()}
+    plans = []
+    for index, path in enumerate(args.sweeps):
+        sweep = sweep_yaml.load(path)
+        record = records.get(str(path.absolute()))
+        given = args.sweep[index] if index < len(args.sweep) else ""
+        sweep_path = given or (record.sweep if record else "")
+        project = _project_of(args, sweep, sweep_path)
+        runs = reader.runs_of_project(project)
+        plans.append(
+            FilePlan(path, sweep_path, sweep, plan_points(points_of(sweep, str(path)), runs))
+        )
+    return plans
+
+
+def _project_of(args: argparse.Namespace, sweep: dict[str, object], sweep_path: str) -> str:
+    """ENTITY/PROJECT, or PROJECT alone for the login's own entity."""
+    parts = sweep_path.split("/") if sweep_path else ["", ""]
+    entity = args.entity or parts[0] or str(sweep.get("entity", ""))
+    entity = entity or os.environ.get("WANDB_ENTITY", "")
+    project = args.project or parts[1] or str(sweep.get("project", ""))
+    project = project or os.environ.get("WANDB_PROJECT", "")
+    if not project:
+        raise ConfigError(["give --project: the sweep file names none"], where="the plan")
+    return f"{entity}/{project}" if entity else project

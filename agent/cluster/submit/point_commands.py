@@ -1,0 +1,87 @@
+"""How the program of a grid point is called without an agent: the sweep's command, expanded."""
+
+import json
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from agent import files
+from agent.cluster.claims import Claim
+from agent.errors import ConfigError
+from agent.tracking.reader import split_sweep
+
+DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+RUN_ID_LENGTH = 8  # as wandb makes them
+_ALPHABET = string.ascii_lowercase + string.digits
+
+
+def expand_command(
+    command: Sequence[object] | None, program: str, values: Mapping[str, object], json_file: Path
+) -> tuple[str, ...]:
+    """W&B's macros, as its agent expands them. ConfigError for one that is not known."""
+    words = {name: str(value) for name, value in values.items()}
+    macros: dict[str, list[str]] = {
+        "${env}": ["/usr/bin/env"],
+        "${interpreter}": ["python"],
+        "${program}": [program],
+        "${args}": [f"--{name}={word}" for name, word in words.items()],
+        "${args_no_hyphens}": [f"{name}={word}" for name, word in words.items()],
+        "${args_json}": [json.dumps(dict(values))],
+        "${args_json_file}": [str(json_file)],
+    }
+    expanded: list[str] = []
+    for word in map(str, command or DEFAULT_COMMAND):
+        if word.startswith("${") and word not in macros:
+            raise ConfigError(
+                [f"command: {word} is not known here; known: {', '.join(macros)}"],
+                where="the sweep",
+            )
+        expanded += macros.get(word, [word])
+    return tuple(expanded)
+
+
+def make_claim(
+    sweep_path: str,
+    sweep: Mapping[str, object],
+    values: Mapping[str, object],
+    *,
+    run_id: str,
+    directory: Path,
+    work_dir: Path,
+) -> Claim:
+    """All that it takes to run one point. Its values are written below `directory`.
+
+    `run_id` continues that run; an empty one makes a new run of the sweep.
+    """
+    entity, project, sweep_id = split_sweep(sweep_path)
+    run_id = run_id or new_run_id()
+    json_file, yaml_file = directory / f"{run_id}.json", directory / f"{run_id}.yaml"
+    files.write_json(json_file, dict(values))
+    described = {"wandb_version": 1, **{name: {"value": value} for name, value in values.items()}}
+    files.write_atomically(yaml_file, yaml.safe_dump(described))
+    command = sweep.get("command")
+    return Claim(
+        run_id=run_id,
+        sweep=sweep_path,
+        argv=expand_command(
+            command if isinstance(command, list) else None,
+            str(sweep.get("program", "train.py")),
+            values,
+            json_file,
+        ),
+        directory=str(work_dir),
+        variables={
+            "WANDB_RUN_ID": run_id,
+            "WANDB_SWEEP_ID": sweep_id,
+            "WANDB_ENTITY": entity,
+            "WANDB_PROJECT": project,
+            "WANDB_SWEEP_PARAM_PATH": str(yaml_file),
+        },
+    )
+
+
+def new_run_id() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(RUN_ID_LENGTH))

@@ -1,0 +1,47 @@
+"""An array that works through a list of grid points instead of asking a server for them."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.cluster.options import ArrayOptions
+from agent.cluster.point_queue import PointList
+from agent.cluster.submit.array import send
+from agent.cluster.submit.point_commands import make_claim
+from agent.config import sweep_yaml
+from agent.config.run_config import RunConfig
+from agent.errors import ConfigError
+
+
+def submit_points(
+    wanted: Sequence[tuple[str, dict[str, object], list[tuple[dict[str, object], str]]]],
+    options: ArrayOptions,
+) -> list[str]:
+    """Write the list of points and submit an array that works through it; the job ids.
+
+    `wanted` holds, per sweep, its path, its file and its points: values, and the run to continue.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    directory = Path(options.state_dir) / "points" / name
+    directory.mkdir(parents=True)
+    work_dir = Path(options.code_dir or options.project_dir)
+    claims = [
+        make_claim(path, sweep, values, run_id=run_id, directory=directory, work_dir=work_dir)
+        for path, sweep, points in wanted
+        for values, run_id in points
+    ]
+    PointList.create(directory, claims)
+    return send(dataclasses.replace(options, points=str(directory)), [])
+
+
+def points_of(sweep: dict[str, object], where: str) -> list[tuple[dict[str, object], RunConfig]]:
+    """Every grid point as the file gives it, and resolved. ConfigError without a finite grid."""
+    if sweep.get("method") != "grid":
+        raise ConfigError(
+            [f"method = {sweep.get('method')!r}: only a grid has points that can be listed"],
+            where=where,
+        )
+    values = list(sweep_yaml.grid_points(sweep))
+    return list(zip(values, sweep_yaml.configs(sweep, where=where), strict=True))

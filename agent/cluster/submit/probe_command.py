@@ -1,0 +1,38 @@
+"""`sweep-agent probe`: two steps and a validation batch of each cell, and the sweep's bill."""
+
+import argparse
+from pathlib import Path
+
+from agent.cluster.submit import probe
+from agent.cluster.submit.status import table
+from agent.cluster.submit.submission import check_files
+from agent.config import sweep_yaml
+from agent.errors import ClusterError
+
+
+def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP.yaml")
+    parser.add_argument(
+        "--program", type=Path, default=Path("train.py"), help="what runs a point (%(default)s)"
+    )
+
+
+def run_probe(args: argparse.Namespace) -> int:
+    check_files(args.sweeps)
+    configs = [c for path in args.sweeps for c in sweep_yaml.configs(sweep_yaml.load(path))]
+    estimates, failed = [], []
+    seen: set[str] = set()
+    for cell, points in probe.cells_of(configs).items():
+        print(f"{cell}: two steps and one validation batch …", flush=True)
+        try:
+            measured = probe.measure(points[0], args.program)
+            records = probe.count_records(points[0].dataset)
+            estimates.append(probe.estimate(cell, points, measured, records, seen))
+        except ClusterError as error:
+            failed.append(f"{cell}: {error}")
+    print("\n".join(table(probe.table_rows(estimates))))
+    print("upper bounds: every record is taken to be as long as the longest")
+    print("a training that several cells share is counted with the first of them")
+    if failed:
+        raise ClusterError("; ".join(failed))
+    return 0

@@ -1,0 +1,116 @@
+"""From sweep YAMLs to a running array: check, order, create, freeze, submit."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agent.cluster import slurm
+from agent.cluster.submit.plan import training_name
+from agent.config import sweep_yaml
+from agent.config.run_config import RunConfig
+from agent.errors import ClusterError, ConfigError
+
+CREATE_TIMEOUT_S = 120.0
+_SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w-]+")
+
+
+def is_sweep_path(word: str) -> bool:
+    """True for ENTITY/PROJECT/SWEEP, False for the file of a sweep."""
+    return _SWEEP.fullmatch(word) is not None and not word.endswith((".yaml", ".yml"))
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """ConfigError that names every problem of all sweep files."""
+    problems = [f"{path}: {text}" for path in paths for text in sweep_yaml.check(path)[1]]
+    if problems:
+        raise ConfigError(problems, where=f"{len(paths)} sweep file(s)")
+
+
+def order_by_sharing(points: Mapping[Path, Sequence[RunConfig]]) -> list[Path]:
+    """Sweeps whose trainings are new come first, those that only share them last.
+
+    With fewest grid points per training first among equals: Full LoRA before LoRA+PTQ, which then
+    finds every training in the store instead of waiting for one.
+    """
+    trainings = {
+        path: {training_name(config) for config in configs} for path, configs in points.items()
+    }
+    by_density = sorted(points, key=lambda path: len(points[path]) / max(len(trainings[path]), 1))
+    seen: set[str] = set()
+    new: list[Path] = []
+    shared: list[Path] = []
+    for path in by_density:
+        (shared if trainings[path] and trainings[path] <= seen else new).append(path)
+        seen |= trainings[path]
+    return [*new, *shared]
+
+
+def create_sweep(
+    path: Path,
+    environment: Mapping[str, str],
+    *,
+    entity: str | None = None,
+    project: str | None = None,
+) -> tuple[str, str]:
+    """ENTITY/PROJECT/SWEEP and its link, made by `wandb sweep`. ClusterError with its own words."""
+    words = [sys.executable, "-m", "wandb", "sweep", str(path)]
+    for flag, value in (("--entity", entity), ("--project", project)):
+        if value:
+            words[-1:-1] = [flag, value]
+    try:
+        done = subprocess.run(
+            words,
+            # What it prints is read below, so it must not have been told to keep quiet.
+            env={**environment, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"},
+            capture_output=True,
+            text=True,
+            timeout=CREATE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ClusterError(
+            f"wandb sweep {path} did not end within {CREATE_TIMEOUT_S:g} s; check WANDB_BASE_URL "
+            "and the network"
+        ) from None
+    return read_created_sweep(done.stdout + done.stderr, path)
+
+
+def read_created_sweep(text: str, path: Path) -> tuple[str, str]:
+    """Find path and link in what `wandb sweep` printed."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    agent = re.search(r"wandb agent (?:\S+ )*?([\w.-]+/[\w.-]+/[\w-]+)\s*$", plain, re.MULTILINE)
+    if agent is None:
+        lines = [line.removeprefix("wandb: ").strip() for line in plain.splitlines()]
+        reason = " ".join(line for line in lines if line)[-400:] or "it printed nothing"
+        raise ClusterError(f"wandb sweep {path} made no sweep: {reason}")
+    link = re.search(r"https?://\S+/sweeps/\S+", plain)
+    return agent.group(1), link.group(0) if link else ""
+
+
+def submit_script(script: Path, *, chain: int, directory: Path) -> list[str]:
+    """The job ids: one, or `chain` of them, each starting after the one before has ended.
+
+    The environment loses every SBATCH_ variable, which would silently override the script, and
+    the API key, which Slurm would store.
+    """
+    jobs: list[str] = []
+    for _ in range(chain):
+        words = ["sbatch", "--parsable", "--export=NONE", f"--chdir={directory}"]
+        if jobs:
+            words.append(f"--dependency=afterany:{jobs[-1]}")
+        jobs.append(call_sbatch([*words, str(script)]))
+    return jobs
+
+
+def call_sbatch(words: Sequence[str]) -> str:
+    """Submit without SBATCH_ variables and without the key in the environment; the job id."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SBATCH_") and name != "WANDB_API_KEY"
+    }
+    text = slurm.call(words, environment=clean)
+    return text.strip().split(";")[0]

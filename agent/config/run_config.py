@@ -1,0 +1,344 @@
+"""RunConfig: one grid point, validated once; the only type that every part shares.
+
+A field says what it is for by its group, and the groups make the keys:
+
+- `training`   changes the adapter                       → `training_key`
+- `deployment` changes how the adapter is served         → `deployment_key`
+- `evaluation` changes the scores of a deployment        → `evaluation_key`
+- `search`     changes which runs are compared or pruned
+- `operation`  changes none of them: where things lie, how often something is logged
+
+`stratum` is every value outside `operation` except the tuned keys: runs are compared with each
+other only inside one stratum.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from agent.config import variants
+from agent.config.field_types import Float, Int, Names, OptionalInt, OptionalStr, Options, Strategy
+from agent.config.rules import CELL, RULES, unknown_name
+from agent.config.variants import Variant
+from agent.errors import ConfigError
+
+Group = Literal["training", "deployment", "evaluation", "search", "operation"]
+
+KEY_LENGTH = 16  # hexadecimal digits: 64 bits, plenty for one cluster's trainings
+
+
+def _field(group: Group, text: str, default: Any = ..., *, unit: str = "", **limits: Any) -> Any:
+    return Field(
+        default, description=text, json_schema_extra={"group": group, "unit": unit}, **limits
+    )
+
+
+class RunConfig(BaseModel):
+    """One grid point. Build it with `RunConfig.parse`, which reports every violation together."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+    # -- the variant
+    model_variant: str = _field("deployment", "how the model is made cheap")
+    quantization_strategy: Strategy = _field(
+        "deployment", "weights of the served model: None, int8 or int4", "None"
+    )
+    quantization_method: OptionalStr = _field(
+        "deployment", "algorithm behind int8 or int4; the cell's own when not given", None
+    )
+    # -- model and data
+    base_model: str = _field(
+        "training", "Hugging Face id or directory of the base model", "Qwen/Qwen2.5-3B-Instruct"
+    )
+    base_revision: OptionalStr = _field("training", "revision of a Hugging Face base model", None)
+    dataset: str = _field("training", "training data: file, directory or Hugging Face data set id")
+    validation_dataset: OptionalStr = _field(
+        "evaluation", "validation data; a fraction of `dataset` when not given", None
+    )
+    validation_fraction: Float = _field(
+        "training", "share of `dataset` held out for validation", 0.1, ge=0, lt=1
+    )
+    test_dataset: OptionalStr = _field("evaluation", "test data; no sweep ever reads it", None)
+    test_fraction: Float = _field(
+        "training", "share of `dataset` held out for the final test", 0.1, ge=0, lt=1
+    )
+    split_seed: Int = _field("training", "seed of the held-out shares", 0, ge=0)
+    max_length: Int = _field("training", "prompt and answer", 2048, unit="tokens", ge=8)
+    # -- training
+    learning_rate: Float = _field("training", "peak learning rate of AdamW", gt=0, le=1)
+    epochs: Int = _field("training", "passes over the training data", 1, unit="epochs", ge=1)
+    batch_size: Int = _field("training", "one optimizer step", 8, unit="examples", ge=1)
+    micro_batch_size: OptionalInt = _field(
+        "training", "one forward pass; batch_size when not given", None, unit="examples", ge=1
+    )
+    seed: Int = _field("training", "adapter initialisation, dropout and data order", 0, ge=0)
+    adapter_method: str = _field("training", "how the adapter is made", "lora")
+    lora_rank: Int = _field("training", "rank of the adapter", 16, ge=1)
+    lora_alpha: Int = _field("training", "scale of the adapter, over its rank", 32, ge=1)
+    lora_dropout: Float = _field("training", "dropout before the adapter", 0.0, ge=0, lt=1)
+    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit"] = _field(
+        "training", "AdamW: plain, fused kernel, or 8-bit state", "adamw"
+    )
+    weight_decay: Float = _field("training", "decoupled weight decay", 0.0, ge=0)
+    warmup_ratio: Float = _field(
+        "training", "share of all steps in linear warm-up", 0.1, ge=0, le=1
+    )
+    schedule: Literal["cosine", "linear", "constant"] = _field(
+        "training", "learning rate after the warm-up, over the whole budget", "cosine"
+    )
+    max_grad_norm: Float = _field("training", "gradient clipping; 0 for none", 1.0, ge=0)
+    gradient_checkpointing: bool = _field(
+        "training", "recompute activations; the same in every cell", False
+    )
+    compute_dtype: Literal["bfloat16", "float32"] = _field(
+        "training", "the '16-bit' base and all matrix products", "bfloat16"
+    )
+    # -- evaluation
+    eval_every: Float = _field(
+        "training", "distance of evaluation points", 1.0, unit="epochs", gt=0
+    )
+    eval_examples: OptionalInt = _field(
+        "evaluation", "validation examples scored at each point; all when not given", None, ge=1
+    )
+    eval_batch_size: Int = _field("evaluation", "generated together", 16, unit="examples", ge=1)
+    max_new_tokens: Int = _field("evaluation", "longest answer", 256, unit="tokens", ge=1)
+    # -- search
+    tuned: Names = _field(
+        "search", "keys along which runs compete; all others make the stratum", ("learning_rate",)
+    )
+    pruner: str = _field("search", "which rule stops hopeless runs; none for no pruning", "paired")
+    pruner_warmup: Int = _field(
+        "search", "first rung at which runs are judged", 1, unit="rungs", ge=0
+    )
+    pruner_options: Options = _field("search", "arguments of the pruner by name, as JSON", {})
+    pruning_storage: OptionalStr = _field(
+        "operation", "Optuna storage URL; a journal in the store when not given", None
+    )
+    # -- operation
+    store: str = _field("operation", "directory of the training store", "outputs/store")
+    group_writable: bool = _field(
+        "operation", "let the store's group write into it, for a team", False
+    )
+    checkpoint_every_min: Float = _field(
+        "operation", "between step checkpoints; 0 for none", 10.0, unit="minutes", ge=0
+    )
+    log_every_steps: Int = _field("operation", "between logged losses", 20, unit="steps", ge=1)
+    log_model: Literal["adapter", "deployed", "none"] = _field(
+        "operation", "what the run's model artifact holds", "adapter"
+    )
+    watch: Literal["none", "gradients", "parameters", "all"] = _field(
+        "operation", "wandb.watch on the adapter", "none"
+    )
+    benchmark_queries: Int = _field(
+        "operation", "the finished run measures its inference on so many; 0 for not", 0,
+        unit="queries", ge=0,
+    )  # fmt: skip
+    device: Literal["auto", "cpu", "cuda"] = _field("operation", "where to train", "auto")
+    trust_remote_code: bool = _field(
+        "operation", "run the code that a Hugging Face model brings", False
+    )
+
+    # ------------------------------------------------------------------ building
+    @classmethod
+    def parse(
+        cls,
+        values: Mapping[str, object],
+        *,
+        where: str = "the configuration",
+        files: bool = False,
+    ) -> "RunConfig":
+        """Build from a grid point (typed JSON, YAML strings or command-line words).
+
+        Keys that start with an underscore are W&B's own and ignored. With `files`, local files
+        that the point names must exist.
+        Raises ConfigError that names every violation, not just the first.
+        """
+        problems, config = cls.violations(values, files=files)
+        if config is None:
+            raise ConfigError(problems, where=where)
+        return config
+
+    @classmethod
+    def violations(
+        cls, values: Mapping[str, object], *, files: bool = False
+    ) -> tuple[list[str], "RunConfig | None"]:
+        """Every problem of `values`, and the config when there is none."""
+        given = {name: value for name, value in values.items() if not name.startswith("_")}
+        try:
+            config = cls.model_validate(given)
+            failed: set[str] = set()
+            problems: list[str] = []
+        except ValidationError as error:
+            failed = {str(item["loc"][0]) for item in error.errors()}
+            problems = list(dict.fromkeys(_message(item, given) for item in error.errors()))
+            sound = {name: value for name, value in given.items() if name not in failed}
+            config = _with_placeholders(cls, sound)
+        for names, check in RULES:
+            if not failed.intersection(names) and (problem := check(config)):
+                problems.append(problem)
+        if files:
+            problems += config.missing_files(besides=failed)
+        return problems, None if problems else config
+
+    # ------------------------------------------------------------------ what it means
+    @property
+    def variant(self) -> Variant:
+        return variants.find(
+            self.model_variant, self.quantization_strategy, self.quantization_method
+        )
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Forward passes per optimizer step."""
+        return -(-self.batch_size // self.forward_batch_size)
+
+    @property
+    def forward_batch_size(self) -> int:
+        return min(self.micro_batch_size or self.batch_size, self.batch_size)
+
+    def with_smaller_passes(self) -> "RunConfig | None":
+        """The same steps in forward passes of at most half the size; None when they are single."""
+        half = self.forward_batch_size // 2
+        sizes = [n for n in range(1, half + 1) if self.batch_size % n == 0]
+        return self.model_copy(update={"micro_batch_size": sizes[-1]}) if sizes else None
+
+    def values_of(self, *groups: Group) -> dict[str, object]:
+        """The fields of the given groups, in declaration order, as plain JSON values."""
+        values = self.model_dump(mode="json")
+        return {n: v for n, v in values.items() if group_of(type(self).model_fields[n]) in groups}
+
+    # ------------------------------------------------------------------ keys
+    def training_identity(self, environment: Mapping[str, object]) -> dict[str, object]:
+        """Everything that changes the adapter.
+
+        `environment` brings what the config cannot know: digests of base and training data,
+        device type, world size and library versions. Names and paths drop out in favour of the
+        digests, so that moved files still match.
+        """
+        values = self.values_of("training")
+        for name in _REPLACED_BY_DIGESTS:
+            values.pop(name)
+        values["micro_batch_size"] = self.forward_batch_size
+        values["training_precision"] = self.variant.training_precision
+        return {**values, **environment}
+
+    def training_key(self, environment: Mapping[str, object]) -> str:
+        return digest(self.training_identity(environment))
+
+    def deployment_key(self) -> str:
+        row = self.variant
+        return digest({"deployment": row.deployment, "method": row.quantization_method})
+
+    def evaluation_key(self, environment: Mapping[str, object]) -> str:
+        """`environment` brings the digest of the scored examples and of the prompt format."""
+        values = self.values_of("evaluation")
+        for name in ("validation_dataset", "test_dataset"):
+            values.pop(name)
+        return digest({**values, "max_length": self.max_length, **environment})
+
+    def stratum(self) -> dict[str, object]:
+        """Every value that has to agree between runs which compete along the tuned keys."""
+        values = self.values_of("training", "deployment", "evaluation", "search")
+        return {name: value for name, value in values.items() if name not in self.tuned}
+
+    def stratum_key(self) -> str:
+        return digest(self.stratum())
+
+    def tuned_values(self) -> dict[str, object]:
+        values = self.model_dump(mode="json")
+        return {name: values[name] for name in self.tuned}
+
+    def point_key(self) -> str:
+        """Identity of a grid point: its resolved config without `operation`."""
+        return digest(self.values_of("training", "deployment", "evaluation", "search"))
+
+    def display_name(self, swept: Iterable[str] = ()) -> str:
+        """A readable run name that contains every swept key."""
+        names = {"learning_rate": "lr", "lora_rank": "r", "lora_alpha": "alpha"}
+        cell = self.model_variant
+        if self.quantization_strategy != "None":
+            cell += f" {self.quantization_strategy}"
+        values = self.model_dump(mode="json")
+        keys = [k for k in dict.fromkeys([*self.tuned, *swept]) if k in values and k not in CELL]
+        parts = [f"{names.get(key, key)}={_short(values[key])}" for key in keys]
+        return " ".join([cell, *parts])
+
+    def missing_files(self, *, besides: Collection[str] = ()) -> list[str]:
+        """Local files this config names that do not exist (Hugging Face ids are not looked up)."""
+        problems = []
+        for name in ("base_model", "dataset", "validation_dataset", "test_dataset"):
+            if name in besides:
+                continue
+            for part in str(getattr(self, name) or "").split(","):
+                if part and is_path(part.strip()) and not Path(part.strip()).expanduser().exists():
+                    problems.append(
+                        f"{name} = {part.strip()!r}: no such file or directory (relative paths "
+                        "start where the command is run)"
+                    )
+        return problems
+
+
+def is_path(name: str) -> bool:
+    """True when `name` is a place on disk, False when it has the form of a Hugging Face id."""
+    if Path(name).expanduser().exists() or name.startswith(("/", "./", "../", "~")):
+        return True
+    if name.endswith((".json", ".jsonl")) or name.count("/") > 1:
+        return True
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", name) is None
+
+
+def group_of(field: FieldInfo) -> Group:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra["group"]  # type: ignore[return-value]  # _field wrote it
+
+
+def digest(value: object) -> str:
+    """A short, stable name for a JSON value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------------- violations
+_REPLACED_BY_DIGESTS = (
+    "base_model",
+    "base_revision",
+    "dataset",
+    "validation_fraction",
+    "test_fraction",
+    "split_seed",
+)
+
+
+def _with_placeholders(cls: type[RunConfig], sound: Mapping[str, object]) -> RunConfig:
+    """The config with stand-ins for the fields that failed, only for the checks of the others."""
+    required = {"model_variant": "Full LoRA", "dataset": "-", "learning_rate": 1e-4}
+    return cls.model_validate({**required, **sound})
+
+
+def _message(item: Any, given: Mapping[str, object]) -> str:
+    name = str(item["loc"][0])
+    if item["type"] == "missing":
+        return f"{name} is missing: {RunConfig.model_fields[name].description}"
+    if item["type"] == "extra_forbidden":
+        return unknown_name(name, RunConfig.model_fields, "config key")
+    text = str(item["msg"]).removeprefix("Value error, ")
+    text = text.replace("Input should be", "must be").replace("a valid ", "a ")
+    return f"{name} = {given.get(name)!r}: {text[0].lower()}{text[1:]}"
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """The words a field can take, where it is a choice."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()

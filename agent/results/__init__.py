@@ -1,0 +1,1 @@
+"""What runs say: metrics, outcomes, comparison, selection, retention, costs. Pure functions."""

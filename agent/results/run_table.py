@@ -1,0 +1,197 @@
+"""The table of runs that every comparison, figure and page reads.
+
+One row per run: config keys and metric keys as columns, beside run id, state, project, curves and
+per-example scores. A missing value is absent, never 0 and never an empty string.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agent.errors import ReportError
+from agent.results.columns import CURVE, SCORE
+
+Scalar = str | float | int | bool
+Curve = tuple[tuple[float, float], ...]  # (epoch, value), in order of epoch
+
+OWN_COLUMNS = ("run_id", "name", "state", "project", "tags")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. `scores` maps a split (validation, test) to example id -> score in [0, 1] at the
+    run's last evaluation point; `prompts` holds the hash of each example's prompt, where known."""
+
+    run_id: str
+    state: str
+    values: Mapping[str, Scalar]
+    project: str = ""
+    name: str = ""
+    tags: frozenset[str] = frozenset()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prompts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def number(self, key: str) -> float | None:
+        """The finite number under `key`; None when missing, NaN or not a number."""
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+    def text(self, key: str) -> str | None:
+        value = self.values.get(key)
+        return None if value is None else str(value)
+
+    @property
+    def is_pruned(self) -> bool:
+        """Stopped early because peers did better, at `stopped/rung`."""
+        has_rung = self.values.get("stopped/rung") is not None
+        return (
+            self.state == "pruned"
+            or "pruned" in self.tags
+            or (self.state == "finished" and has_rung)
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Ran its whole budget: only such runs compete for the final score."""
+        return self.state == "finished" and not self.is_pruned and "diverged" not in self.tags
+
+    @property
+    def outcome(self) -> str:
+        """How the run ended, in words: pruned and diverged runs end as finished on W&B."""
+        if self.is_pruned:
+            return f"pruned at {self.stopped_at}"
+        return "diverged" if "diverged" in self.tags else self.state
+
+    @property
+    def epochs_run(self) -> float | None:
+        """Where the run stands, in epochs: its last evaluation point."""
+        if self.curves.get(CURVE):
+            return self.curves[CURVE][-1][0]
+        epoch = self.number("final/epoch")
+        epoch = self.number("epoch") if epoch is None else epoch
+        return self.number("epochs") if epoch is None and self.is_complete else epoch
+
+    def curve(self, key: str = CURVE) -> Curve:
+        """Scores over epochs; without a history, the points that the summary names."""
+        if known := self.curves.get(key):
+            return known
+        if key != CURVE:
+            return ()
+        last = self.number(CURVE) if self.number(CURVE) is not None else self.number(SCORE)
+        best = self.number("best/validation_f1_score")
+        pairs = {self.number("best/epoch"): best, self.epochs_run: last}
+        return tuple(sorted((e, v) for e, v in pairs.items() if e is not None and v is not None))
+
+    def score_at(self, epoch: float, key: str = CURVE) -> float | None:
+        return next((v for e, v in self.curve(key) if math.isclose(e, epoch, abs_tol=1e-6)), None)
+
+    def examples(self, split: str, metric: str) -> Mapping[str, float]:
+        """Per-example scores, only if they are the ones that `metric` is the mean of: predictions
+        of another evaluation point must not give an interval to this one."""
+        scores, mean = self.scores.get(split, {}), self.number(metric)
+        if not scores or mean is None:
+            return {}
+        return scores if abs(math.fsum(scores.values()) / len(scores) - mean) < 2e-3 else {}
+
+    @property
+    def stopped_at(self) -> str:
+        """Where a pruned run stopped, in words; empty for any other run."""
+        if not self.is_pruned:
+            return ""
+        rung, epoch = self.number("stopped/rung"), self.epochs_run
+        where = [f"rung {rung:g}"] if rung is not None else []
+        where += [f"epoch {epoch:g}"] if epoch is not None else []
+        return ", ".join(where) or "an unknown rung"
+
+
+def plain_collection(value: list[object] | tuple[object, ...] | Mapping[str, object]) -> str:
+    """Lists as comma-separated text, objects as JSON: both are what RunConfig reads back."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return json.dumps(dict(value), sort_keys=True)
+
+
+def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curve]:
+    return {key: tuple(sorted(values.items())) for key, values in points.items() if values}
+
+
+def parse_predictions(
+    lines: Iterable[str], *, where: str = "the predictions"
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Scores and prompt hashes by example id, from the lines of a `predictions.jsonl`."""
+    scores: dict[str, float] = {}
+    prompts: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            example = str(record["example_id"])
+            if record.get("dataset"):  # ids are unique inside a data set only
+                example = f"{record['dataset']}/{example}"
+            scores[example] = float(record["score"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ReportError(
+                f"{where}, line {number}: needs example_id and a score ({error!r})"
+            ) from None
+        if record.get("prompt_hash"):
+            prompts[example] = str(record["prompt_hash"])
+    return scores, prompts
+
+
+def with_predictions(row: Row, text: str, split: str = "validation", *, where: str = "") -> Row:
+    scores, prompts = parse_predictions(text.splitlines(), where=where or f"run {row.run_id}")
+    return replace(
+        row,
+        scores={**row.scores, split: scores},
+        prompts={**row.prompts, split: prompts},
+    )
+
+
+def base_rows(text: str, *, where: str = "the baseline") -> tuple[Row, ...]:
+    """The untouched base model's rows, from a JSON object of metric keys (nested objects are
+    flattened with `/`), or a list of such objects: one for each form that it is served in."""
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise ReportError(f"{where} is not JSON: {error}") from None
+    records = given if isinstance(given, list) else [given]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise ReportError(
+            f"{where} must be a JSON object of metric keys, e.g. {{{SCORE!r}: 0.02}}, or a list of "
+            "such objects"
+        )
+    rows = [_base_row(record, where) for record in records]
+    return tuple(replace(r, run_id=f"base {i}") if i > 1 else r for i, r in enumerate(rows, 1))
+
+
+def _base_row(record: Mapping[str, object], where: str) -> Row:
+    values = dict(_flat(record))
+    if SCORE not in values and CURVE in values:
+        values[SCORE] = values[CURVE]
+    if not isinstance(values.get(SCORE), int | float):
+        raise ReportError(f"{where} has no number under {SCORE} or {CURVE}")
+    return Row("base", "baseline", values, name="Untouched base")
+
+
+def _flat(record: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, Scalar]]:
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, str | int | float):
+            yield prefix + key, value
+
+
+def read_text(path: Path, what: str) -> str:
+    """A file's text; ReportError in one line when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{what} {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ReportError(f"{what} {path} is not UTF-8 text") from None

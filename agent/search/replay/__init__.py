@@ -1,0 +1,1 @@
+"""Replays of finished curves: what each pruner would have saved, and lost."""

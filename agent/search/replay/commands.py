@@ -1,0 +1,185 @@
+"""`sweep-agent replay`: what pruners would have saved, and lost, on finished curves."""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ConfigError, ReportError
+from agent.search.replay import curves
+from agent.search.replay.curve_sources import from_storage, from_wandb
+from agent.search.replay.picture import draw
+from agent.search.replay.policies import NAMES, policy
+from agent.search.replay.replay import Row, dominated_by, replay_one
+from agent.search.storages import open_storage, shown, storage_errors
+
+SHOWN = (
+    "oracle",
+    "paired",
+    "median",
+    "successive_halving",
+    "hyperband",
+    "wandb_hyperband",
+    "top_1",
+    "top_2",
+    "none",
+)
+
+
+def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "sweep", nargs="?", metavar="SWEEP", help="entity/project/sweep, run with pruner: none"
+    )
+    source.add_argument("--curves", type=Path, metavar="FILE", help="a file of finished curves")
+    source.add_argument(
+        "--storage", metavar="PLACE", help="the pruning storage of a sweep: journal path or URL"
+    )
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the curves that were read to a file"
+    )
+    parser.add_argument(
+        "--pruners",
+        type=_names,
+        default=SHOWN,
+        metavar="A,B",
+        help="what to replay, of: " + ", ".join(NAMES),
+    )
+    parser.add_argument(
+        "--options",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help='arguments by pruner, like {"paired": {"level": 0.01}}',
+    )
+    parser.add_argument(
+        "--warmup",
+        type=_numbers,
+        default=[1, 2],
+        metavar="N,N",
+        help="rungs before the first decision (default 1,2)",
+    )
+    parser.add_argument(
+        "--workers", type=_numbers, default=[1, 4, 8], metavar="N,N", help="default 1,4,8"
+    )
+    parser.add_argument(
+        "--orders", type=int, default=20, metavar="N", help="orders of arrival (default 20)"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture (png, svg)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes"
+    )
+
+
+def run_replay(args: argparse.Namespace) -> int:
+    """Print one line per pruner, warm-up and number of workers."""
+    if args.orders < 1 or args.jobs < 1:
+        raise ConfigError(["--orders and --jobs must be at least 1"], where="replay")
+    for name in args.pruners:
+        policy(name, warmup=1, options=args.options.get(name))
+    strata = _strata(args)
+    points = sum(len(stratum.curves) for stratum in strata)
+    print(f"{len(strata)} strata, {points} curves of {strata[0].rungs} rungs")
+    rows = _replay(strata, args)
+    print(table(rows))
+    for row in dominated_by(rows):
+        print(f"{row.policy} saves no less than paired, at no more regret ({_case(row)})")
+    if args.json:
+        _write_text(args.json, json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
+    if args.picture:
+        draw(rows, args.picture)
+    return 0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text, with what the columns mean below."""
+    head = (
+        f"{'pruner':20} {'warm-up':>7} {'workers':>7} {'deploy':>7} {'train':>7} {'of oracle':>9} "
+        f"{'regret [95 % interval]':>26} {'in noise':>8} {'winner':>6}"
+    )
+    lines = [
+        f"{row.policy:20} {row.warmup:7} {row.workers:7} {row.deployments:6.2f}x "
+        f"{row.trainings:6.2f}x {row.oracle_share:9.0%} "
+        f"{row.regret:9.4f} [{row.regret_low:.4f}, {row.regret_high:.4f}] "
+        f"{row.within_noise:8.1%} {row.exact_winner:6.0%}"
+        for row in rows
+    ]
+    foot = (
+        "deploy, train: full grid / what was run, in evaluation points of deployments and of\n"
+        "trainings; of oracle: points saved, as a share of what an oracle saves that never stops\n"
+        "the leader; in noise: chosen run inside the paired 95 % interval of the grid's winner"
+    )
+    return "\n".join([head, *lines, foot])
+
+
+def _strata(args: argparse.Namespace) -> list[curves.Stratum]:
+    if args.curves:
+        return curves.load(args.curves)
+    if args.storage:
+        place = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
+        where = shown(place)
+        if "://" not in place and not Path(place).exists():
+            raise ConfigError([f"{place}: there is no such journal"], where="--storage")
+        storage = open_storage(place, Path(place))
+        with storage_errors(where):
+            items = from_storage(storage)
+    else:
+        where, items = args.sweep, from_wandb(args.sweep)
+    strata = curves.parse(items, where=where)
+    if args.save:
+        curves.save(args.save, items, made_by="sweep-agent replay --save")
+    return strata
+
+
+def _replay(strata: Sequence[curves.Stratum], args: argparse.Namespace) -> list[Row]:
+    tasks = list(itertools.product(args.warmup, args.workers, args.pruners))
+    one = partial(_one, strata, args.orders, args.options)
+    if args.jobs == 1:
+        return [one(task) for task in tasks]
+    rows = []
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for number, row in enumerate(pool.map(one, tasks), 1):
+            rows.append(row)
+            if sys.stderr.isatty():
+                print(f"\r{number} of {len(tasks)}", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    return rows
+
+
+def _one(
+    strata: Sequence[curves.Stratum],
+    orders: int,
+    options: dict[str, Any],
+    task: tuple[int, int, str],
+) -> Row:
+    warmup, workers, name = task
+    return replay_one(strata, name, warmup, workers, orders, options.get(name))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _case(row: Row) -> str:
+    return f"warm-up {row.warmup}, {row.workers} workers"
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in _names(text)]

@@ -1,0 +1,1 @@
+"""The client's GraphQL: one schema file, resolvers over the store."""

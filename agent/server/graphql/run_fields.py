@@ -1,0 +1,255 @@
+"""Reading runs: their fields, history, console, files."""
+
+import json
+from typing import Any
+
+from agent.server.graphql.access import connection_of, page_bounds
+from agent.server.graphql.account_fields import user_of
+from agent.server.graphql.execution import Info, Request, field
+from agent.server.refusals import Refused
+from agent.server.store.projects import get_project
+from agent.server.store.records import Agent, Page, Project, Run, Sweep, iso_time
+from agent.server.store.runs import count_runs, find_run, list_runs, of_project
+from agent.server.store.sampling import SampleSpec, select_rows, spread
+from agent.server.store.streams import (
+    EVENTS,
+    HISTORY,
+    OUTPUT,
+    lines_between,
+    numbered_lines,
+    sampled_lines,
+    tail,
+)
+from agent.server.store.sweeps import get_agent, get_sweep
+from agent.server.store.tokens import node_id
+
+
+@field("Project", "runCount")
+def run_count(source: Project, info: Info, filters: str | None = None) -> int:
+    return count_runs(info.context.connection, of_project(source.id), filters)
+
+
+@field("Project", "runs")
+def runs(source: Project, info: Info, **arguments: Any) -> dict[str, Any]:
+    offset, limit = page_bounds(arguments)
+    return connection_of(
+        list_runs(
+            info.context.connection, of_project(source.id), filters=arguments.get("filters"),
+            order=arguments.get("order"), offset=offset, limit=limit,
+        )
+    )  # fmt: skip
+
+
+@field("Project", "run")
+@field("Project", "bucket")
+def run(source: Project, info: Info, name: str, **_: Any) -> Run | None:
+    return find_run(info.context.connection, source.id, name)
+
+
+@field("Run", "id")
+def run_id(source: Run, _: Info) -> str:
+    return node_id("Run", source.id)
+
+
+@field("Run", "projectId")
+def run_project_id(source: Run, _: Info) -> str:
+    return str(source.project_id)
+
+
+@field("Run", "project")
+def run_project(source: Run, info: Info) -> Project:
+    return get_project(info.context.connection, source.project_id)
+
+
+@field("Run", "user")
+def run_user(_: Run, info: Info) -> dict[str, Any]:
+    return user_of(info.context.entity)
+
+
+@field("Run", "sweep")
+def run_sweep(source: Run, info: Info) -> Sweep | None:
+    return get_sweep(info.context.connection, source.sweep_id)
+
+
+@field("Run", "sweepName")
+def run_sweep_name(source: Run, info: Info) -> str | None:
+    found = get_sweep(info.context.connection, source.sweep_id)
+    return found.name if found else None
+
+
+@field("Run", "agent")
+def run_agent(source: Run, info: Info) -> Agent | None:
+    return get_agent(info.context.connection, source.agent_id)
+
+
+@field("Run", "group")
+@field("Run", "groupName")
+def run_group(source: Run, _: Info) -> str | None:
+    return source.group_name
+
+
+@field("Run", "commit")
+def run_commit(source: Run, _: Info) -> str | None:
+    return source.commit_hash
+
+
+@field("Run", "exitcode")
+def run_exit_code(source: Run, _: Info) -> int | None:
+    return source.exit_code
+
+
+@field("Run", "tags")
+def run_tags(source: Run, _: Info) -> list[str]:
+    return source.tag_list()
+
+
+@field("Run", "readOnly")
+def run_read_only(_: Run, __: Info) -> bool:
+    return False
+
+
+@field("Run", "createdAt")
+def run_created(source: Run, _: Info) -> str | None:
+    return iso_time(source.created_at)
+
+
+@field("Run", "updatedAt")
+def run_updated(source: Run, _: Info) -> str | None:
+    return iso_time(source.updated_at)
+
+
+@field("Run", "heartbeatAt")
+def run_heartbeat(source: Run, _: Info) -> str | None:
+    return iso_time(source.heartbeat_at)
+
+
+@field("Run", "stoppedAt")
+def run_stopped_at(source: Run, _: Info) -> str | None:
+    return iso_time(source.finished_at)
+
+
+@field("Run", "shouldStop")
+@field("Run", "stopped")
+def run_stopped(source: Run, _: Info) -> bool:
+    return source.stop_requested is not None
+
+
+@field("Run", "failed")
+def run_failed(source: Run, _: Info) -> bool:
+    return source.state in ("failed", "crashed")
+
+
+@field("Run", "running")
+def run_running(source: Run, _: Info) -> bool:
+    return source.state == "running"
+
+
+@field("Run", "wandbConfig")
+def wandb_config(source: Run, _: Info, keys: list[str] | None = None) -> str | None:
+    """The client's own part of the config; a run that never started has none."""
+    own = json.loads(source.config).get("_wandb")
+    if own is None or not source.initialised:
+        return None
+    values = own.get("value", {}) if isinstance(own, dict) else {}
+    return json.dumps({k: v for k, v in values.items() if keys is None or k in keys})
+
+
+@field("Run", "summaryMetrics")
+def summary_metrics(source: Run, _: Info, keys: list[str] | None = None) -> str:
+    if not keys:
+        return source.summary
+    return json.dumps({k: v for k, v in source.summary_values().items() if k in keys})
+
+
+@field("Run", "historyKeys")
+def history_keys(source: Run, info: Info) -> dict[str, Any] | None:
+    keys = info.context.services.catalogue.keys_of(info.context.connection, source)
+    return keys if keys["keys"] else None
+
+
+@field("Run", "historyLineCount")
+def history_line_count(source: Run, _: Info) -> int:
+    return source.history_lines
+
+
+@field("Run", "eventsLineCount")
+def events_line_count(source: Run, _: Info) -> int:
+    return source.event_lines
+
+
+@field("Run", "logLineCount")
+def log_line_count(source: Run, _: Info) -> int:
+    return source.log_lines
+
+
+@field("Run", "historyTail")
+def history_tail(source: Run, info: Info) -> str:
+    return json.dumps(tail(info.context.connection, source.id, HISTORY))
+
+
+@field("Run", "eventsTail")
+def events_tail(source: Run, info: Info) -> str:
+    return json.dumps(tail(info.context.connection, source.id, EVENTS))
+
+
+@field("Run", "history")
+def history(source: Run, info: Info, **arguments: Any) -> list[str]:
+    connection, samples = info.context.connection, arguments.get("samples")
+    min_step, max_step = arguments.get("minStep"), arguments.get("maxStep")
+    if min_step is None and max_step is None:
+        return sampled_lines(connection, source.id, HISTORY, samples)
+    lines = lines_between(connection, source.id, HISTORY, min_step=min_step, max_step=max_step)
+    # A page between two steps is complete; without an end, `samples` asks for a sample.
+    return lines if max_step is not None else spread(lines, samples)
+
+
+@field("Run", "events")
+def events(source: Run, info: Info, samples: int | None = None) -> list[str]:
+    return sampled_lines(info.context.connection, source.id, EVENTS, samples)
+
+
+@field("Run", "sampledHistory")
+def sampled_history(source: Run, info: Info, specs: list[str]) -> list[Any]:
+    try:
+        wanted = [SampleSpec.of(text) for text in specs]
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise Refused("sampledHistory: a spec is not a JSON object of keys and samples") from None
+    if not wanted:
+        return []
+    lines = lines_between(info.context.connection, source.id, HISTORY)
+    return [select_rows(lines, spec) for spec in wanted]
+
+
+@field("Run", "parquetHistory")
+def parquet_history(_: Run, __: Info, **___: Any) -> dict[str, Any]:
+    """Nothing is exported to Parquet: the client then asks for the live rows."""
+    return {"parquetUrls": [], "liveData": []}
+
+
+@field("Run", "logLines")
+def log_lines(source: Run, info: Info, **arguments: Any) -> dict[str, Any]:
+    request: Request = info.context
+    last = arguments.get("last")
+    offset, limit = page_bounds(arguments, 1000)
+    if last is not None:
+        limit = max(0, min(int(last), 10_000))
+        offset = max(0, source.log_lines - limit)
+    rows = numbered_lines(request.connection, source.id, OUTPUT, offset, limit)
+    nodes = [{"number": number, **_log_parts(line)} for number, line in rows]
+    edges = [{"node": node, "cursor": str(node["number"] + 1)} for node in nodes]
+    end = rows[-1][0] + 1 if rows else offset
+    info_part = {"endCursor": str(end), "hasNextPage": end < source.log_lines and bool(rows)}
+    return {"edges": edges, "pageInfo": info_part}
+
+
+def _log_parts(line: str) -> dict[str, Any]:
+    """A console line as the client sends it: 'ERROR 2024-01-01T00:00:00.000000 text'."""
+    level, rest = ("error", line[6:]) if line.startswith("ERROR ") else ("info", line)
+    stamp, _, text = rest.partition(" ")
+    if len(stamp) >= 19 and stamp[4:5] == "-" and stamp[10:11] == "T":
+        return {"level": level, "timestamp": stamp, "line": text.rstrip("\n")}
+    return {"level": level, "timestamp": None, "line": rest.rstrip("\n")}
+
+
+def page_of_runs(rows: list[Run]) -> dict[str, Any]:
+    return connection_of(Page(rows, len(rows), 0))

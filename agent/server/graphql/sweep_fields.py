@@ -1,0 +1,297 @@
+"""Sweeps and agents: read, made, steered; the heartbeat that hands out work."""
+
+import json
+from typing import Any
+
+from agent.server.graphql.access import (
+    connection_of,
+    need_project,
+    need_sweep,
+    page_bounds,
+    parse_object,
+)
+from agent.server.graphql.account_fields import user_of
+from agent.server.graphql.execution import Info, Request, field
+from agent.server.refusals import Refused
+from agent.server.store.claims import take_heartbeat
+from agent.server.store.filters import Clause
+from agent.server.store.points import add_point, digest_of, expected_count, flatten, unflatten
+from agent.server.store.projects import get_project
+from agent.server.store.records import Agent, Project, Run, Sweep, iso_time
+from agent.server.store.runs import (
+    count_runs,
+    create_run,
+    list_runs,
+    of_agent,
+    of_project,
+    of_sweep,
+)
+from agent.server.store.sweeps import (
+    best_value,
+    change_sweep,
+    config_of,
+    create_agent,
+    create_sweep,
+    find_agent,
+    find_sweep,
+    get_agent,
+    list_agents,
+    list_sweeps,
+    set_state,
+)
+from agent.server.store.tokens import node_id, row_id
+
+
+@field("Project", "totalSweeps")
+def total_sweeps(source: Project, info: Info) -> int:
+    return list_sweeps(info.context.connection, source.id, 0, 0).total
+
+
+@field("Project", "sweeps")
+def sweeps(source: Project, info: Info, **arguments: Any) -> dict[str, Any]:
+    page = list_sweeps(info.context.connection, source.id, *page_bounds(arguments))
+    return connection_of(page)
+
+
+@field("Project", "sweep")
+def sweep(source: Project, info: Info, sweepName: str) -> Sweep | None:
+    return find_sweep(info.context.connection, source.id, sweepName)
+
+
+@field("Sweep", "id")
+def sweep_id(source: Sweep, _: Info) -> str:
+    return node_id("Sweep", source.id)
+
+
+@field("Sweep", "method")
+def sweep_method(source: Sweep, _: Info) -> str:
+    return config_of(source.config).method
+
+
+@field("Sweep", "bestLoss")
+def sweep_best(source: Sweep, info: Info) -> float | None:
+    return best_value(info.context.connection, source)
+
+
+@field("Sweep", "createdAt")
+def sweep_created(source: Sweep, _: Info) -> str | None:
+    return iso_time(source.created_at)
+
+
+@field("Sweep", "updatedAt")
+def sweep_updated(source: Sweep, _: Info) -> str | None:
+    return iso_time(source.updated_at)
+
+
+@field("Sweep", "heartbeatAt")
+def sweep_heartbeat(source: Sweep, _: Info) -> str | None:
+    return iso_time(source.heartbeat_at)
+
+
+@field("Sweep", "earlyStopJobRunning")
+def sweep_early_stop(_: Sweep, __: Info) -> bool:
+    return False
+
+
+@field("Sweep", "runCount")
+def sweep_run_count(source: Sweep, info: Info) -> int:
+    return count_runs(info.context.connection, of_sweep(source.id))
+
+
+@field("Sweep", "runCountExpected")
+def sweep_expected(source: Sweep, _: Info) -> int | None:
+    return expected_count(source)
+
+
+@field("Sweep", "controllerRunName")
+def sweep_controller_run(source: Sweep, _: Info) -> str | None:
+    """The run that the client's scheduler writes its log to."""
+    return f"{source.name}-scheduler" if config_of(source.config).has_scheduler else None
+
+
+@field("Sweep", "project")
+def sweep_project(source: Sweep, info: Info) -> Project:
+    return get_project(info.context.connection, source.project_id)
+
+
+@field("Sweep", "user")
+def sweep_user(_: Sweep, info: Info) -> dict[str, Any]:
+    return user_of(info.context.entity)
+
+
+@field("Sweep", "runs")
+def sweep_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
+    offset, limit = page_bounds(arguments, 1000)
+    return connection_of(
+        list_runs(
+            info.context.connection, of_sweep(source.id), filters=arguments.get("filters"),
+            order=arguments.get("order"), offset=offset, limit=limit,
+        )
+    )  # fmt: skip
+
+
+@field("Sweep", "agents")
+def sweep_agents(source: Sweep, info: Info) -> dict[str, Any]:
+    agents = list_agents(info.context.connection, source.id)
+    page = {"endCursor": None, "hasNextPage": False}
+    return {"edges": [{"node": agent} for agent in agents], "pageInfo": page}
+
+
+@field("Sweep", "agent")
+def sweep_agent(
+    source: Sweep, info: Info, agentName: str
+) -> Agent | None:  # fmt: skip
+    connection = info.context.connection
+    found = find_agent(connection, source.id, agentName)
+    found = found or get_agent(connection, row_id("Agent", agentName))
+    return found if found and found.sweep_id == source.id else None
+
+
+@field("Agent", "id")
+def agent_id(source: Agent, _: Info) -> str:
+    return node_id("Agent", source.id)
+
+
+@field("Agent", "totalRuns")
+def agent_total_runs(source: Agent, info: Info) -> int:
+    return count_runs(info.context.connection, of_agent(source.id))
+
+
+@field("Agent", "createdAt")
+def agent_created(source: Agent, _: Info) -> str | None:
+    return iso_time(source.created_at)
+
+
+@field("Agent", "heartbeatAt")
+def agent_heartbeat_at(source: Agent, _: Info) -> str | None:
+    return iso_time(source.heartbeat_at)
+
+
+@field("Agent", "runs")
+def agent_runs(source: Agent, info: Info, **arguments: Any) -> dict[str, Any]:
+    offset, limit = page_bounds(arguments)
+    page = list_runs(
+        info.context.connection, of_agent(source.id), order=arguments.get("order"),
+        offset=offset, limit=limit,
+    )  # fmt: skip
+    return connection_of(page)
+
+
+@field("Mutation", "upsertSweep")
+def upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    request: Request = info.context
+    controller = parse_object(input.get("controller"), "controller")
+    if controller.get("type") == "local":
+        raise Refused("controller: local sweep controllers are not supported, leave it out")
+    project = need_project(request, input.get("entityName"), input.get("projectName"))
+    columns = {
+        "description": input.get("description"),
+        "display_name": input.get("displayName"),
+        "controller": input.get("controller"),
+        "scheduler": input.get("scheduler"),
+        "prior_runs_filters": input.get("priorRunsFilters"),
+    }
+    columns = {key: value for key, value in columns.items() if value is not None}
+    if input.get("id"):
+        found = need_sweep(request, input["id"], project)
+        if input.get("config"):
+            columns["config"] = input["config"]
+        found = change_sweep(request.connection, found, request.now, **columns)
+    else:
+        if not input.get("config"):
+            raise Refused("a new sweep needs a config")
+        found = create_sweep(request.connection, project, input["config"], request.now, **columns)
+    if input.get("priorRunsFilters"):
+        _take_prior_runs(request, found, project)
+    if input.get("state"):
+        found = set_state(request.connection, found, input["state"], request.now)
+    return {"sweep": found, "configValidationWarnings": []}
+
+
+def _take_prior_runs(request: Request, sweep: Sweep, project: Project) -> None:
+    """The sweep knows existing runs: grid leaves their points out, bayes learns from them."""
+    config = config_of(sweep.config)
+    page = list_runs(
+        request.connection, of_project(project.id), filters=sweep.prior_runs_filters, limit=1000
+    )
+    for run in page.items:
+        point = unflatten(flatten(run.config_values(), config), config)
+        request.connection.execute(
+            "INSERT OR IGNORE INTO prior_run VALUES (?, ?, ?)", (sweep.id, run.id, digest_of(point))
+        )
+
+
+@field("Sweep", "priorRuns")
+def sweep_prior_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
+    offset, limit = page_bounds(arguments, 1000)
+    scope = Clause(
+        "run.id IN (SELECT run_id FROM prior_run WHERE prior_run.sweep_id = ?)", (source.id,)
+    )
+    return connection_of(list_runs(info.context.connection, scope, offset=offset, limit=limit))
+
+
+@field("Mutation", "deleteSweep")
+def delete_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    request: Request = info.context
+    found = need_sweep(request, input["id"])
+    request.connection.execute("DELETE FROM sweep WHERE id = ?", (found.id,))
+    return {"success": True}
+
+
+@field("Mutation", "createAgent")
+def make_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    request: Request = info.context
+    project = need_project(request, input.get("entityName"), input.get("projectName"))
+    found = need_sweep(request, input["sweep"], project)
+    return {"agent": create_agent(request.connection, found, input["host"], request.now)}
+
+
+@field("Mutation", "agentHeartbeat")
+def agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    request: Request = info.context
+    agent = get_agent(request.connection, row_id("Agent", input["id"]))
+    if agent is None or not _owns(request, agent):
+        raise Refused("there is no such agent; its sweep may have been deleted", status=404)
+    states = parse_object(input.get("runState"), "runState")
+    running = {name for name, is_alive in states.items() if is_alive}
+    commands = take_heartbeat(
+        request.connection, agent, running, request.now, request.services.policy
+    )
+    return {"agent": agent, "commands": json.dumps(commands)}
+
+
+def _owns(request: Request, agent: Agent) -> bool:
+    row = request.connection.execute(
+        "SELECT project.entity FROM sweep JOIN project ON project.id = sweep.project_id "
+        "WHERE sweep.id = ?",
+        (agent.sweep_id,),
+    ).fetchone()
+    return row is not None and row[0] == request.entity
+
+
+@field("Mutation", "enqueueSweepRun")
+def enqueue_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+    """A point from outside (the client's own scheduler): waits for the next idle agent."""
+    request: Request = info.context
+    found = need_sweep(request, input["id"])
+    if found.state not in ("PENDING", "RUNNING", "PAUSED"):
+        raise Refused(f"the sweep is {found.state}, it takes no more runs")
+    cap = config_of(found.config).run_cap
+    count = count_runs(request.connection, of_sweep(found.id))
+    if cap is not None and count >= cap:
+        raise Refused(f"the sweep has reached its run_cap of {cap}")
+    given = parse_object(input["config"], "config")
+    config = {
+        key: entry["value"] if isinstance(entry, dict) and set(entry) == {"value"} else entry
+        for key, entry in given.items()
+    }
+    point = add_point(request.connection, found, config, display_name=input.get("displayName"))
+    run: Run = create_run(
+        request.connection, get_project(request.connection, found.project_id), point.run_name,
+        request.now, sweep_id=found.id, state="pending", display_name=point.display_name,
+        config=json.dumps({key: {"value": value} for key, value in config.items()}),
+    )  # fmt: skip
+    if cap is not None and count + 1 >= cap:
+        # The scheduler stops asking once the sweep is finished; agents still take what waits.
+        change_sweep(request.connection, found, request.now, state="FINISHED", exhausted=1)
+    return {"id": run.name, "runQueueItemId": node_id("Point", point.id)}

@@ -1,0 +1,1 @@
+"""The client's other addresses: file stream, uploads, downloads."""

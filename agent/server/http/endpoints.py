@@ -1,0 +1,282 @@
+"""The addresses that the client calls: GraphQL, file stream, uploads and downloads."""
+
+import asyncio
+import base64
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from agent.errors import SweepAgentError
+from agent.server.admission import Endpoint, Identity, read_body, refuse, unpack, unpacked_size
+from agent.server.graphql.execution import Executor, Services
+from agent.server.http.filestream import receive_part
+from agent.server.http.uploads import accept_upload
+from agent.server.refusals import Refused
+from agent.server.store.projects import find_project
+from agent.server.store.runs import find_run
+from agent.server.store.sampling import finite_tree
+from agent.server.store.shared_mode import MAX_WRITER
+
+log = logging.getLogger("sweep_agent.server")
+T = TypeVar("T")
+_HEX_MD5 = re.compile(r"[0-9a-f]{32}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
+SMALL_BODY_BYTES = 64 * 1024
+LARGE_BODY_BYTES = 2**20
+WRITER_HEADER = "x-wandb-async-client-id"  # sent in shared mode only
+LARGE_THREADS = 1  # large bodies wait for each other, never small ones for them
+
+
+class Endpoints:
+    """The client's side of the application."""
+
+    def __init__(
+        self, services: Services, executor: Executor, identity: Identity, pool: ThreadPoolExecutor
+    ) -> None:
+        self.services = services
+        self.executor = executor
+        self.identity = identity
+        self.pool = pool
+        self.large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
+
+    def routes(self) -> list[Route]:
+        stream = "/files/{entity}/{project}/{run}/file_stream"
+        return [
+            Route("/ready", self.ready, methods=["GET"]),
+            Route("/healthz", self.ready, methods=["GET"]),
+            Route("/graphql", guarded(self.graphql), methods=["POST"]),
+            Route(stream, guarded(self.file_stream), methods=["POST"]),
+            Route(
+                "/files/{entity}/{project}/{run}/{name:path}",
+                guarded(self.run_file), methods=["GET"],
+            ),
+            Route(
+                "/artifacts/{entity}/{digest}", guarded(self.artifact_file), methods=["GET", "HEAD"]
+            ),
+            Route(
+                "/artifactsV2/{region}/{entity}/{project}/{rest:path}",
+                guarded(self.artifact_file), methods=["GET", "HEAD"],
+            ),
+            Route("/storage/{token}", guarded(self.store), methods=["PUT"]),
+            Route("/storage/{token}", self.preflight, methods=["OPTIONS"]),
+            Route("/storage/{token}/{name:path}", self.preflight, methods=["OPTIONS"]),
+            Route("/storage/{token}", guarded(self.fetch), methods=["GET", "HEAD"]),
+            Route("/storage/{token}/{name:path}", guarded(self.fetch), methods=["GET", "HEAD"]),
+        ]  # fmt: skip
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Database and disk work happens beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+    async def _body_of(self, request: Request, empty: str | None = None) -> dict[str, Any]:
+        """The JSON object in the body; `empty` stands for none. Raises Refused."""
+        body = await read_body(request)
+        is_packed = request.headers.get("content-encoding", "").lower() == "gzip"
+        size = max(len(body), unpacked_size(body) if is_packed else 0)
+        if not is_packed and size < SMALL_BODY_BYTES:
+            return parse_body(body, empty)
+        pool = self.large if size > LARGE_BODY_BYTES else self.pool
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(pool, parse_large, body, is_packed, empty)
+
+    async def ready(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def preflight(self, request: Request) -> Response:
+        """Pages of this server, and of no other, may use its signed addresses from a script."""
+        headers = {"Access-Control-Allow-Methods": "GET, PUT", "Vary": "Origin"}
+        if request.headers.get("origin") == self.services.address:
+            headers["Access-Control-Allow-Origin"] = self.services.address
+        return Response(status_code=204, headers=headers)
+
+    async def graphql(self, request: Request) -> Response:
+        entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
+        body = await self._body_of(request)
+        query, variables = body.get("query"), body.get("variables") or {}
+        if not isinstance(query, str) or not isinstance(variables, dict):
+            raise Refused("expected a JSON object with query and variables", status=400)
+        name = body.get("operationName")
+        answer = await self.in_thread(
+            self._execute, query, variables, name if isinstance(name, str) else None, entity
+        )
+        return Response(answer, media_type="application/json")
+
+    def _execute(
+        self, query: str, variables: dict[str, Any], name: str | None, entity: str
+    ) -> bytes:
+        """Run and write down the answer: a long one must not hold up the event loop."""
+        address = self.services.address
+        return to_json(self.executor.run(query, variables, name, entity, address))
+
+    async def file_stream(self, request: Request) -> Response:
+        entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
+        part = await self._body_of(request, empty="{}")
+        names = request.path_params
+        answer = await self.in_thread(
+            self._take_part, entity, names["entity"], names["project"], names["run"], part,
+            request.headers.get(WRITER_HEADER, "")[:MAX_WRITER],
+        )  # fmt: skip
+        return JSONResponse(answer)
+
+    def _take_part(
+        self, owner: str, entity: str, project: str, run_name: str, part: dict[str, Any],
+        writer: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        with self.services.database.write() as connection:
+            found = find_project(connection, owner, project) if entity == owner else None
+            run = find_run(connection, found.id, run_name) if found else None
+            if run is None:
+                raise Refused(f"run {entity}/{project}/{run_name} does not exist", status=404)
+            now, policy = self.services.clock(), self.services.policy
+            return receive_part(connection, run, part, now, policy, writer)
+
+    async def run_file(self, request: Request) -> Response:
+        """A run's file by its plain address, with a key."""
+        owner = self.identity.entity_of(request)
+        names = request.path_params
+
+        def look_up() -> str | None:
+            with self.services.database.read() as connection:
+                is_own = names["entity"] == owner
+                found = find_project(connection, owner, names["project"]) if is_own else None
+                row = connection.execute(
+                    "SELECT run_file.blob FROM run_file JOIN run ON run.id = run_file.run_id "
+                    "WHERE run.project_id = ? AND run.name = ? AND run_file.name = ?",
+                    (found.id if found else None, names["run"], names["name"]),
+                ).fetchone()
+                return str(row[0]) if row else None
+
+        blob = await self.in_thread(look_up)
+        if blob is None:
+            raise Refused("there is no such file", status=404)
+        return self._send_blob(blob, names["name"].rsplit("/", 1)[-1])
+
+    async def artifact_file(self, request: Request) -> Response:
+        """An artifact's file by the hexadecimal digits of its MD5 digest, with a key."""
+        owner = self.identity.entity_of(request)
+        names = request.path_params
+        # …/COLLECTION/[ARTIFACT/]BIRTH/DIGEST/NAME in the longer form
+        digest = names.get("digest") or next(
+            (word for word in names["rest"].split("/")[::-1][1:] if _HEX_MD5.fullmatch(word)), ""
+        )
+        blob = await self.in_thread(self._content_of, owner, digest)
+        if blob is None or names["entity"] != owner:
+            raise Refused("there is no such file", status=404)
+        return self._send_blob(blob, names.get("rest", digest).rsplit("/", 1)[-1])
+
+    def _content_of(self, entity: str, digest: str) -> str | None:
+        if not _HEX_MD5.fullmatch(digest):
+            return None
+        md5 = base64.b64encode(bytes.fromhex(digest)).decode()
+        with self.services.database.read() as connection:
+            row = connection.execute(
+                "SELECT blob FROM blob WHERE entity = ? AND md5 = ?", (entity, md5)
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    async def store(self, request: Request) -> Response:
+        """Take an upload at a signed address."""
+        now = self.services.clock()
+        grant = self.services.signer.open(request.path_params["token"], now)
+        if grant is None or "put" not in grant:
+            raise Refused("this upload address is not valid (any more)", status=403)
+        receiver = await self.in_thread(self.services.blobs.receive)
+        try:
+            async for chunk in request.stream():
+                if chunk:
+                    await self.in_thread(receiver.write, chunk)
+            await self.in_thread(accept_upload, self.services, grant, receiver)
+        except BaseException:
+            receiver.drop()
+            raise
+        return Response(status_code=200)
+
+    async def fetch(self, request: Request) -> Response:
+        """Give a content at a signed address."""
+        now = self.services.clock()
+        grant = self.services.signer.open(request.path_params["token"], now)
+        if grant is None or "get" not in grant:
+            raise Refused("this download address is not valid (any more)", status=403)
+        return self._send_blob(grant["get"], grant["name"])
+
+    def _send_blob(self, blob: str, name: str) -> Response:
+        path = self.services.blobs.path_of(blob)
+        if not path.exists():
+            raise Refused("the content is gone", status=404)
+        # Contents come from users: never let a browser take one for a page of this server.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        return FileResponse(
+            path, media_type="application/octet-stream", filename=name, headers=headers
+        )
+
+
+def to_json(answer: Any) -> bytes:
+    """JSON that every client can read: histories may hold what JSON lacks."""
+    try:
+        text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(finite_tree(answer), separators=(",", ":"))
+    return text.encode("ascii")
+
+
+def parse_large(body: bytes, is_packed: bool, empty: str | None) -> dict[str, Any]:
+    """`parse_body` for what is packed or long."""
+    return parse_body(unpack(body) if is_packed else body, empty)
+
+
+def parse_body(body: bytes, empty: str | None = None) -> dict[str, Any]:
+    """A JSON object. Raises Refused for anything else, however deep it is nested."""
+    try:
+        value = json.loads(body.decode("utf-8-sig").strip() or empty or "")
+        if _SURROGATE.search(body):
+            value = _whole_text(value)
+    except (ValueError, RecursionError):
+        raise Refused("the body is not JSON", status=400) from None
+    if not isinstance(value, dict):
+        raise Refused("the body is not a JSON object", status=400)
+    return value
+
+
+def _whole_text(value: Any) -> Any:
+    """Half characters (surrogates without a partner) replaced, for they cannot be stored."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole_text(key): _whole_text(item) for key, item in value.items()}
+    return value
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """Refusals become answers; anything else becomes a plain 500, told to the log only."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refused as refusal:
+            return refuse(str(refusal), refusal.status if refusal.status != 200 else 400)
+        except SweepAgentError as error:
+            return refuse(str(error), 400)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
+        except HTTPException:
+            raise
+        except _UNSTORABLE as error:
+            log.warning("a request cannot be stored: %s", type(error).__name__)
+            return refuse("a value is too large, too deep or of the wrong type", 400)
+        except Exception:
+            log.exception("a request to %s failed", request.url.path.split("/")[1])
+            return refuse("the server failed; its log says why", 500)
+
+    return answer

@@ -1,0 +1,72 @@
+"""What becomes of an uploaded content: it is made durable, then its row points to it."""
+
+import mimetypes
+from typing import Any
+
+from agent.server.graphql.execution import Services
+from agent.server.refusals import Refused
+from agent.server.store.artifacts import get_artifact, get_collection
+from agent.server.store.blobs import Blob, Receiver
+from agent.server.store.database import Connection, update
+from agent.server.store.projects import get_project
+
+
+def accept_upload(services: Services, grant: dict[str, Any], receiver: Receiver) -> None:
+    """Keep the content for what the signed address was made for. Raises Refused."""
+    expected = _expected_digest(services, grant)
+    if expected is not None and receiver.md5 != expected:
+        raise Refused("the content differs from its announced MD5 digest", status=422)
+    blob = receiver.keep()
+    with services.database.write() as connection:
+        now = services.clock()
+        match grant["put"]:
+            case "run_file":
+                _keep_run_file(connection, grant, blob, now)
+            case "manifest":
+                update(connection, "manifest", grant["id"], blob=blob.name, size=blob.size)
+            case "artifact":
+                _keep_artifact_file(connection, grant["id"], blob)
+
+
+def _expected_digest(services: Services, grant: dict[str, Any]) -> str | None:
+    if grant["put"] != "artifact":
+        return None
+    with services.database.read() as connection:
+        row = connection.execute(
+            "SELECT md5 FROM artifact_upload WHERE id = ?", (grant["id"],)
+        ).fetchone()
+    if row is None:
+        raise Refused("the artifact of this upload is gone", status=404)
+    return str(row[0])
+
+
+def _keep_run_file(connection: Connection, grant: dict[str, Any], blob: Blob, now: float) -> None:
+    exists = connection.execute("SELECT 1 FROM run WHERE id = ?", (grant["run"],)).fetchone()
+    if not exists:
+        raise Refused("the run of this upload is gone", status=404)
+    connection.execute(
+        "INSERT INTO run_file (run_id, name, size, md5, blob, mimetype, updated_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, name) DO UPDATE SET "
+        "size = excluded.size, md5 = excluded.md5, blob = excluded.blob, "
+        "updated_at = excluded.updated_at",
+        (
+            grant["run"], grant["name"], blob.size, blob.md5, blob.name,
+            mimetypes.guess_type(grant["name"])[0], now,
+        ),
+    )  # fmt: skip
+
+
+def _keep_artifact_file(connection: Connection, upload_id: int, blob: Blob) -> None:
+    row = connection.execute(
+        "SELECT artifact_id FROM artifact_upload WHERE id = ?", (upload_id,)
+    ).fetchone()
+    artifact = get_artifact(connection, row["artifact_id"]) if row else None
+    collection = get_collection(connection, artifact.sequence_id) if artifact else None
+    if collection is None:
+        raise Refused("the artifact of this upload is gone", status=404)
+    entity = get_project(connection, collection.project_id).entity
+    update(connection, "artifact_upload", upload_id, blob=blob.name, size=blob.size)
+    connection.execute(
+        "INSERT OR REPLACE INTO blob (entity, md5, blob, size) VALUES (?, ?, ?, ?)",
+        (entity, blob.md5, blob.name, blob.size),
+    )

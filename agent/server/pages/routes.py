@@ -1,0 +1,290 @@
+"""Server-rendered pages: what a browser sees at the addresses that the client prints.
+
+Each page is whole without a script; the script adds charts, live values and faster tables. Nothing
+comes from outside, and every text of a user is escaped.
+"""
+
+import asyncio
+import gzip
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from agent.server.admission import Identity
+from agent.server.graphql.execution import Services
+from agent.server.pages.drawing import Drawing
+from agent.server.pages.metrics import better_of, heading_of
+from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
+from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
+from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
+from agent.server.pages.session import COOKIE, Sessions, login_address, read_form, safe_target
+from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
+from agent.server.pages.table import MAX_RUNS, RowCache, flat, payload, row_of, shown_state
+from agent.server.pages.variants import comparison_payload
+from agent.server.pages.view import Choice, draw
+from agent.server.refusals import Refused
+from agent.server.store.database import Connection
+from agent.server.store.projects import list_projects
+from agent.server.store.runs import count_runs, of_project, of_sweep
+from agent.server.store.streams import EVENTS, HISTORY
+from agent.server.store.sweeps import get_sweep, list_sweeps, set_state
+
+PACK_BYTES = 20_000
+Content = dict[str, Any]
+T = TypeVar("T")
+log = logging.getLogger("sweep_agent.server")
+
+
+class Pages:
+    """The pages over the store."""
+
+    def __init__(self, services: Services, identity: Identity, pool: ThreadPoolExecutor) -> None:
+        self.services = services
+        self.sessions = Sessions(services, identity)
+        self.pool = pool
+        self.drawing = Drawing()
+        self.rows = RowCache()
+        self.curves = CurveCache()
+        self.histories = HistoryCache()
+
+    def routes(self) -> list[Route]:
+        project = "/{entity}/{project}"
+        sweep, run = f"{project}/sweeps/{{sweep}}", f"{project}/runs/{{run}}"
+        page, data = self.page, self.data
+        return [
+            Route("/static/{name}", self.drawing.asset, methods=["GET"]),
+            Route("/login", self.login_form, methods=["GET"]),
+            Route("/login", self.log_in, methods=["POST"]),
+            Route("/authorize", self.key_help, methods=["GET"]),
+            Route("/logout", self.log_out, methods=["POST"]),
+            Route("/", page("projects.html", self.home), methods=["GET"]),
+            Route("/{entity}", page("projects.html", self.home), methods=["GET"]),
+            Route(project, page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/workspace", page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/sweeps", page("project.html", self.project), methods=["GET"]),
+            Route(f"{project}/data", data(self.project_data), methods=["GET"]),
+            Route(f"{project}/curves", data(self.curve_data), methods=["GET"]),
+            Route(sweep, page("sweep.html", self.sweep), methods=["GET"]),
+            Route(f"{sweep}/data", data(self.sweep_data), methods=["GET"]),
+            Route(f"{sweep}/state", self.steer, methods=["POST"]),
+            Route(f"{run}/data", data(self.run_data), methods=["GET"]),
+            Route(run, page("run.html", self.run), methods=["GET"]),
+            Route(f"{run}/{{rest:path}}", page("run.html", self.run), methods=["GET"]),
+        ]
+
+    # ------------------------------------------------------------------ coming and going
+    async def login_form(self, request: Request) -> Response:
+        target = safe_target(request.query_params.get("next"))
+        return self.drawing.page("login.html", next=target)
+
+    async def key_help(self, _: Request) -> Response:
+        """Where `wandb login` sends people for their key."""
+        return self.drawing.page("keys.html")
+
+    async def log_in(self, request: Request) -> Response:
+        target = "/"
+        try:
+            form = await read_form(request)
+            target = safe_target(form.get("next"))
+            key = form.get("key", "").strip()
+            return await self._in_thread(self.sessions.log_in, request, key, target)
+        except Refused as refusal:
+            status = refusal.status if refusal.status != 200 else 400
+            return self.drawing.page("login.html", status=status, next=target, problem=str(refusal))
+
+    async def log_out(self, _: Request) -> Response:
+        response = RedirectResponse("/login", status_code=303)
+        response.delete_cookie(COOKIE)
+        return response
+
+    # ------------------------------------------------------------------ what pages show
+    def home(self, connection: Connection, entity: str, request: Request) -> Content:
+        if request.path_params.get("entity", entity) != entity:
+            raise Missing
+        projects = list_projects(connection, entity, 0, 200).items
+        counted = [(item, count_runs(connection, of_project(item.id))) for item in projects]
+        return {"projects": counted}
+
+    def project(self, connection: Connection, entity: str, request: Request) -> Content:
+        found = see_project(connection, entity, request)
+        rows, total = self.rows.rows(connection, of_project(found.id))
+        choice = Choice.of(request.query_params)
+        sweeps = [
+            (item, title_of(item), count_runs(connection, of_sweep(item.id)))
+            for item in list_sweeps(connection, found.id, 0, 200).items
+        ]
+        left_out = max(0, total - MAX_RUNS)
+        return {
+            "project": found, "sweeps": sweeps, "table": draw(rows, choice), "choice": choice,
+            "total": total, "left_out": left_out,
+            "comparisons": comparison_payload(rows),
+        }  # fmt: skip
+
+    def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        found = see_project(connection, entity, request)
+        since = number_in(request, "since")
+        every, total = self.rows.rows(connection, of_project(found.id))
+        rows = [row for row in every if since is None or row.updated_at >= since]
+        return {**payload(rows, total, since), "comparisons": comparison_payload(every)}
+
+    def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        """One metric over all runs of the project (those changed at `since` or later)."""
+        found = see_project(connection, entity, request)
+        key = request.query_params.get("key", "")[:300]
+        since = number_in(request, "since") or 0.0
+        scope = of_project(found.id)
+        listed = connection.execute(
+            f"SELECT id, name, revision, updated_at FROM run WHERE {scope.sql} "
+            "ORDER BY id DESC LIMIT ?",
+            (*scope.values, MAX_RUNS),
+        ).fetchall()
+        drawn = [
+            (row["name"], self.curves.curve(connection, row["id"], row["revision"], key))
+            for row in listed
+            if row["updated_at"] >= since
+        ]
+        answer = curves_payload([(name, points) for name, points in drawn if points], len(listed))
+        latest = max((row["updated_at"] for row in listed), default=since)
+        described = {"key": key, "heading": heading_of(key), "better": better_of(key)}
+        return {**answer, **described, "at": latest}
+
+    def sweep(self, connection: Connection, entity: str, request: Request) -> Content:
+        project, sweep = see_sweep(connection, entity, request)
+        shown = sweep_payload(connection, sweep, self.rows)
+        return {
+            "project": project, "sweep": sweep, "shown": shown, "now": self.services.clock(),
+            "actions": ACTIONS[sweep.state], "token": self.sessions.form_token(request),
+            **drawn(shown),
+        }  # fmt: skip
+
+    def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        _, sweep = see_sweep(connection, entity, request)
+        return sweep_payload(connection, sweep, self.rows)
+
+    def run(self, connection: Connection, entity: str, request: Request) -> Content:
+        project, run = see_run(connection, entity, request)
+        sweep = get_sweep(connection, run.sweep_id)
+        row = row_of(run, {sweep.id: sweep.name} if sweep else {})
+        return {
+            "project": project, "run": run, "sweep": sweep, "row": row,
+            "sweep_title": title_of(sweep) if sweep else "",
+            "config": list(flat(run.config_values())), "summary": list(flat(run.summary_values())),
+            "predictions": predictions_of(connection, self.services, run),
+            "console": console_of(connection, run),
+            "files": files_of(connection, self.services, run),
+            "artifacts": artifacts_of(connection, self.services, run),
+        }  # fmt: skip
+
+    def run_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        """Charts and console of a run, unless nothing has changed since `revision`."""
+        _, run = see_run(connection, entity, request)
+        known = number_in(request, "revision")
+        answer: Content = {
+            "revision": run.revision, "state": shown_state(run), "is_live": not run.is_over,
+            "duration_s": row_of(run, {}).values["duration_s"],
+        }  # fmt: skip
+        if known == run.revision:
+            return answer
+        first = number_in(request, "line")
+        answer["history"] = self.histories.payload(connection, run.id, HISTORY)
+        answer["system"] = self.histories.payload(connection, run.id, EVENTS)
+        answer["summary"] = [[key, value] for key, value in flat(run.summary_values())]
+        answer["console"] = console_of(connection, run, int(first) if first is not None else None)
+        return answer
+
+    # ------------------------------------------------------------------ what people change
+    async def steer(self, request: Request) -> Response:
+        """Start, pause, stop or cancel a sweep, by a form of its page."""
+        try:
+            form = await read_form(request)
+            await self._in_thread(self._steer, request, form)
+        except Refused as refusal:
+            return self.drawing.page("refused.html", status=refusal.status, problem=str(refusal))
+        except Missing:
+            return self.drawing.page("missing.html", status=404)
+        return RedirectResponse(request.url.path.removesuffix("/state"), status_code=303)
+
+    def _steer(self, request: Request, form: dict[str, str]) -> None:
+        entity = self.sessions.entity_of(request)
+        if entity is None:
+            raise Refused("log in first", status=401)
+        self.sessions.check_form(request, form)
+        with self.services.database.write() as connection:
+            _, sweep = see_sweep(connection, entity, request)
+            wanted = form.get("state", "")
+            if wanted not in {action[0] for action in ACTIONS[sweep.state]}:
+                raise Refused(f"a sweep that is {sweep.state} cannot become {wanted!r}", 409)
+            set_state(connection, sweep, wanted, self.services.clock())
+
+    # ------------------------------------------------------------------ how they get there
+    def page(self, template: str, content: Callable[..., Content]) -> Callable[..., Any]:
+        """A page for whoever is logged in; the others are asked for a key."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                entity, found = await self._in_thread(self._read, request, content)
+                if entity is None:
+                    return RedirectResponse(login_address(request), status_code=303)
+                return await self._in_thread(self._draw, template, entity, found)
+            except Missing:
+                return self.drawing.page("missing.html", status=404)
+            except Exception:
+                log.exception("a page of the kind %s failed", template)
+                words = "The server failed to make this page; its log says why."
+                return self.drawing.page("refused.html", status=500, problem=words)
+
+        return answer
+
+    def _pack(self, request: Request, found: Content, headers: dict[str, str]) -> Response:
+        """JSON, packed where it is long: pages are often seen through a tunnel."""
+        response = JSONResponse(found, 200, {**headers, "Vary": "Accept-Encoding"})
+        if len(response.body) < PACK_BYTES:
+            return response
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return response
+        packed = gzip.compress(bytes(response.body), compresslevel=3)
+        more = {**headers, "Vary": "Accept-Encoding", "Content-Encoding": "gzip"}
+        return Response(packed, 200, more, "application/json")
+
+    def _draw(self, template: str, entity: str, found: Content) -> Response:
+        return self.drawing.page(template, entity=entity, **found)
+
+    def data(self, content: Callable[..., Content]) -> Callable[..., Any]:
+        """The same as JSON, for the script of a page."""
+
+        async def answer(request: Request) -> Response:
+            headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+            try:
+                entity, found = await self._in_thread(self._read, request, content)
+                if entity is None:
+                    return JSONResponse({"error": "log in first"}, 401, headers)
+                return await self._in_thread(self._pack, request, found, headers)
+            except Missing:
+                return JSONResponse({"error": "there is no such page"}, 404, headers)
+            except Exception:
+                log.exception("the data of a page failed")
+                return JSONResponse({"error": "the server failed; its log says why"}, 500, headers)
+
+        return answer
+
+    def _read(
+        self, request: Request, content: Callable[..., Content]
+    ) -> tuple[str | None, Content]:
+        entity = self.sessions.entity_of(request)
+        if entity is None:
+            return None, {}
+        with self.services.database.read() as connection:
+            return entity, content(connection, entity, request)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+
+def page_routes(services: Services, identity: Identity, pool: ThreadPoolExecutor) -> list[Route]:
+    """The routes of all pages."""
+    return Pages(services, identity, pool).routes()

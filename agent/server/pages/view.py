@@ -1,0 +1,140 @@
+"""The first part of a table as the server draws it, so that a page shows its runs at once.
+
+It follows the same choices (filter, order, columns) that the script then takes over from the
+address, and it is all there is where no script runs.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.server.pages.table import Column, Row, Scalar, columns_of
+
+FIRST_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reader wants to see of a table."""
+
+    text: str = ""
+    sort: str = ""
+    is_descending: bool = False
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Choice":
+        named = query.get("columns", "")
+        return cls(
+            query.get("q", "")[:200],
+            query.get("sort", "")[:200],
+            query.get("order") == "desc",
+            tuple(dict.fromkeys(filter(None, named.split(","))))[:100],
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A table ready for the template: texts, in the order of the columns."""
+
+    columns: list[Column]
+    lines: list[tuple[Row, list[str]]]
+    count: int  # of the rows that pass the filter
+
+
+def draw(rows: Sequence[Row], choice: Choice) -> Drawn:
+    """The first rows under a reader's choice."""
+    every = columns_of(rows)
+    chosen = set(choice.columns)
+    shown = [c for c in every if (c.key in chosen if chosen else c.is_first) or c.key == "name"]
+    passing = [row for row in rows if passes(row.values, choice.text)]
+    if choice.sort:
+        passing = sort_rows(passing, choice.sort, choice.is_descending)
+    lines = [
+        (row, [text_of(column.key, row.values.get(column.key)) for column in shown])
+        for row in passing[:FIRST_ROWS]
+    ]
+    return Drawn(shown, lines, len(passing))
+
+
+def passes(values: Mapping[str, Scalar], text: str) -> bool:
+    """Whether every word of the filter stands in the row; `key=value` and `key>1` name a column."""
+    return all(_passes_word(values, word) for word in text.split())
+
+
+def _passes_word(values: Mapping[str, Scalar], word: str) -> bool:
+    match = re.fullmatch(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)", word)
+    if match and match[1] in values:
+        return _compares(values[match[1]], match[2], match[3])
+    wanted = word.lower()
+    return any(wanted in text_of(key, value).lower() for key, value in values.items())
+
+
+def _compares(value: Scalar, sign: str, wanted: str) -> bool:
+    if sign == "=":
+        return str(value).lower() == wanted.lower() or text_of("", value) == wanted
+    try:
+        limit = float(wanted)
+    except ValueError:
+        return False
+    if not isinstance(value, int | float):
+        return False
+    return {"<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit}[
+        sign
+    ]
+
+
+def sort_rows(rows: Sequence[Row], key: str, is_descending: bool) -> list[Row]:
+    """Numbers, then texts, each by its own order; rows without a value come last either way."""
+    numbers = [row for row in rows if isinstance(row.values.get(key), int | float)]
+    texts = [row for row in rows if isinstance(row.values.get(key), str)]
+    others = [row for row in rows if row.values.get(key) is None]
+    numbers.sort(key=lambda row: float(row.values[key] or 0), reverse=is_descending)
+    texts.sort(key=lambda row: str(row.values[key]).lower(), reverse=is_descending)
+    return [*numbers, *texts, *others]
+
+
+def text_of(key: str, value: Scalar) -> str:
+    """A value for people; a missing one stays blank."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if key == "created":
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+    return duration(value) if key == "duration_s" else number(value)
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where people don't want one."""
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:.0f}"
+    if size >= 1e-4:
+        return f"{float(f'{value:.4g}'):.8f}".rstrip("0").rstrip(".")
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """`52 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size_text(size_bytes: float) -> str:
+    """`814 B`, `3.5 KB`, `1.2 GB`."""
+    for unit in ("B", "KB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"

@@ -1,0 +1,1 @@
+"""What the server keeps: one SQLite database and a folder of blobs. Knows nothing of HTTP."""

@@ -1,0 +1,173 @@
+"""The SQLite file: durable transactions, snapshot reads, migrations.
+
+Everything a client was told is on disk before it was told so: WAL with `synchronous=FULL` syncs
+the log at every commit. One process holds the data directory, so writes take turns under one lock
+and readers keep their own snapshots beside them.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ServerError
+from agent.server.store.patterns import is_match
+from agent.server.store.tables import MIGRATIONS
+
+Connection = sqlite3.Connection
+MAX_BATCH = 64
+
+
+class _Batch:
+    """Changes that are committed together."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.settled = threading.Event()
+        self.error: sqlite3.Error | None = None
+
+
+class Database:
+    """One data file, shared by the server's threads."""
+
+    def __init__(self, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self.path = path
+        self._turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._waiting = 0  # how many changes want their turn
+        self._batch: _Batch | None = None  # the open transaction
+        self._idle: list[Connection] = []
+        self._idle_lock = threading.Lock()
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._writer = self._connect()
+        migrate(self._writer, migrations)
+
+    def _connect(self) -> Connection:
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=30
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA cache_size=-16000")
+        connection.create_function("REGEXP", 2, is_match, deterministic=True)
+        return connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One atomic, durable change; nothing of it stays if the block raises.
+
+        Changes that wait for each other are synced to disk together: each in a savepoint of its
+        own, one commit for all of them. The block's caller goes on after that commit.
+        """
+        with self._counting:
+            self._waiting += 1
+        with self._turn:
+            with self._counting:
+                self._waiting -= 1
+            batch = self._begin()
+            try:
+                self._writer.execute("SAVEPOINT one")
+                try:
+                    yield self._writer
+                except BaseException:
+                    self._writer.execute("ROLLBACK TO one")
+                    raise
+                finally:
+                    self._writer.execute("RELEASE one")
+            finally:
+                batch.size += 1
+                with self._counting:
+                    is_last = self._waiting == 0 or batch.size >= MAX_BATCH
+                if is_last:  # else the next one in turn commits for this one too
+                    self._commit(batch)
+        batch.settled.wait()
+        if batch.error is not None:
+            raise batch.error
+
+    def _begin(self) -> "_Batch":
+        if self._batch is None:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._batch = _Batch()
+        return self._batch
+
+    def _commit(self, batch: "_Batch") -> None:
+        self._batch = None
+        try:
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            batch.error = error
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+        finally:
+            batch.settled.set()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One snapshot: what is read in the block belongs together."""
+        with self._idle_lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("ROLLBACK")
+            with self._idle_lock:
+                self._idle.append(connection)
+
+    def close(self) -> None:
+        with self._turn, self._idle_lock:
+            for connection in [*self._idle, self._writer]:
+                connection.close()
+            self._idle.clear()
+
+    def back_up(self, target: Path) -> None:
+        """A consistent copy of the data file, made while the server works."""
+        copy = sqlite3.connect(target)
+        source = self._connect()
+        try:
+            source.backup(copy)
+        finally:
+            copy.close()
+            source.close()
+
+
+def migrate(connection: Connection, migrations: Sequence[str]) -> None:
+    """Bring the file to the newest schema version, one atomic step per version."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(migrations):
+        raise ServerError(
+            f"the data directory has schema version {version}, but this program knows versions up "
+            f"to {len(migrations)}; use the newer program that wrote it"
+        )
+    for number in range(version, len(migrations)):
+        script = f"BEGIN IMMEDIATE;{migrations[number]};PRAGMA user_version={number + 1};COMMIT;"
+        try:
+            connection.executescript(script)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise ServerError(f"migration to schema version {number + 1} failed: {error}") from None
+
+
+def insert(connection: Connection, table: str, **values: Any) -> int:
+    """Add one row (names come from the code, values are bound) and return its id."""
+    columns = ", ".join(values)
+    marks = ", ".join("?" * len(values))
+    cursor = connection.execute(
+        f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def update(connection: Connection, table: str, row_id: int, **values: Any) -> None:
+    """Change the named columns of one row."""
+    if values:
+        pairs = ", ".join(f"{name} = ?" for name in values)
+        connection.execute(f"UPDATE {table} SET {pairs} WHERE id = ?", (*values.values(), row_id))

@@ -1,0 +1,113 @@
+"""Runs: found, listed, made and changed."""
+
+import json
+from typing import Any
+
+from agent.server.refusals import Refused
+from agent.server.store.database import Connection, insert, update
+from agent.server.store.filters import Clause, compile_filter, compile_order
+from agent.server.store.projects import next_run_number
+from agent.server.store.records import Page, Project, Run
+from agent.server.store.sampling import finite_tree
+
+MAX_PAGE = 1000
+
+
+def find_run(connection: Connection, project_id: int, name: str) -> Run | None:
+    row = connection.execute(
+        "SELECT * FROM run WHERE project_id = ? AND name = ?", (project_id, name)
+    ).fetchone()
+    return Run.maybe(row)
+
+
+def get_run(connection: Connection, run_id: int | None) -> Run | None:
+    return Run.maybe(connection.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone())
+
+
+def list_runs(
+    connection: Connection,
+    scope: Clause,
+    *,
+    filters: str | None = None,
+    order: str | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page[Run]:
+    """Runs within a scope (of a project, sweep or agent) that pass the client's filter."""
+    where = compile_filter(filters)
+    condition = f"({scope.sql}) AND ({where.sql})"
+    values = (*scope.values, *where.values)
+    total = connection.execute(f"SELECT count(*) FROM run WHERE {condition}", values).fetchone()[0]
+    rows = connection.execute(
+        f"SELECT run.* FROM run WHERE {condition} ORDER BY {compile_order(order)} LIMIT ? OFFSET ?",
+        (*values, min(limit, MAX_PAGE), offset),
+    )
+    return Page([Run.of(row) for row in rows], total, offset)
+
+
+def of_project(project_id: int) -> Clause:
+    return Clause("run.project_id = ?", (project_id,))
+
+
+def of_sweep(sweep_id: int) -> Clause:
+    return Clause("run.sweep_id = ?", (sweep_id,))
+
+
+def of_agent(agent_id: int) -> Clause:
+    return Clause("run.agent_id = ?", (agent_id,))
+
+
+def count_runs(connection: Connection, scope: Clause, filters: str | None = None) -> int:
+    where = compile_filter(filters)
+    row = connection.execute(
+        f"SELECT count(*) FROM run WHERE ({scope.sql}) AND ({where.sql})",
+        (*scope.values, *where.values),
+    ).fetchone()
+    return int(row[0])
+
+
+def create_run(
+    connection: Connection, project: Project, name: str, now: float, **columns: Any
+) -> Run:
+    """A new run; its display name is made up unless one is given."""
+    if not name or len(name) > 128 or any(c in name for c in "/\\#?%:"):
+        raise Refused(f"run id {name!r}: use 1 to 128 characters without /\\#?%:")
+    if not columns.get("display_name"):
+        kind = "sweep-run" if columns.get("sweep_id") else "run"
+        columns["display_name"] = f"{kind}-{next_run_number(connection, project.id)}"
+    run_id = insert(
+        connection, "run", project_id=project.id, name=name, created_at=now, updated_at=now,
+        heartbeat_at=now, **{"state": "running", **columns},
+    )  # fmt: skip
+    run = get_run(connection, run_id)
+    assert run is not None
+    return run
+
+
+def change_run(connection: Connection, run: Run, now: float, **columns: Any) -> Run:
+    """The run after the change."""
+    update(connection, "run", run.id, updated_at=now, **columns)
+    changed = get_run(connection, run.id)
+    assert changed is not None
+    return changed
+
+
+def end_run(
+    connection: Connection, run: Run, state: str, now: float, exit_code: int | None = None
+) -> Run:
+    """Give the run its final state."""
+    return change_run(connection, run, now, state=state, exit_code=exit_code, finished_at=now)
+
+
+def normalise_object(text: str | None, what: str) -> str:
+    """A client's JSON object, re-written so that SQLite can search it.
+
+    NaN and infinities become strings. Raises Refused for what is not an object.
+    """
+    try:
+        value = json.loads(text or "{}")
+        if value is not None and not isinstance(value, dict):
+            raise Refused(f"{what}: expected a JSON object")
+        return json.dumps(finite_tree(value or {}), separators=(",", ":"))
+    except (ValueError, RecursionError):
+        raise Refused(f"{what}: this is not JSON") from None

@@ -1,0 +1,69 @@
+"""Opaque ids and signed addresses.
+
+An id names a row ("Run:17" in base64, because the client decodes artifact ids). A signed address
+lets its holder upload or download one thing until it expires, without a key.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from agent.server.store.scalars import whole_number
+
+UPLOAD_LIFETIME_S = 24 * 3600
+DOWNLOAD_LIFETIME_S = 3600
+
+
+def node_id(kind: str, row_id: int) -> str:
+    return base64.b64encode(f"{kind}:{row_id}".encode()).decode()
+
+
+def row_id(kind: str, identifier: str | None) -> int | None:
+    """The row an id names, or None if it is not an id of this kind."""
+    if not identifier:
+        return None
+    try:
+        found, _, number = base64.b64decode(identifier, validate=True).decode().partition(":")
+        return whole_number(number) if found == kind else None
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Makes and checks the tokens in signed addresses."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "Signer(…)"
+
+    def sign(self, grant: dict[str, Any], expires_at: float) -> str:
+        body = json.dumps({**grant, "exp": int(expires_at)}, separators=(",", ":")).encode()
+        return f"{_encode(body)}.{_encode(self._mac(body))}"
+
+    def open(self, token: str, now: float) -> dict[str, Any] | None:
+        """What the token grants, or None if it is forged, damaged or expired."""
+        body_text, _, mac_text = token.partition(".")
+        try:
+            body, mac = _decode(body_text), _decode(mac_text)
+        except ValueError:
+            return None
+        if not hmac.compare_digest(mac, self._mac(body)):
+            return None
+        grant: dict[str, Any] = json.loads(body)
+        return grant if grant["exp"] >= now else None
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self.secret, body, hashlib.sha256)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

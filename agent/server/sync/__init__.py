@@ -1,0 +1,1 @@
+"""Runs, sweeps and artifacts brought to another W&B server."""

@@ -1,0 +1,131 @@
+"""How a compute node finds the W&B server: W&B's cloud, an address, or a server's data directory.
+
+A server that runs as a job writes its address anew whenever it is moved to another node, so its
+note is read again before every start of an agent.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agent.cluster.claims import RunState
+from agent.errors import ClusterError
+from agent.tracking.credentials import ENVIRONMENT_NAME, check_private, with_key
+
+NOTE_NAME = "server.json"
+QUESTION_TIMEOUT_S = 90.0
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class ServerAccess:
+    """At most one of `base_url` and `server_data`; neither means W&B's cloud."""
+
+    base_url: str | None = None
+    server_data: Path | None = None
+    key_file: Path | None = None
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` with what the wandb client needs. ClusterError when it cannot be read."""
+        environment = with_key(base, self.key_file)
+        if self.base_url:
+            environment["WANDB_BASE_URL"] = self.base_url
+        if self.server_data:
+            note = read_note(self.server_data)
+            environment |= {"WANDB_BASE_URL": note.url, "WANDB_ENTITY": note.entity}
+            if self.key_file is None:
+                environment[ENVIRONMENT_NAME] = note.key
+        return environment
+
+    @property
+    def hands_out_crashed(self) -> bool:
+        """The embedded server gives crashed grid points to the next agent; W&B does not."""
+        if self.server_data:
+            return True
+        host = urlsplit(self.base_url or "https://api.wandb.ai").hostname or ""
+        return not host.endswith("wandb.ai")
+
+
+class AddressWatch:
+    """Notices when the server behind a data directory has moved to another address."""
+
+    def __init__(self, server_data: Path | None) -> None:
+        self._server_data = server_data
+        self._known = self._address()
+        self._looked_at = time.monotonic()
+
+    def has_moved(self) -> bool:
+        """True once for every move. Looks every few seconds only."""
+        if self._server_data is None or time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return False
+        self._looked_at = time.monotonic()
+        before, self._known = self._known, self._address() or self._known
+        return bool(before) and before != self._known
+
+    def _address(self) -> str:
+        """Empty while there is none to read, as between two lives of the server's job."""
+        if self._server_data is None:
+            return ""
+        try:
+            return read_note(self._server_data).url
+        except ClusterError:
+            return ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the embedded server writes into its data directory."""
+
+    url: str
+    entity: str
+    key: str = field(repr=False)
+
+
+def read_note(directory: Path) -> Note:
+    """Where the server whose data lie in `directory` listens. ClusterError when it cannot be told.
+
+    The file is a contract between the two: this folder does not import the server.
+    """
+    path = directory / NOTE_NAME
+    try:
+        check_private(path)
+        given = json.loads(path.read_text(encoding="utf-8"))
+        return Note(given["url"], given["entity"], given["key"])
+    except FileNotFoundError:
+        raise ClusterError(
+            f"there is no {path}: is `sweep-agent serve --data {directory}` running?"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ClusterError(f"{path} cannot be read; start the server on it again") from None
+
+
+def run_states(
+    sweep: str, run_ids: list[str], environment: Mapping[str, str]
+) -> dict[str, RunState]:
+    """What the server says of these runs; empty when it cannot be asked.
+
+    Asked by a short-lived process, so that no wandb client lives in the supervisor.
+    """
+    if not run_ids:
+        return {}
+    entity, project = sweep.split("/")[:2]
+    words = [sys.executable, "-m", "agent.tracking.run_states", f"{entity}/{project}", *run_ids]
+    try:
+        done = subprocess.run(
+            words,
+            env={**environment, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            capture_output=True,
+            text=True,
+            timeout=QUESTION_TIMEOUT_S,
+            check=True,
+        )
+        rows = json.loads(done.stdout.strip().splitlines()[-1])
+    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
+        return {}
+    return {run_id: RunState(row["state"], row["silent_s"]) for run_id, row in rows.items()}

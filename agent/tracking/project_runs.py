@@ -1,0 +1,209 @@
+"""Runs of W&B or the embedded server as rows: the only module here that imports wandb.
+
+`wandb.Api()` finds the server, the key and the default entity where every wandb command finds
+them (WANDB_BASE_URL, WANDB_API_KEY, `wandb login`).
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent.errors import ReportError, TrackingError
+from agent.results.columns import CURVES
+from agent.results.run_table import (
+    Curve,
+    Row,
+    Scalar,
+    plain_collection,
+    sorted_curves,
+    with_predictions,
+)
+
+PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
+READERS = 6  # runs read at the same time: each costs a few round trips
+PREDICTIONS_TYPE = "predictions"
+Progress = Callable[[int, int], None]
+Warn = Callable[[str], None]
+
+
+def open_api() -> Any:
+    """The public API; TrackingError in one line when there is no key or no server."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own error reports stay home
+    os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
+    try:
+        import wandb
+
+        return wandb.Api()
+    except Exception as error:
+        raise TrackingError(
+            f"W&B cannot be opened ({first_line(error)}); set WANDB_BASE_URL and WANDB_API_KEY, "
+            "or run `wandb login`"
+        ) from error
+
+
+def read_projects(
+    paths: Sequence[str],
+    *,
+    with_examples: bool = True,
+    api: Any = None,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+    with_curves: bool = True,
+) -> tuple[Row, ...]:
+    """Every run of the projects (`project` or `entity/project`), oldest first.
+
+    Inference runs are left out: their results stand on the training runs too. `progress` is told
+    how many of a project's runs have been read, `warn` of predictions that cannot be (their run
+    then has no interval). TrackingError when a project cannot be read.
+    """
+    opened = open_api() if api is None else api
+    rows: list[Row] = []
+    for path in paths:
+        try:
+            runs = list(opened.runs(full_project(path, opened), order="+created_at", lazy=False))
+            kept = [run for run in runs if _job_type(run) != "inference"]
+            read = partial(
+                _read, project=path, examples=with_examples, curves=with_curves, warn=warn
+            )
+            with ThreadPoolExecutor(READERS) as pool:
+                for done, row in enumerate(pool.map(read, kept), start=1):
+                    rows.append(row)
+                    if progress:
+                        progress(done, len(kept))
+        except ReportError:
+            raise
+        except Exception as error:
+            raise TrackingError(
+                f"project {path!r} cannot be read: {first_line(error)}; check its name and entity"
+            ) from error
+    if not rows:
+        raise ReportError(f"no runs in {', '.join(map(repr, paths))}: nothing to report")
+    return tuple(rows)
+
+
+def full_project(path: str, api: Any) -> str:
+    """ENTITY/PROJECT of what a person types: that, or PROJECT of the default entity."""
+    words = path.strip("/").split("/")
+    if not all(words) or len(words) > 2:
+        raise ReportError(f"project {path!r}: write PROJECT or ENTITY/PROJECT")
+    return "/".join(words) if len(words) == 2 else f"{api.default_entity}/{words[0]}"
+
+
+def _read(run: Any, *, project: str, examples: bool, curves: bool, warn: Warn | None) -> Row:
+    row = read_run(run, project, with_curves=curves)
+    return _examples_or_warning(run, row, warn) if examples and row.is_complete else row
+
+
+def _examples_or_warning(run: Any, row: Row, warn: Warn | None) -> Row:
+    """A report without one run's interval is better than no report."""
+    try:
+        return read_examples(run, row)
+    except Exception as error:
+        if warn:
+            warn(f"predictions of run {row.run_id} cannot be read: {first_line(error)}")
+        return row
+
+
+def read_run(run: Any, project: str, *, with_curves: bool = True) -> Row:
+    """One run of the public API as a row, with its curves."""
+    values = {**plain_values(dict(run.config)), **plain_values(summary_of(run))}
+    job_type = _job_type(run)
+    if job_type:
+        values["job_type"] = job_type
+    return Row(
+        run_id=str(run.id),
+        state=str(run.state),
+        values=values,
+        project=project,
+        name=str(run.name or ""),
+        tags=frozenset(map(str, run.tags or ())),
+        curves=read_curves(run, values) if with_curves else {},
+    )
+
+
+def summary_of(run: Any) -> dict[str, Any]:
+    """The summary as plain JSON: wandb wraps nested values in objects of its own."""
+    summary = run.summary
+    inner = getattr(summary, "_json_dict", None)
+    return dict(inner if isinstance(inner, Mapping) else summary)
+
+
+def plain_values(record: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Scalars of a config or summary. Lists become comma-separated text; media and W&B's own
+    keys are left out; other objects are flattened with a dot (`define_metric`'s `x.max`)."""
+    found: dict[str, Scalar] = {}
+    for key, value in record.items():
+        name = prefix + str(key)
+        if value is None or str(key).startswith("_"):
+            continue
+        if isinstance(value, Mapping):
+            if "_type" in value:
+                continue
+            if name == "pruner_options":
+                found[name] = plain_collection(value)
+            else:
+                found.update(plain_values(value, f"{name}."))
+        elif isinstance(value, list | tuple):
+            found[name] = plain_collection(value)
+        elif isinstance(value, str | int | float):
+            found[name] = value
+    return found
+
+
+def read_curves(run: Any, values: Mapping[str, Scalar]) -> dict[str, Curve]:
+    """Scores over epochs from the run's history; a point logged twice keeps its last value."""
+    keys = [key for key in CURVES if key in values]
+    if not keys or "epoch" not in values:
+        return {}
+    points: dict[str, dict[float, float]] = {}
+    for record in run.scan_history(keys=["epoch", *keys], use_cache=False):
+        epoch = record.get("epoch")
+        for key in keys:
+            value = record.get(key)
+            if isinstance(epoch, int | float) and isinstance(value, int | float):
+                points.setdefault(key, {})[float(epoch)] = float(value)
+    return sorted_curves(points)
+
+
+def read_examples(run: Any, row: Row) -> Row:
+    """The row with per-example scores, from the newest artifact or run file that holds them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for split, name in PREDICTIONS.items():
+            path = _from_artifacts(run, name, Path(folder)) or _from_files(run, name, Path(folder))
+            if path is not None:
+                row = with_predictions(row, path.read_text("utf-8"), split)
+    return row
+
+
+def _from_artifacts(run: Any, name: str, folder: Path) -> Path | None:
+    artifacts = list(run.logged_artifacts())
+    ordered = [a for a in artifacts if a.type == PREDICTIONS_TYPE] or artifacts
+    for artifact in reversed(ordered):
+        if name in artifact.manifest.entries:
+            root = artifact.download(root=str(folder), path_prefix=name, skip_cache=True)
+            return Path(root) / name
+    return None
+
+
+def _from_files(run: Any, name: str, folder: Path) -> Path | None:
+    for file in _named_files(run, name):
+        return Path(file.download(root=str(folder), replace=True).name)
+    return None
+
+
+def _named_files(run: Any, name: str) -> Iterable[Any]:
+    return (file for file in run.files(names=[name]) if file.name == name and file.size)
+
+
+def _job_type(run: Any) -> str:
+    return str(getattr(run, "job_type", None) or "")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of the client says, without the rest of its lines."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,293 @@
+"""The W&B run: what is logged, under which step, and how it ends.
+
+With `finished_runs` and `project_sweeps`, the only importer of wandb on the worker's side. Every
+logged value carries an explicit `step=`, a pure function of training progress, and the run opens
+with `resume="allow"`: a run that is killed and resumed, or that reads a training which somebody
+else paid for, shows the same curve.
+"""
+
+import json
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# wandb reports its own errors to the internet unless told otherwise before its import.
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+import wandb
+
+from agent import signals, takeover
+from agent.config import sweep_yaml
+from agent.config.run_config import RunConfig
+from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
+from agent.signals import Interrupted, Interruption, seconds_since_notice
+from agent.takeover import Term
+from agent.tracking.project import ProjectSweeps
+from agent.tracking.provenance import origin_values
+
+if TYPE_CHECKING:
+    from agent.training.trainer import StepLoss
+
+DEFAULT_PROJECT = "sweep-agent"
+TABLE_ROWS = 50
+OWN_SECONDS = "train/own_gpu_seconds"
+
+
+class Run:
+    """One W&B run. Use as a context manager, so that it is finished whatever happens."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self._opened = time.monotonic()
+        self._suspend: Callable[[], None] = lambda: None
+        self._term = _take_term(config)
+        self.sweeps = ProjectSweeps()
+        settings = wandb.Settings(console="wrap")
+        name = config.display_name(sweep_yaml.swept_keys(self.sweeps.own))
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", DEFAULT_PROJECT),
+                job_type="training",
+                name=name,
+                config={**config.model_dump(mode="json"), **origin_values()},
+                resume="allow",
+                settings=settings,
+            )
+        except wandb.Error as error:
+            raise TrackingError(
+                f"W&B does not open a run: {_first_line(error)}; log in with `wandb login`, or set "
+                "WANDB_MODE=offline"
+            ) from error
+        self.is_online = not self._run.offline
+        self.is_pruned = False
+        self._next_step = self._run.step
+        self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
+        self._best: dict[str, object] = {}
+        self._best_score = -1.0
+        self._run.define_metric("step")
+        self._run.define_metric("epoch")
+        self._run.define_metric("train/*", step_metric="step")
+        self._run.define_metric("validation/*", step_metric="epoch")
+
+    # ------------------------------------------------------------------ who it is
+    @property
+    def id(self) -> str:
+        return str(self._run.id)
+
+    @property
+    def path(self) -> str:
+        """entity/project, within which runs are compared."""
+        return f"{self._run.entity}/{self._run.project}"
+
+    def scope(self, identity: Mapping[str, str]) -> str:
+        """Within which runs compete: the project, and what has to agree for scores to compare."""
+        agreeing = ("base/digest", "data/digest", "evaluation/digest")
+        return " ".join([self.path, *(identity[name] for name in agreeing)])
+
+    def check(self) -> None:
+        """Raise Interrupted when a signal has come; end an orphan."""
+        self._check_term()
+        signals.check()
+
+    def _check_term(self) -> None:
+        """Before every write: an orphan of a node that was taken for dead may wake up any time.
+
+        It ends like a killed process, because all that an orderly end would still write (the
+        run's last words, its trial, its lease) belongs to its successor.
+        """
+        if self._term is not None and self._term.is_over:
+            takeover.leave_without_a_word(
+                f"train.py: run {self.id} goes on in another process; this one, life "
+                f"{self._term.number}, was taken for dead and writes nothing any more"
+            )
+
+    # ------------------------------------------------------------------ logging
+    def watch(self, model: Any) -> None:
+        if self._config.watch != "none":
+            self._run.watch(model, log=self._config.watch, log_freq=self._config.log_every_steps)
+
+    def log_losses(self, losses: Sequence["StepLoss"]) -> None:
+        """The losses that lead to an evaluation point; the point's own goes with its scores."""
+        for loss in losses[:-1]:
+            self.log_loss(loss)
+
+    def log_loss(self, loss: "StepLoss") -> None:
+        if loss.step % self._config.log_every_steps == 0:
+            values = {
+                "train/loss": loss.loss,
+                "train/learning_rate": loss.learning_rate,
+                "epoch": loss.epoch,
+                "step": loss.step,
+            }
+            self._log(loss.step, values)
+
+    def log_point(self, values: Mapping[str, object]) -> None:
+        """The values of an evaluation point, under its step."""
+        self._log(int(str(values["step"])), values)
+        self._note_best(values)
+        self.summarise({OWN_SECONDS: self._paid_s()})
+
+    def _log(self, step: int, values: Mapping[str, object]) -> None:
+        """What a resumed run has logged before is not logged again."""
+        if step >= self._next_step:
+            self._check_term()
+            self._run.log(dict(values), step=step)
+            self._next_step = step + 1
+
+    def _note_best(self, values: Mapping[str, object]) -> None:
+        score = float(str(values["validation/f1_score"]))
+        if score > self._best_score:
+            self._best_score = score
+            self._best = {
+                "best/validation_f1_score": score,
+                "best/validation_accuracy": values["validation/accuracy"],
+                "best/epoch": values["epoch"],
+                "best/step": values["step"],
+            }
+
+    def _paid_s(self) -> float:
+        """Seconds this run has held its devices, earlier attempts and waiting included; under
+        torchrun each process holds one."""
+        devices = int(os.environ.get("WORLD_SIZE", "1"))
+        return self._paid_before_s + devices * (time.monotonic() - self._opened)
+
+    def summarise(self, values: Mapping[str, object]) -> None:
+        """Write summary values; None stands for 'not measured' and is left out, never 0."""
+        self._check_term()
+        known = {name: value for name, value in values.items() if value is not None}
+        self._run.summary.update({**self._best, **known})
+
+    def tag(self, *tags: str) -> None:
+        self._check_term()
+        self._run.tags = tuple(dict.fromkeys([*(self._run.tags or ()), *tags]))
+
+    def mark_pruned(self, values: Mapping[str, object]) -> None:
+        """Say that, where and why the run was stopped early."""
+        self.is_pruned = True
+        self.summarise(values)
+        self.tag("pruned")
+        print(f"pruned at rung {values['stopped/rung']}: {values['stopped/reason']}", flush=True)
+
+    def note_smaller_passes(self, config: RunConfig, error: OutOfMemory) -> RunConfig:
+        """What to try after `error`: the same batch in smaller passes. Raises it when there are
+        none left."""
+        smaller = config.with_smaller_passes()
+        if smaller is None:
+            raise error
+        print(f"{error}; again with micro_batch_size = {smaller.micro_batch_size}", flush=True)
+        self.tag("smaller passes")
+        self.summarise({"train/fitted_micro_batch_size": smaller.micro_batch_size})
+        return smaller
+
+    def log_model(self, files: Mapping[str, Path | str], metadata: Mapping[str, object]) -> None:
+        """The model artifact: `files` maps names inside it to files, folders or texts."""
+        if files:
+            described = {**self._config.model_dump(mode="json"), **metadata}
+            self._log_artifact(artifact_name(self._config), "model", files, described)
+
+    def log_predictions(self, rows: Path) -> None:
+        """All predictions as an artifact, and the first rows as a table in the run."""
+        name = f"predictions-{artifact_name(self._config)}"
+        self._log_artifact(name, "predictions", {rows.name: rows}, {})
+        records = [json.loads(line) for line in rows.read_text().split("\n")[:-1][:TABLE_ROWS]]
+        columns = list(records[0])
+        data = [[_cell(record[column]) for column in columns] for record in records]
+        self._run.summary.update({"validation/predictions": wandb.Table(columns, data)})
+
+    def _log_artifact(
+        self,
+        name: str,
+        kind: str,
+        content: Mapping[str, Path | str],
+        metadata: Mapping[str, object],
+    ) -> None:
+        self._check_term()
+        artifact = wandb.Artifact(name, type=kind, metadata=dict(metadata))
+        with tempfile.TemporaryDirectory() as folder:
+            for inside, source in content.items():
+                if isinstance(source, str):
+                    written = Path(folder) / inside
+                    written.write_text(source)
+                    artifact.add_file(str(written), name=inside)
+                elif source.is_dir():
+                    artifact.add_dir(str(source), name=inside)
+                else:
+                    artifact.add_file(str(source), name=inside)
+            self._run.log_artifact(artifact)
+
+    # ------------------------------------------------------------------ ending
+    def on_preemption(self, suspend: Callable[[], None]) -> None:
+        """What else has to know that the run will go on later."""
+        self._suspend = suspend
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
+    ) -> None:
+        if isinstance(error, Interrupted) and error.kind is Interruption.PREEMPTED:
+            print(f"preempted: saved {seconds_since_notice():.1f} s after the notice", flush=True)
+        self.summarise({OWN_SECONDS: self._paid_s()})
+        if error is not None:
+            self._explain(error)
+        self._run.finish(exit_code=_exit_code(error))
+
+    def _explain(self, error: BaseException) -> None:
+        if isinstance(error, Interrupted):
+            if error.kind is Interruption.PREEMPTED:
+                self._run.mark_preempting()
+                return
+            self.summarise({"stopped/reason": "stopped from outside (SIGTERM or Ctrl-C)"})
+        elif isinstance(error, TrainingDiverged):
+            self.tag("diverged")
+            self.summarise({"stopped/reason": str(error)})
+        else:
+            self.summarise({"stopped/reason": f"{type(error).__name__}: {_first_line(error)}"})
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if error is None or isinstance(error, TrainingDiverged):
+        return 0
+    return error.kind.value if isinstance(error, Interrupted) else 1
+
+
+def refuse(error: ConfigError) -> None:
+    """A sweep's grid point that is no valid config: its run is opened and ended with the reason,
+    so that the dashboard shows why and nobody tries it again. Outside a sweep, and in the other
+    processes of torchrun, nothing happens."""
+    if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
+        return
+    run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=["invalid"])
+    run.summary.update({"stopped/reason": str(error)})
+    run.finish(exit_code=2)
+
+
+def artifact_name(config: RunConfig) -> str:
+    """The variant in the characters that W&B allows in artifact names."""
+    cell = config.model_variant
+    if config.quantization_strategy != "None":
+        cell += f" {config.quantization_strategy}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", cell)
+
+
+def _take_term(config: RunConfig) -> Term | None:
+    """From here on no earlier process of this run may write; a run with a new id has none."""
+    run_id = os.environ.get("WANDB_RUN_ID")
+    if not run_id:
+        return None
+    directory = Path(config.store).expanduser().absolute() / "runs" / f"{run_id}.terms"
+    return Term.take(directory, f"{socket.gethostname()} {os.getpid()}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _cell(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,187 @@
+"""The base model: where it lies, how it is loaded at each precision, and its digest.
+
+Every cell treats the base alike (same compute dtype, same frozen parameters, same gradient
+checkpointing): `prepare_model_for_kbit_training` is not used, because it upcasts and checkpoints
+quantised bases only and so makes memory and time incomparable.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
+from agent.config.variants import Precision
+from agent.errors import ConfigError, DataError
+
+_WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+LONGEST_EAGER = 512  # tokens, on a CPU; see `attention_on`
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass
+class Base:
+    """A frozen base model. `modules` are its own modules by name, before any adapter wraps them."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    precision: Precision
+    dtype: torch.dtype
+    modules: dict[str, nn.Module]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def choose_device(config: RunConfig) -> torch.device:
+    """The device a config asks for. ConfigError when it asks for CUDA and there is none."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(["device = 'cuda': this machine has no usable CUDA device; use auto"])
+    if config.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def locate(config: RunConfig) -> Path:
+    """The base model's directory: the one named, or the Hugging Face snapshot (downloaded once)."""
+    if is_path(config.base_model):
+        path = Path(config.base_model).expanduser()
+        if not (path / "config.json").is_file():
+            raise DataError(f"base_model = {config.base_model!r}: holds no config.json")
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                config.base_model, revision=config.base_revision, allow_patterns=list(_WEIGHT_FILES)
+            )
+        )
+    except Exception as error:  # the hub client raises a dozen kinds for "not reachable"
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"base_model = {config.base_model!r} is not in the Hugging Face cache and cannot be "
+            f"downloaded: {first_line}; give a directory, or download it where there is internet"
+        ) from error
+
+
+def digest_of(path: Path, cache: Path) -> str:
+    """Digest of a model directory's contents, computed once per file state.
+
+    `cache` is a directory that remembers digests under each file's name, size and time.
+    """
+    total = hashlib.sha256()
+    for pattern in sorted(_WEIGHT_FILES):
+        for file in sorted(path.glob(pattern)):
+            total.update(f"{file.name} {_file_digest(file.resolve(), cache)}\n".encode())
+    return total.hexdigest()[:KEY_LENGTH]
+
+
+def _file_digest(file: Path, cache: Path) -> str:
+    state = file.stat()
+    name = hashlib.sha256(f"{file} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:32]
+    remembered = cache / f"{name}.sha256"
+    if remembered.is_file() and len(text := remembered.read_text()) == 64:
+        return text
+    with file.open("rb") as stream:
+        text = hashlib.file_digest(stream, "sha256").hexdigest()
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = cache / f".{name}.{os.getpid()}"
+    temporary.write_text(text)
+    temporary.replace(remembered)
+    return text
+
+
+def library_versions() -> dict[str, str]:
+    """The libraries whose release can change an adapter; part of every training key."""
+    names = ("torch", "transformers", "peft", "bitsandbytes")
+    return {name: version(name).split("+")[0] for name in names}
+
+
+def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    if tokenizer.eos_token_id is None:
+        raise DataError(f"{path}: the tokenizer has no end token, so no answer could ever stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load(config: RunConfig, path: Path, precision: Precision, device: torch.device) -> Base:
+    """Load a base at `precision` onto `device`, frozen, in eval mode."""
+    dtype = DTYPES[config.compute_dtype]
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        str(path),
+        dtype=dtype,
+        quantization_config=quantization_config(precision, dtype),
+        device_map={"": device},
+        attn_implementation=attention_on(device, config.max_length),
+        trust_remote_code=config.trust_remote_code,
+    )
+    keep_four_bit_layout(model)
+    model.requires_grad_(False)
+    model.eval()
+    tokenizer = load_tokenizer(path, trust_remote_code=config.trust_remote_code)
+    return Base(model, tokenizer, precision, dtype, dict(model.named_modules()))
+
+
+def attention_on(device: torch.device, max_length: int) -> str:
+    """The attention kernel, the same in all cells.
+
+    On a CPU the backward pass of the fused kernel is slower than plain matrix products (in bf16, 95
+    tokens: 31 ms against 9); only for long sequences the memory of their score matrices counts.
+    """
+    is_short = max_length <= LONGEST_EAGER
+    return "eager" if device.type == "cpu" and is_short else "sdpa"
+
+
+def meta_twin(config: RunConfig, path: Path, *, attention: str = "sdpa") -> PreTrainedModel:
+    """The same architecture, unquantised and without memory behind it (the meta device)."""
+    settings = AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
+    with torch.device("meta"):
+        twin = AutoModelForCausalLM.from_config(
+            settings,
+            dtype=DTYPES[config.compute_dtype],
+            attn_implementation=attention,
+            trust_remote_code=config.trust_remote_code,
+        )
+    twin.requires_grad_(False)
+    return twin  # type: ignore[no-any-return]
+
+
+def quantization_config(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """NF4 with double quantisation (QLoRA, arXiv 2305.14314) or LLM.int8 (arXiv 2208.07339)."""
+    if precision == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if precision == "llm_int8" else None
+
+
+def keep_four_bit_layout(model: nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    The repacking happens at the first forward without gradients, is one-way, and breaks training,
+    merging and dequantising afterwards; so it must be off before any forward.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.__dict__["support_avx512bf16_for_cpu"] = False

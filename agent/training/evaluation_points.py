@@ -1,0 +1,285 @@
+"""A training as its runs see it: an iterator of evaluation points, wherever they come from.
+
+A run reads the points that exist, writes the next ones when it gets the lease, and otherwise
+follows whoever holds it. Point n + 1 depends on point n only.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agent.config.run_config import RunConfig
+from agent.errors import LeaseLost, StoreError, TrainingDiverged
+from agent.training import (
+    base_model,
+    cache_miss,
+    cost,
+    data,
+    data_parallel,
+    lease,
+    prompts,
+    run_registry,
+    store,
+)
+from agent.training.schedule import PLAN_FORMAT, Plan, make_plan
+from agent.training.trainer import HelperStopped, StepLoss, Writer
+
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class EvaluationPoint:
+    """The unit of validation, reporting, pruning and storing."""
+
+    number: int  # from 1
+    of: int
+    step: int
+    total_steps: int
+    epoch: float
+    losses: tuple[StepLoss, ...]  # since the point before
+    cost: cost.Cost  # of the training up to here, whoever paid it
+    adapter: Path
+    directory: Path
+    digest: str
+    run_id: str  # the run that paid for it
+
+
+class Training:
+    """One training of the store, bound to this process's device."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        examples: data.Data,
+        *,
+        run_id: str = "",
+        check_interruption: Callable[[], None] = lambda: None,
+        on_step: Callable[[StepLoss], None] = lambda _: None,
+        on_model: Callable[[torch.nn.Module], None] = lambda _: None,
+        meanwhile: Callable[[], bool] = lambda: False,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self.config = config
+        self.data = examples
+        self.device = base_model.choose_device(config)
+        self.team = data_parallel.Team(self.device)
+        self.waited_s = 0.0
+        self.run_id = run_id
+        self._check_interruption = check_interruption
+        self._on_step = on_step
+        self._on_model = on_model
+        self._meanwhile = meanwhile
+        self._poll_s = poll_s
+        self.root = Path(config.store).expanduser().absolute()
+        if config.group_writable:
+            store.share_with_group(self.root)
+        self.base_path = base_model.locate(config)
+        self.environment = self._describe_environment()
+        self.identity = config.training_identity(self.environment)
+        self.key = config.training_key(self.environment)
+        self.directory = store.TrainingDirectory(self.root, self.key)
+
+    def _describe_environment(self) -> Mapping[str, object]:
+        return {
+            "base": base_model.digest_of(self.base_path, self.root / "digests"),
+            "data": self.data.train_digest,
+            "device": self.device.type,
+            "world_size": data_parallel.world_size(),
+            "prompt_format": prompts.PROMPT_FORMAT,
+            "plan_format": PLAN_FORMAT,
+            "libraries": base_model.library_versions(),
+        }
+
+    # Loaded on first use: a run whose points and scores exist already never needs them.
+    @cached_property
+    def base(self) -> base_model.Base:
+        precision = self.config.variant.training_precision
+        return base_model.load(self.config, self.base_path, precision, self.device)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        trust = self.config.trust_remote_code
+        return base_model.load_tokenizer(self.base_path, trust_remote_code=trust)
+
+    @cached_property
+    def _encoded(self) -> tuple[list[prompts.TrainingSequence], int]:
+        return prompts.encode(self.tokenizer, self.data.train, self.config.max_length)
+
+    def facts(self) -> dict[str, object]:
+        """What a run tells about its training before it begins."""
+        known = cache_miss.read_identities(self.root, besides=self.key)
+        is_new = not self.directory.has_begun()
+        return {
+            **self.data.facts(),
+            "data/too_long_examples": self._encoded[1],
+            "train/world_size": self.team.size,
+            "train/near_miss": cache_miss.explain(self.identity, known) if is_new else None,
+        }
+
+    @cached_property
+    def plan(self) -> Plan:
+        return make_plan(self.config, [len(s.input_ids) for s in self._encoded[0]])
+
+    def between_steps(self, ask: Callable[[], None]) -> None:
+        """Also call `ask` wherever an interruption is looked for; what it raises ends the points
+        after the state has been saved."""
+        before = self._check_interruption
+
+        def check_both() -> None:
+            before()
+            ask()
+
+        self._check_interruption = check_both
+
+    def points(self, *, wait: bool = True) -> Generator[EvaluationPoint, None, None]:
+        """Every evaluation point in order. Closing the iterator gives the lease back, so that any
+        run that still needs the training can take over.
+
+        Without `wait` it ends where another worker holds the lease.
+        """
+        self.directory.describe(self.identity)
+        if self.run_id and wait:
+            self._note.write(self.root)
+        observer = lease.Observer(self.directory.path)
+        writer: Writer | None = None
+        parent, number = self.directory.root_digest(), 1
+        try:
+            while number <= len(self.plan.point_steps):
+                self._check_interruption()
+                found = self.directory.point(number, parent)
+                if found is None and (reason := self.directory.divergence()):
+                    raise TrainingDiverged(reason)
+                if found is None and writer is None:
+                    if term := observer.try_acquire():
+                        writer = self._make_writer(term)
+                    elif wait:
+                        self._wait()
+                    else:
+                        return
+                    continue  # what was published meanwhile comes first
+                if found is None and writer is not None:
+                    try:
+                        self.team.order("train", number, parent)
+                        found = writer.advance_to(number, parent)
+                    except LeaseLost:
+                        self._give_up(writer)
+                        writer = None
+                        continue
+                assert found is not None
+                yield self._point(found, number)
+                parent, number = found.digest, number + 1
+        finally:
+            if writer is not None:
+                writer.close()
+            self.team.order("leave")
+
+    def help(self) -> None:
+        """The part of every process of a team but the first: its share of each batch."""
+        writer: Writer | None = None
+        while (order := self.team.next_order())[0] != "leave":
+            if order[0] == "load":
+                name: str | None = order[1]
+                start = store.read_checkpoint(self.directory.path / name) if name else None
+                if name and start is None:
+                    raise StoreError(f"{self.directory.path / name}: cannot be read by a helper")
+                self.free()
+                writer = self._new_writer(None, start)
+            elif writer is not None:
+                with suppress(HelperStopped, TrainingDiverged):
+                    writer.train_to(order[1], order[2])
+
+    def _make_writer(self, term: lease.Lease) -> Writer:
+        try:
+            start = self.directory.newest_state()
+            self.team.order("load", start.path.name if start else None)
+            writer = self._new_writer(term, start)
+            self._on_model(writer.model)
+            return writer
+        except BaseException:
+            term.release()
+            raise
+
+    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> Writer:
+        counts = self.root / "flops"
+        return Writer(
+            self.config,
+            self.base,
+            self._encoded[0],
+            self.plan,
+            cost.step_flops(self.config, self.base_path, self.identity, counts),
+            self.directory,
+            term,
+            self.team,
+            start=start,
+            run_id=self.run_id,
+            check_interruption=self._check_interruption if term else lambda: None,
+            on_step=self._on_step if term else lambda _: None,
+        )
+
+    def _give_up(self, writer: Writer) -> None:
+        """Follow from here on: the model in memory has steps that are not in the chain."""
+        writer.close()
+        self.free()
+
+    def _wait(self) -> None:
+        """Hold no device memory, do something useful if there is anything, else sleep a moment."""
+        self.free()
+        started = time.monotonic()
+        if self.team.size > 1 or not self._meanwhile():
+            time.sleep(self._poll_s)
+            self.waited_s += time.monotonic() - started
+
+    def _point(self, found: store.Checkpoint, number: int) -> EvaluationPoint:
+        return EvaluationPoint(
+            number=number,
+            of=len(self.plan.point_steps),
+            step=found.step,
+            total_steps=self.plan.total_steps,
+            epoch=float(found.record["epoch"]),
+            losses=tuple(StepLoss(**loss) for loss in found.record["losses"]),
+            cost=cost.Cost(**found.record["cost"]),
+            adapter=found.adapter,
+            directory=found.path,
+            digest=found.digest,
+            run_id=str(found.record["run"]),
+        )
+
+    def note_end(
+        self, points: Sequence[EvaluationPoint], state: str, scores: Path, description: str
+    ) -> None:
+        """Tell the store how the run ended and where its adapter and scores lie."""
+        paid_before = [0.0, *(p.cost.train_seconds for p in points)]
+        shares = zip(points, paid_before, strict=False)
+        self._note.changed(
+            self.root,
+            state=state,
+            point=str(points[-1].directory.relative_to(self.root)),
+            scores=str(scores.relative_to(self.root)),
+            description=description,
+            needed_seconds=points[-1].cost.train_seconds,
+            reused_seconds=sum(
+                p.cost.train_seconds - before for p, before in shares if p.run_id != self.run_id
+            ),
+        )
+
+    def note_uploaded(self) -> None:
+        """Tell the store that the server has everything of the run."""
+        run_registry.read(self.root, self.run_id).changed(self.root, uploaded=True)
+
+    @property
+    def _note(self) -> run_registry.RunNote:
+        values = self.config.values_of("training", "deployment", "evaluation", "search")
+        return run_registry.RunNote(
+            self.run_id, self.key, values
+        )  # no paths and no storage's password
+
+    def free(self) -> None:
+        """Let the base model go."""
+        if self.__dict__.pop("base", None) is not None and self.device.type == "cuda":
+            torch.cuda.empty_cache()

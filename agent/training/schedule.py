@@ -1,0 +1,100 @@
+"""The plan of a training: which examples make which step, at which rate, and where it is judged.
+
+Pure functions of the config and the sequence lengths, so that any worker that takes a training
+over continues the very same one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from agent.config.run_config import RunConfig
+from agent.errors import DataError
+
+# Part of every training key: raise it when the steps of a training come out otherwise.
+PLAN_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps count from 1; evaluation point k (from 1) is reached after `point_steps[k - 1]`."""
+
+    lengths: tuple[int, ...]  # tokens of each training sequence
+    batch_size: int
+    epochs: int
+    eval_every: float
+    seed: int
+    forward_batch_size: int | None = None  # sequences of one forward pass; batch_size when None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+    @cached_property
+    def point_steps(self) -> tuple[int, ...]:
+        """Strictly increasing; the last is the end of the training."""
+        count = math.floor(self.epochs / self.eval_every + 1e-9)
+        # Rounded twice: 17 * 0.1 * 25 is a little above 42.5 in floating point.
+        exact = (round(k * self.eval_every * self.steps_per_epoch, 6) for k in range(1, count + 1))
+        marks = map(round, exact)
+        steps = sorted({min(mark, self.total_steps) for mark in marks if mark > 0})
+        if not steps or steps[-1] != self.total_steps:
+            steps.append(self.total_steps)
+        return tuple(steps)
+
+    def epoch_of(self, step: int) -> float:
+        """Passes over the data completed after `step`."""
+        return step / self.steps_per_epoch
+
+    def batch(self, step: int) -> list[int]:
+        """Indices of the sequences of `step`. The costliest batch comes first of all, so that a
+        training that does not fit into memory fails in its first step and not in its last."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        batches = self._epoch_batches(epoch)
+        if epoch == 0:
+            costly = max(range(len(batches)), key=lambda i: self._cost(batches[i]))
+            batches[0], batches[costly] = batches[costly], batches[0]
+        return batches[position]
+
+    def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)).tolist()
+        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+
+    def _cost(self, indices: Sequence[int]) -> int:
+        """Tokens of the largest forward pass of a batch: what memory depends on."""
+        size = self.forward_batch_size or self.batch_size
+        parts = (indices[i : i + size] for i in range(0, len(indices), size))
+        return max(len(part) * max(self.lengths[i] for i in part) for part in parts)
+
+
+def make_plan(config: RunConfig, lengths: Sequence[int]) -> Plan:
+    if not lengths:
+        raise DataError(
+            f"no training example fits into max_length = {config.max_length} tokens; raise it"
+        )
+    return Plan(
+        tuple(lengths),
+        config.batch_size,
+        config.epochs,
+        config.eval_every,
+        config.seed,
+        config.forward_batch_size,
+    )
+
+
+def learning_rate_at(config: RunConfig, step: int, total_steps: int) -> float:
+    """Linear warm-up over `warmup_ratio` of all steps, then the schedule down to 0 at the end."""
+    warmup = math.ceil(config.warmup_ratio * total_steps)
+    if step <= warmup:
+        return config.learning_rate * step / warmup
+    done = (step - warmup - 1) / max(1, total_steps - warmup)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return config.learning_rate * (1 - done if config.schedule == "linear" else 1.0)

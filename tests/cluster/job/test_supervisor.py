@@ -1,0 +1,342 @@
+"""The supervisor over real processes: stand-ins for `wandb agent` and train.py, no Slurm."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.cluster import processes
+from agent.cluster.claims import Claim, ClaimFile, RunState
+from agent.cluster.job import supervisor as supervisor_module
+from agent.cluster.job.supervisor import Inbox, Supervisor
+from agent.cluster.job.sweep_source import SweepSource, backoff_s
+from agent.cluster.job.worker import Worker
+from agent.cluster.job.workload import AgentWork, PointWork, Work, agent_environment, slots
+from agent.cluster.processes import GridPointProcess
+from agent.errors import ClusterError
+from agent.takeover import Term
+
+# A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
+POINT = """
+import os, pathlib, signal, sys, time
+log = pathlib.Path(os.environ["LOG"])
+def note(text):
+    with log.open("a") as file:
+        file.write(f"{os.environ['WANDB_RUN_ID']} {text}\\n")
+def end(number, frame):
+    note(signal.Signals(number).name)
+    sys.exit(75 if number == signal.SIGUSR2 else 143)
+signal.signal(signal.SIGUSR2, end)
+signal.signal(signal.SIGTERM, end)
+note("started")
+time.sleep(float(os.environ.get("POINT_S", "0.2")))
+note("finished")
+"""
+# An agent: runs the points one by one as wandb does, each in a process group of its own.
+AGENT = """
+import os, subprocess, sys
+for run_id in sys.argv[2:]:
+    subprocess.Popen([sys.executable, sys.argv[1]], process_group=0,
+                     env={**os.environ, "WANDB_RUN_ID": run_id, "WANDB_SWEEP_ID": "s"}).wait()
+sys.exit(int(os.environ.get("AGENT_CODE", "0")))
+"""
+
+
+@dataclass(frozen=True)
+class StandInAgent(AgentWork):
+    """AgentWork with another program in the place of `wandb agent`."""
+
+    words: tuple[str, ...] = ()
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([sys.executable, *self.words], env=dict(self.environment))
+
+
+@dataclass
+class Stage:
+    """The files and callables that a worker needs, and what was seen."""
+
+    directory: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    states: dict[str, RunState] = field(default_factory=dict)
+    runs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.directory / "point.py").write_text(textwrap.dedent(POINT))
+        (self.directory / "agent.py").write_text(textwrap.dedent(AGENT))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "LOG": str(self.directory / "log"), **self.variables}
+
+    @property
+    def claims_path(self) -> Path:
+        return self.directory / "tasks" / "1_0-0.json"
+
+    @property
+    def log(self) -> list[str]:
+        path = self.directory / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def agent_work(self, sweep: str) -> Work:
+        words = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
+        return StandInAgent(sweep, self.environment, (*words, *self.runs[sweep]))
+
+    def worker(self, *sweeps: str, crashed: bool = False) -> Worker:
+        source = SweepSource(
+            sweeps,
+            ClaimFile(self.claims_path),
+            agent_work=self.agent_work,
+            point_work=lambda claim: PointWork(claim, self.environment),
+            read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
+            server_hands_out_crashed=crashed,
+        )
+        return Worker("worker 0", source, self.said.append)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def step_until(worker: Worker, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        worker.step(time.time())
+        time.sleep(0.02)
+
+
+def test_the_sweeps_are_worked_through_in_order(stage: Stage) -> None:
+    stage.runs = {"e/p/one": ("a", "b"), "e/p/two": ("c",)}
+    stage.states = {name: RunState("finished", 0) for name in "abc"}
+    worker = stage.worker("e/p/one", "e/p/two")
+    step_until(worker, lambda: worker.done)
+    assert [line.split()[0] for line in stage.log if "finished" in line] == ["a", "b", "c"]
+    assert worker.failed == []
+    assert ClaimFile(stage.claims_path).open_claims() == []
+
+
+def test_a_running_grid_point_is_on_disk_with_all_it_takes_to_run_it_again(stage: Stage) -> None:
+    stage.runs = {"e/p/one": ("a",)}
+    stage.variables = {"POINT_S": "30"}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: bool(worker.running_grid_points()))
+    (claim,) = ClaimFile(stage.claims_path).open_claims()
+    worker.tell(signal.SIGTERM, {})
+    worker.kill()
+    assert (claim.run_id, claim.sweep, claim.directory) == ("a", "e/p/one", str(Path.cwd()))
+    assert claim.argv[1] == str(stage.directory / "point.py")
+    assert claim.variables == {"WANDB_RUN_ID": "a", "WANDB_SWEEP_ID": "s"}
+
+
+def test_a_point_that_was_cut_off_runs_before_new_ones(stage: Stage) -> None:
+    claim = Claim(
+        "old", "e/p/one", (sys.executable, str(stage.directory / "point.py")), str(stage.directory),
+        {"WANDB_RUN_ID": "old"},
+    )  # fmt: skip
+    ClaimFile(stage.claims_path).add(claim)
+    stage.states = {"old": RunState("running", 500), "new": RunState("finished", 0)}
+    stage.runs = {"e/p/one": ("new",)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: any("old started" in line for line in stage.log))
+    stage.states["old"] = RunState("finished", 0)
+    step_until(worker, lambda: worker.done)
+    assert stage.log == ["old started", "old finished", "new started", "new finished"]
+
+
+def test_the_point_of_a_killed_agent_is_waited_for_and_the_agent_started_again(
+    stage: Stage,
+) -> None:
+    processes.adopt_orphans()
+    stage.runs = {"e/p/one": ("a",)}
+    stage.variables = {"POINT_S": "1"}
+    stage.states = {"a": RunState("finished", 0)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: bool(worker.running_grid_points()))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    step_until(worker, lambda: "a finished" in stage.log)
+    worker.step(time.time())
+    assert stage.log.count("a started") == 1
+    processes.reap_orphans(set())
+    step_until(worker, lambda: any("SIGKILL" in line for line in stage.said))
+    assert not worker.done
+
+
+def test_an_agent_that_keeps_failing_is_given_up_after_growing_waits(stage: Stage) -> None:
+    stage.runs = {"e/p/one": ()}
+    stage.variables = {"AGENT_CODE": "1"}
+    worker = stage.worker("e/p/one")
+    clock = time.time()
+    starts = 0
+    end = time.monotonic() + 20
+    while not worker.done:
+        assert time.monotonic() < end
+        worker.step(clock)
+        clock += 1 if worker.pid is None else 0
+        starts = sum("wandb agent" in line and "ended" in line for line in stage.said)
+    assert starts == 6
+    assert worker.failed == ["e/p/one"]
+    assert [backoff_s(n) for n in (1, 2, 3, 9)] == [5, 10, 20, 120]
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(stage: Stage) -> None:
+    def refuse(sweep: str) -> Work:
+        raise ClusterError("no address yet")
+
+    source = SweepSource(
+        ["e/p/one"],
+        ClaimFile(stage.claims_path),
+        agent_work=refuse,
+        point_work=lambda claim: PointWork(claim, {}),
+        read_states=lambda _sweep, _ids: {},
+        server_hands_out_crashed=True,
+    )
+    worker = Worker("worker 0", source, stage.said.append)
+    worker.step(0.0)
+    assert not worker.done
+    assert stage.said == ["worker 0: cannot start: no address yet"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told", "code"),
+    [(signal.SIGTERM, "SIGUSR2", 1), (signal.SIGINT, "SIGTERM", 0)],
+)
+def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
+    stage: Stage, number: signal.Signals, told: str, code: int
+) -> None:
+    """Without Slurm's word a SIGTERM counts as preemption; nothing new is taken after it."""
+    stage.runs = {"e/p/one": ("a", "b")}
+    stage.variables = {"POINT_S": "30"}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: "a started" in stage.log)
+    inbox = Inbox()
+    inbox._receive(number, None)
+    supervisor = Supervisor([worker], inbox, {}, lead_s=180, max_restarts=0, say=stage.said.append)
+    assert supervisor.run() == code
+    assert stage.log == ["a started", f"a {told}"]
+    assert worker.pid is None
+
+
+def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
+    stage: Stage,
+) -> None:
+    """Its task runs elsewhere: a requeue from here would take the living one away."""
+    stage.runs = {"e/p/one": ("a", "b")}
+    stage.variables = {"POINT_S": "30"}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: "a started" in stage.log)
+    first = Term.take(stage.directory / "lives", "n1")
+    Term.take(stage.directory / "lives", "n2")
+    (point,) = worker.running_grid_points()
+    supervisor = Supervisor(
+        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        is_superseded=lambda: first.is_over,
+    )  # fmt: skip
+    assert supervisor.run() == 1
+    end = time.monotonic() + 10
+    while processes.is_running(point.pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not processes.is_running(point.pid)
+    assert stage.log == ["a started"]
+    assert not any("requeue" in line for line in stage.said)
+
+
+def test_when_the_server_moves_runs_save_and_the_agent_starts_anew(stage: Stage) -> None:
+    stage.runs = {"e/p/one": ("a",)}
+    stage.variables = {"POINT_S": "30"}
+    stage.states = {"a": RunState("finished", 0)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: "a started" in stage.log)
+    moves = iter([True])
+
+    def moved() -> bool:
+        stage.variables = {"POINT_S": "0.1"}
+        return next(moves, False)
+
+    supervisor = Supervisor(
+        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        has_server_moved=moved,
+    )  # fmt: skip
+    assert supervisor.run() == 0
+    assert stage.log == ["a started", "a SIGUSR2", "a started", "a finished"]
+
+
+def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage.directory / "point.py").write_text(
+        "import os, pathlib, signal, time\n"
+        "signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+        "pathlib.Path(os.environ['LOG']).write_text('deaf')\n"
+        "time.sleep(60)\n"
+    )
+    stage.runs = {"e/p/one": ("a",)}
+    worker = stage.worker("e/p/one")
+    step_until(worker, lambda: stage.log == ["deaf"])
+    inbox = Inbox()
+    inbox._receive(signal.SIGUSR1, None)
+    supervisor = Supervisor([worker], inbox, {}, lead_s=0, max_restarts=0, say=stage.said.append)
+    monkeypatch.setattr(supervisor_module, "saving_time_s", lambda *_, **__: 0.5)
+    assert supervisor.run() == 1
+    assert "run a did not end in time; it is cut off" in stage.said
+    assert [claim.run_id for claim in ClaimFile(stage.claims_path).open_claims()] == ["a"]
+
+
+def test_an_agent_that_gets_nothing_makes_way_for_the_next_sweep(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server keeps agents while others still run points; a GPU must not wait."""
+    monkeypatch.setattr("agent.cluster.job.sweep_source.IDLE_S", 2.0)
+    (stage.directory / "agent.py").write_text(
+        "import sys, time\nif sys.argv[2:] == ['wait']: time.sleep(3)\n" + textwrap.dedent(AGENT)
+    )
+    stage.runs = {"e/p/one": ("wait",), "e/p/two": ("b",)}
+    stage.states = {name: RunState("finished", 0) for name in ("wait", "b")}
+    worker = stage.worker("e/p/one", "e/p/two")
+    step_until(worker, lambda: worker.done)
+    assert [line for line in stage.log if "started" in line] == ["b started", "wait started"]
+    assert any("has nothing to do; going on" in line for line in stage.said)
+
+
+def test_only_the_grid_point_is_taken_for_one_not_a_helper_of_the_agent(stage: Stage) -> None:
+    stage.variables = {"POINT_S": "30", "WANDB_RUN_ID": "x"}
+    point = [sys.executable, str(stage.directory / "point.py")]
+    helper = subprocess.Popen(point, env=stage.environment, start_new_session=True)
+    child = subprocess.Popen(point, env=stage.environment, process_group=0)
+    found: list[GridPointProcess] = []
+    end = time.monotonic() + 10
+    while not found and time.monotonic() < end:
+        found = processes.grid_points_below(os.getpid())
+    for each in (helper, child):
+        each.kill()
+        each.wait()
+    assert [(p.pid, p.run_id) for p in found] == [(child.pid, "x")]
+
+
+def test_gpus_are_dealt_out_among_the_agents() -> None:
+    assert slots("0,1,2,3", gpus_per_agent=1, agents_per_gpu=1) == ["0", "1", "2", "3"]
+    assert slots("0,1,2,3", gpus_per_agent=2, agents_per_gpu=1) == ["0,1", "2,3"]
+    assert slots("0,1", gpus_per_agent=1, agents_per_gpu=2) == ["0", "0", "1", "1"]
+    assert slots("5", gpus_per_agent=1, agents_per_gpu=3) == [None, None, None]
+    assert slots(None, gpus_per_agent=1, agents_per_gpu=1) == [None]
+
+
+def test_the_agents_own_rules_against_failing_sweeps_are_off(tmp_path: Path) -> None:
+    environment = agent_environment(
+        {"PATH": "/bin"}, files_dir=tmp_path, devices="1", extra={"SWEEP_AGENT_TASK": "1_2"}
+    )
+    assert environment["WANDB_AGENT_DISABLE_FLAPPING"] == "true"
+    assert int(environment["WANDB_AGENT_MAX_INITIAL_FAILURES"]) > 1000
+    assert environment["WANDB_ERROR_REPORTING"] == "false"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "1"
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)

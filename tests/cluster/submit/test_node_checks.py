@@ -1,0 +1,299 @@
+"""What a node offers, what a sweep will cost, how things stand: judgements and texts."""
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.cluster.job.server_task import publish_note, restore, take_snapshot
+from agent.cluster.job.workload import read_assignments
+from agent.cluster.options import ArrayOptions
+from agent.cluster.slurm import Task, parse_accounting
+from agent.cluster.submit import node_checks, probe
+from agent.cluster.submit.node_commands import cache_variables, hub_names
+from agent.cluster.submit.probe import Measured
+from agent.cluster.submit.server_job import server_script
+from agent.cluster.submit.status import SweepStatus, counts_of, job_of, own_gpu_hours, status_lines
+from agent.config.run_config import RunConfig
+from agent.errors import ClusterError
+from agent.tracking.credentials import read_key, write_key
+from agent.tracking.endpoint import AddressWatch, ServerAccess, read_note
+from agent.tracking.reader import RunFacts
+
+CANARY = "local-" + "c4n4ry" * 7
+
+
+# ---------------------------------------------------------------------- keys and servers
+def test_a_key_file_is_private_from_the_start_and_refused_when_it_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "key"
+    write_key(path, CANARY)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_key(path) == CANARY
+    path.chmod(0o640)
+    with pytest.raises(ClusterError, match=r"can be read by others \(mode 0640\); run: chmod 600"):
+        read_key(path)
+
+
+def test_an_empty_or_missing_key_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="write the W&B API key into it"):
+        read_key(tmp_path / "none")
+    write_key(tmp_path / "two", "a b")
+    with pytest.raises(ClusterError, match="one key and nothing else"):
+        read_key(tmp_path / "two")
+
+
+def write_note(directory: Path, url: str = "http://n1:8686") -> None:
+    directory.mkdir(exist_ok=True)
+    path = directory / "server.json"
+    path.write_text(json.dumps({"url": url, "port": 1, "entity": "me", "key": CANARY}))
+    path.chmod(0o600)
+
+
+def test_the_servers_note_gives_address_and_key_and_hides_the_key_in_its_repr(
+    tmp_path: Path,
+) -> None:
+    write_note(tmp_path)
+    environment = ServerAccess(server_data=tmp_path).environment({"A": "b"})
+    assert environment == {
+        "A": "b",
+        "WANDB_BASE_URL": "http://n1:8686",
+        "WANDB_ENTITY": "me",
+        "WANDB_API_KEY": CANARY,
+    }
+    assert CANARY not in repr(read_note(tmp_path))
+
+
+def test_a_server_that_has_not_started_is_told_with_the_command_to_start_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ClusterError, match="sweep-agent serve --data"):
+        ServerAccess(server_data=tmp_path).environment({})
+
+
+def test_only_wandbs_own_cloud_never_hands_out_crashed_points_again() -> None:
+    assert not ServerAccess().hands_out_crashed
+    assert not ServerAccess(base_url="https://api.wandb.ai").hands_out_crashed
+    assert ServerAccess(base_url="http://login1:8686").hands_out_crashed
+    assert ServerAccess(server_data=Path("x")).hands_out_crashed
+
+
+def test_the_servers_job_is_requeued_and_keeps_the_environment_out() -> None:
+    text = server_script(
+        ArrayOptions(server_data="/shared/d", project_dir="/home/me", partition="cpu")
+    )
+    for line in ("#SBATCH --export=NONE", "#SBATCH --requeue", "#SBATCH --partition=cpu"):
+        assert line in text.splitlines()
+    assert "server_task --shared /shared/d" in text
+
+
+def test_a_snapshot_of_the_servers_data_starts_a_server_elsewhere(tmp_path: Path) -> None:
+    local, shared, other = tmp_path / "local", tmp_path / "shared", tmp_path / "other"
+    (local / "files").mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(local / "server.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("CREATE TABLE t (x)")
+        database.execute("INSERT INTO t VALUES (7)")
+        database.commit()
+        (local / "files" / "a").write_text("artifact")
+        write_note(local)
+        take_snapshot(local, shared)  # while the database is open
+    publish_note(local, shared)
+    restore(shared, other)
+    with contextlib.closing(sqlite3.connect(other / "server.db")) as database:
+        assert database.execute("SELECT x FROM t").fetchall() == [(7,)]
+    assert (other / "files" / "a").read_text() == "artifact"
+    assert (shared / "server.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_server_that_comes_back_to_a_node_uses_what_is_there_only_if_it_is_the_latest(
+    tmp_path: Path,
+) -> None:
+    shared, node = tmp_path / "shared", tmp_path / "node"
+    shared.mkdir()
+    (shared / "server.db").write_text("of the second life")
+    restore(shared, node, 1)
+    (node / "server.db").write_text("of the first life, after its last snapshot")
+    restore(shared, node, 2)
+    assert "first" in (node / "server.db").read_text()
+    restore(shared, node, 4)  # the third ran elsewhere
+    assert "second" in (node / "server.db").read_text()
+
+
+def test_a_server_that_moves_is_noticed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.tracking.endpoint.LOOK_EVERY_S", 0.0)
+    write_note(tmp_path)
+    watch = AddressWatch(tmp_path)
+    assert not watch.has_moved()
+    note = json.loads((tmp_path / "server.json").read_text())
+    (tmp_path / "server.json").unlink()
+    assert not watch.has_moved()  # between two lives
+    (tmp_path / "server.json").write_text(json.dumps({**note, "url": "http://n2:1"}))
+    (tmp_path / "server.json").chmod(0o600)
+    assert watch.has_moved()
+    assert not watch.has_moved()
+
+
+# ---------------------------------------------------------------------- doctor and prepare
+def test_the_answers_of_a_gpu_node_are_judged() -> None:
+    found = {
+        "torch": "2.13.0", "cuda_build": "12.8", "available": True, "bitsandbytes": "0.50.2",
+        "gpus": [["NVIDIA A100", 40_000_000_000, "8.0"]], "nf4_error": 0.4,
+    }  # fmt: skip
+    torch, kernels = node_checks.judge_gpu_software(found)
+    assert (torch.ok, kernels.ok) == (True, True)
+    assert "NVIDIA A100, 40 GB free, sm_8.0" in torch.found
+    found |= {"available": False, "nf4_error": 9.0}
+    torch, kernels = node_checks.judge_gpu_software(found)
+    assert torch.ok is None
+    assert "driver is older" in torch.advice
+    assert kernels.ok is False
+
+
+def test_a_cluster_that_sends_no_early_notice_is_told() -> None:
+    quiet = node_checks.judge_slurm(
+        "PreemptMode = REQUEUE\nSLURM_VERSION = 22.05\nKillWait = 30 sec\n"
+    )
+    assert quiet.ok is None
+    assert "KillWait before the kill" in quiet.advice
+    fine = node_checks.judge_slurm("PreemptMode = OFF\nSLURM_VERSION = 23.11\n")
+    assert fine.ok is True
+
+
+def test_locks_space_network_and_login_are_checked_where_the_run_will_be(tmp_path: Path) -> None:
+    assert node_checks.check_locks(tmp_path, "ext4").ok is True
+    assert node_checks.check_locks(tmp_path, "nfs4").ok is None
+    assert node_checks.check_space(tmp_path / "not" / "there", needed_gb=0).ok is True
+    assert node_checks.check_space(tmp_path, needed_gb=1e9).ok is False
+    assert node_checks.check_network("http://127.0.0.1:1").ok is False
+    assert node_checks.check_login({}, home=tmp_path).ok is False
+    assert node_checks.check_login({"WANDB_API_KEY": "x"}, home=tmp_path).ok is None
+    (tmp_path / ".netrc").write_text("machine x")
+    (tmp_path / ".netrc").chmod(0o644)
+    assert node_checks.check_login({}, home=tmp_path).advice == f"chmod 600 {tmp_path / '.netrc'}"
+
+
+def test_the_file_system_is_that_of_the_nearest_mount() -> None:
+    mounts = "a / ext4 rw\nb /home nfs4 rw\nc /home/me/fast\\040disk xfs rw\n"
+    assert node_checks.file_system_of(Path("/home/me/x"), mounts) == "nfs4"
+    assert node_checks.file_system_of(Path("/home/me/fast disk/x"), mounts) == "xfs"
+    assert node_checks.file_system_of(Path("/var"), mounts) == "ext4"
+
+
+def config(**values: object) -> RunConfig:
+    known = {"model_variant": "Full LoRA", "dataset": "team/data", "learning_rate": 1e-4}
+    return RunConfig.parse({"base_model": "team/model", **known, **values})
+
+
+def test_only_what_is_not_on_disk_is_downloaded_and_each_once(tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text("{}")
+    configs = [config(), config(dataset=str(data)), config(base_revision="v1")]
+    assert hub_names(configs) == [
+        ("model", "team/model", None),
+        ("dataset", "team/data", None),
+        ("model", "team/model", "v1"),
+    ]
+    assert set(map(Path, cache_variables(Path("/c")).values())) == {
+        Path("/c") / name
+        for name in ("huggingface", "torch", "inductor", "triton", "wandb", "wandb-data")
+    }
+
+
+# ---------------------------------------------------------------------- probe
+def test_the_longest_records_stand_for_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "step1_query-analysis.json"
+    path.write_text(json.dumps([{"output": "x" * n} for n in (1, 9, 5)]))
+    assert [len(r["output"]) for r in probe.longest_records(path, 2)] == [9, 5]
+    probe.write_longest(str(tmp_path / "data"), tmp_path / "short", 8)
+    assert len(json.loads((tmp_path / "short" / path.name).read_text())) == 8
+    assert probe.count_records(str(path)) == 3
+
+
+def test_a_data_set_that_is_not_here_is_told() -> None:
+    with pytest.raises(ClusterError, match="is not a local file; probe needs one"):
+        probe.data_files("team/data")
+
+
+def test_a_measurement_is_scaled_to_the_sweep_and_shared_trainings_count_once() -> None:
+    measured = Measured(step_s=2.0, validation_s=10.0, peak_vram_gb=11.5, point_gb=0.1)
+    points = [config(epochs=2, batch_size=10, eval_examples=32, test_fraction=0.0)]
+    seen: set[str] = set()
+    first = probe.estimate("Full LoRA", points, measured, 1000, seen)
+    assert first.gpu_hours * 3600 == 2 * 90 * 2.0 + 2 * 2 * 10.0
+    assert first.trainings == 1
+    assert first.store_gb == pytest.approx(0.2)
+    again = probe.estimate("LoRA+PTQ int8", points, measured, 1000, seen)
+    assert again.gpu_hours * 3600 == 40
+    assert again.trainings == 0
+    assert probe.table_rows([first, again])[-1][:3] == ("all", "2", "1")
+
+
+def test_a_store_with_a_point_per_step_is_read_without_its_warm_up(tmp_path: Path) -> None:
+    for number, seconds in ((1, 30.0), (2, 31.5)):
+        point = tmp_path / "key" / f"eval-000{number}"
+        (point / "scores" / "k").mkdir(parents=True)
+        cost = {"train_seconds": seconds, "peak_vram_gb": 7.0}
+        (point / "record.json").write_text(json.dumps({"cost": cost}))
+        (point / "scores" / "k" / "scores.json").write_text(json.dumps({"seconds": 4.0}))
+    measured = probe.read_measured(tmp_path)
+    assert (measured.step_s, measured.validation_s, measured.peak_vram_gb) == (1.5, 4.0, 7.0)
+
+
+# ---------------------------------------------------------------------- status
+def test_the_status_tells_points_tasks_runs_and_hours() -> None:
+    where = {"slurm/array_job_id": "12", "slurm/array_task_id": "3", "slurm/node": "n1"}
+    runs = [
+        RunFacts("a", "one", "finished", "s", where, {"train/own_gpu_seconds": 3600}),
+        RunFacts("b", "two", "finished", "s", {}, {"train/own_gpu_seconds": 1800}, ("pruned",)),
+        RunFacts("c", "three", "crashed", "s"),
+    ]
+    task = Task("12_3", "x", "RUNNING", "n1", "None", 90, 3510, "2026-11-24T06:55:30")
+    status = SweepStatus("e/p/s", "RUNNING", 5, runs, [task], 1.75)
+    assert counts_of(status) == {
+        "done": 1, "running": 0, "pruned": 1, "failed": 0, "cut off": 1, "waiting": 2,
+    }  # fmt: skip
+    assert own_gpu_hours(runs) == 1.5
+    text = "\n".join(status_lines([status]))
+    assert "e/p/s  running of 5: 1 done, 1 pruned, 1 cut off, 2 waiting" in text
+    assert "GPU hours: 1.50 by the runs, 1.75 by Slurm's accounting" in text
+    assert "12_3  RUNNING  n1    1:30  58:30  2026-11-24T06:55:30" in text
+    assert job_of(where) == "12_3"
+
+
+def test_accounting_counts_gpus_not_jobs() -> None:
+    text = "3600|billing=8,cpu=8,gres/gpu=2,node=1\n1800|cpu=8,node=1\n1800|gres/gpu=1\n"
+    assert parse_accounting(text) == 2.5
+
+
+def test_prepare_writes_the_caches_and_offline_switches_that_every_task_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    (tmp_path / "sweep.yaml").write_text(
+        "method: grid\nprogram: train.py\nparameters:\n  model_variant: {value: Full LoRA}\n"
+        "  base_model: {value: ./model}\n  dataset: {value: data.jsonl}\n"
+        "  learning_rate: {values: [1e-4]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "sweep.yaml", "--cache", "big"]) == 0
+    path = tmp_path / "outputs" / "cluster" / "environment"
+    assert str(path) in capsys.readouterr().out
+    variables = read_assignments(path.read_text().splitlines())
+    assert variables["HF_HOME"] == str(tmp_path / "big" / "huggingface")
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert Path(variables["TRITON_CACHE_DIR"]).is_dir()
+
+
+def test_a_message_of_a_command_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "e/p/s", "--array", "x", "--dry-run"]) == 2
+    assert "array = 'x': does not look like: tasks" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""Decisions: significant, in pairs, the same for every order of arrival, and never the last run."""
+
+import itertools
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from agent.errors import StudyError
+from agent.search.example_scores import ExampleScores
+from agent.search.paired_test import Peer, Rule, Standing, judge, p_value, quorum
+
+EXAMPLES = 120
+
+
+def scores(mean: float, seed: int = 0, noise: float = 0.3) -> ExampleScores:
+    """Scores around a mean whose difficulty per example is shared by all runs."""
+    hard = np.random.default_rng(99).normal(0.0, noise, EXAMPLES)
+    own = np.random.default_rng(seed).normal(0.0, 0.05, EXAMPLES)
+    values = mean + hard - hard.mean() + own - own.mean()
+    return ExampleScores.of({f"e{i:03}": value for i, value in enumerate(values)})
+
+
+def peer(point: str, means: list[float], standing: Standing = "running") -> Peer:
+    number = sum(point.encode())
+    return Peer(point, standing, {r: scores(m, number + r) for r, m in enumerate(means, 1)})
+
+
+def test_a_clearly_worse_run_is_pruned_and_told_against_whom_by_how_much_and_how_surely() -> None:
+    verdict = judge("b", [peer("a", [0.8]), peer("b", [0.3])], Rule(rungs=9), 8)
+    assert verdict.prune
+    assert verdict.rung == 1
+    assert verdict.details["compared_with"] == "a"
+    assert verdict.details["difference"] == pytest.approx(0.5, abs=1e-6)
+    assert 0 < float(verdict.details["p_value"]) < 1e-6
+    assert "0.5000 below a" in verdict.reason
+
+
+def test_the_better_run_of_the_two_goes_on() -> None:
+    verdict = judge("a", [peer("a", [0.8]), peer("b", [0.3])], Rule(rungs=9), 8)
+    assert not verdict.prune
+    assert verdict.reason == "best of 2 at rung 1"
+
+
+def test_a_difference_within_noise_prunes_nobody() -> None:
+    peers = [peer("a", [0.502]), peer("b", [0.5])]
+    assert not judge("b", peers, Rule(rungs=9), 2).prune
+    assert not judge("a", peers, Rule(rungs=9), 2).prune
+
+
+def test_pairs_show_what_means_alone_would_hide() -> None:
+    peers = [peer("a", [0.50, 0.53]), peer("b", [0.50, 0.50])]
+    spread = float(peers[0].scores[1].values.std()) / EXAMPLES**0.5
+    assert spread * 1.4 > 0.03 / 2  # unpaired: the difference is less than two standard errors
+    assert judge("b", peers, Rule(rungs=9, warmup=2), 2).prune
+
+
+@pytest.mark.parametrize(("warmup", "pruned_at"), [(0, 1), (1, 1), (2, 2), (3, 3), (4, 0)])
+def test_the_warm_up_is_the_first_rung_at_which_a_run_is_judged(
+    warmup: int, pruned_at: int
+) -> None:
+    peers = [peer("a", [0.8, 0.8, 0.8]), peer("b", [0.3, 0.3, 0.3])]
+    verdict = judge("b", peers, Rule(rungs=9, warmup=warmup), 2)
+    assert (verdict.prune, verdict.rung) == (pruned_at > 0, pruned_at)
+
+
+def test_nobody_is_pruned_at_the_last_rung() -> None:
+    peers = [peer("a", [0.8, 0.8]), peer("b", [0.5, 0.4])]
+    assert not judge("b", peers, Rule(rungs=2), 2).prune
+    assert judge("b", peers, Rule(rungs=3), 2).prune
+
+
+def test_a_run_is_judged_by_what_it_may_still_become() -> None:
+    leader = peer("a", [0.60, 0.70])
+    assert judge("b", [leader, peer("b", [0.30, 0.42])], Rule(9, warmup=2), 2).prune
+    late = judge("b", [leader, peer("b", [0.10, 0.50])], Rule(9, warmup=2), 2)
+    assert not late.prune
+    assert "0.2000 may still be gained" in late.reason
+    assert late.details["hoped_gain"] == pytest.approx(0.2, abs=1e-6)
+    assert judge("b", [leader, peer("b", [0.10, 0.50])], Rule(9, warmup=2, regain=0.2), 2).prune
+
+
+def test_at_the_first_rung_a_run_may_be_hoped_to_gain_more_than_it_has() -> None:
+    peers = [peer("a", [0.80]), peer("b", [0.34]), peer("c", [0.30])]
+    verdicts = {p.point: judge(p.point, peers, Rule(9), 3) for p in peers}
+    assert {point: v.prune for point, v in verdicts.items()} == {"a": False, "b": False, "c": True}
+
+
+def test_a_loss_is_not_extrapolated() -> None:
+    peers = [peer("a", [0.5, 0.502]), peer("b", [0.9, 0.5])]
+    verdict = judge("b", peers, Rule(9, warmup=2), 2)
+    assert not verdict.prune
+    assert verdict.details["hoped_gain"] == 0.0
+
+
+def test_what_the_better_run_may_gain_is_not_held_against_the_other() -> None:
+    slow, fast = peer("b", [0.3, 0.55]), peer("a", [0.1, 0.60])
+    assert not judge("b", [fast, slow], Rule(9, warmup=2), 2).prune
+
+
+def test_looking_again_at_later_rungs_asks_for_more() -> None:
+    rule = Rule(rungs=200, warmup=3)
+    levels = [rule.level_at(rung) for rung in range(3, 200)]
+    assert levels[0] == rule.level / 2
+    assert levels == sorted(levels, reverse=True)
+    assert sum(levels) <= rule.level
+
+
+@pytest.mark.parametrize("standing", ["running", "pruned", "complete", "suspended"])
+def test_everybody_who_has_been_at_the_rung_is_compared_with(standing: Standing) -> None:
+    third = peer("c", [0.1], "running")
+    assert judge("b", [peer("a", [0.8], standing), peer("b", [0.3]), third], Rule(9), 3).prune
+
+
+def test_the_last_run_in_the_race_is_kept() -> None:
+    peers = [peer("a", [0.8], "pruned"), peer("b", [0.3])]
+    verdict = judge("b", peers, Rule(rungs=9), 2)
+    assert not verdict.prune
+    assert "no other run of the stratum is in the race" in verdict.reason
+
+
+def test_a_run_waits_for_its_quorum_at_the_rung_and_no_longer() -> None:
+    waiting = [peer("a", [0.8]), peer("b", [0.3]), peer("c", [])]
+    assert quorum(1, waiting, 8) == (2, 3)
+    assert not judge("b", waiting, Rule(rungs=9), 8).prune
+    assert "2 of 3 points" in judge("b", waiting, Rule(rungs=9), 8).reason
+    assert judge("b", [*waiting[:2], peer("c", [0.5])], Rule(rungs=9), 8).prune
+
+
+def test_the_quorum_is_no_larger_than_the_points_left_and_counts_the_pruned() -> None:
+    peers = [peer("a", [0.8], "complete"), peer("b", [0.3]), peer("c", [], "pruned")]
+    assert quorum(1, peers, 3) == (3, 1)
+    assert quorum(1, peers, None) == (3, 1)
+
+
+def test_a_late_judgement_is_made_at_the_rung_it_was_missed_at() -> None:
+    peers = [peer("a", [0.8]), peer("b", [0.3, 0.9, 0.95])]
+    verdict = judge("b", peers, Rule(rungs=9), 2)
+    assert (verdict.prune, verdict.rung) == (True, 1)
+
+
+def test_other_examples_are_never_compared() -> None:
+    other = ExampleScores.of({f"x{i}": 0.9 for i in range(EXAMPLES)})
+    peers = [Peer("a", "running", {1: other}), peer("b", [0.4])]
+    assert not judge("b", peers, Rule(rungs=9), 2).prune
+
+
+def test_the_verdicts_are_the_same_for_every_order_once_all_are_there() -> None:
+    means: Mapping[str, list[float]] = {
+        "a": [0.5, 0.6, 0.7],
+        "b": [0.5, 0.55, 0.6],
+        "c": [0.4, 0.6, 0.7],
+        "d": [0.2, 0.5, 0.69],
+        "e": [0.5, 0.59, 0.1],
+    }
+    peers = [peer(point, values) for point, values in means.items()]
+    for point in means:
+        verdicts = {
+            (v.prune, v.rung, v.reason)
+            for order in itertools.permutations(peers)
+            for v in [judge(point, order, Rule(rungs=4), 5)]
+        }
+        assert len(verdicts) == 1
+
+
+def test_more_runs_never_take_a_reason_to_stop_away() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        peers = [peer(f"p{i}", list(rng.uniform(0.3, 0.6, 2))) for i in range(5)]
+        few = judge("p0", peers[:3], Rule(rungs=5), 3)
+        many = judge("p0", peers, Rule(rungs=5), 5)
+        assert not few.prune or many.prune
+
+
+def test_a_run_that_is_no_worse_is_stopped_about_as_seldom_as_the_level_says() -> None:
+    rng = np.random.default_rng(11)
+    stopped = 0
+    for _ in range(400):
+        base = rng.uniform(0, 1, EXAMPLES)
+        curves = {p: {r: _noisy(base, rng) for r in range(1, 9)} for p in ("a", "b")}
+        peers = [Peer(p, "running", s) for p, s in curves.items()]
+        stopped += judge(
+            "a", peers, Rule(rungs=9, level=0.05, regain=0.0, first_regain=0.0), 2
+        ).prune
+    assert stopped <= 400 * 0.05 * 1.5
+
+
+def _noisy(base: "np.typing.NDArray[np.float64]", rng: np.random.Generator) -> ExampleScores:
+    values = base + rng.normal(0, 0.2, EXAMPLES)
+    return ExampleScores.of({f"e{i:03}": value for i, value in enumerate(values)})
+
+
+def test_few_examples_or_equal_gaps_promise_no_more_than_a_sign_flip_test_could() -> None:
+    assert p_value(np.array([0.5])) == 1.0
+    assert p_value(np.array([0.1, 0.1, 0.1])) == 0.125
+    assert p_value(np.array([1.0, 1.0, 1.0, 1.001])) == 0.0625
+    assert p_value(np.zeros(50)) == 1.0
+    assert p_value(np.full(10, -0.2)) == 1.0
+    assert p_value(np.array([0.1, -0.1, 0.3, 0.2] * 20)) < 0.001
+
+
+def test_scores_survive_their_text_form() -> None:
+    given = ExampleScores.of({"b": 0.25, "a": 1.0, "c": 1 / 3})
+    back = ExampleScores.decode(given.encode())
+    assert back.examples == given.examples
+    assert back.values == pytest.approx([1.0, 0.25, 1 / 3], abs=1e-7)
+    assert len(scores(0.5).encode()) < 1000
+
+
+def test_scores_that_are_missing_or_no_numbers_are_refused() -> None:
+    with pytest.raises(StudyError, match="no example scores"):
+        ExampleScores.of({})
+    with pytest.raises(StudyError, match="'b' is nan"):
+        ExampleScores.of({"a": 1.0, "b": float("nan")})
+    with pytest.raises(StudyError, match="cannot be read"):
+        ExampleScores.decode("abc:!!")

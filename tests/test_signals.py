@@ -1,0 +1,45 @@
+"""Signals: one flag, looked at between steps."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import os, signal, sys
+from agent import interruption
+interruption.install()
+for name in "{name}".split():
+    os.kill(os.getpid(), getattr(signal, name))
+try:
+    interruption.check()
+except interruption.Interrupted as interrupted:
+    print(interrupted.kind.name)
+    sys.exit(interrupted.kind.value)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "status"),
+    [
+        ("SIGUSR2", "PREEMPTED", 75),
+        ("SIGTERM", "STOPPED", 143),
+        ("SIGINT", "STOPPED", 143),
+        ("SIGTERM SIGUSR2", "PREEMPTED", 75),
+        ("SIGUSR2 SIGTERM", "PREEMPTED", 75),
+    ],
+)
+def test_a_signal_sets_the_flag_and_the_exit_status_tells_why(
+    name: str, kind: str, status: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(name=name)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.returncode) == (kind, status)
+
+
+def test_without_a_signal_nothing_is_raised() -> None:
+    from agent import signals
+
+    assert signals.requested() is None
+    signals.check()

@@ -1,0 +1,142 @@
+"""The README's table of proofs, made from `proofs.json`: no figure is typed by hand.
+
+    python -m tests.tools.proofs_table        writes it between the README's markers
+
+A row is a part, a claim, and a text in which `{a.b}` stands for a figure of that part.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[1]
+README = TESTS.parent / "README.md"
+RESULTS = TESTS / "proofs.json"
+BEGIN, END = "<!-- proofs: made by tests/tools/proofs_table.py -->\n", "<!-- /proofs -->"
+
+ROWS = (
+    (
+        "training",
+        "SIGKILL at random moments, a dozen inside a save",
+        "{kills/resumed_to_the_same_bits} of {kills} resume to the same bits; at most "
+        "{kills/most_steps_repeated} step repeated",
+    ),
+    (
+        "training",
+        "Checkpoints truncated and with a bit flipped",
+        "{damages/truncations} + {damages/flipped_bits}: {damages/undetected} undetected, "
+        "{damages/objects_unpickled} objects unpickled",
+    ),
+    (
+        "training",
+        "Two claimants of one training at one instant",
+        "{duels/one_trained_the_other_followed} of {duels} with a stub, "
+        "{duels/real_one_trained_the_other_followed} of {duels/real} real: one trains, one follows",
+    ),
+    (
+        "training",
+        "Five cells at three learning rates",
+        "{sharing/trainings_executed} trainings for {sharing/grid_points} grid points; the store "
+        "takes {store/overhead_share} of training time",
+    ),
+    (
+        "training",
+        "Validation in batches against one by one",
+        "{validation/speed_ratio} times as fast over {validation/examples} examples, "
+        "{validation/examples_with_other_tokens} with other tokens (fp32)",
+    ),
+    (
+        "search",
+        "Pruner `paired` on 15 strata of real curves; 1, 4, 8 workers, warm-up 1 and 2, 20 orders",
+        "saves at least {replay.least_oracle_share} of the rungs that an oracle saves; the chosen "
+        "run is within noise of the winner in at least {replay.least_within_noise} of the cases; "
+        "better on savings and regret: {replay.dominated_by}",
+    ),
+    (
+        "search",
+        "64 processes on one journal, a report each per 2 s",
+        "{journal_64_processes.reports_read_back} of {journal_64_processes.reports_expected} "
+        "reports there, p99 of report and decision {journal_64_processes.p99_ms} ms",
+    ),
+    (
+        "server",
+        "`kill -9` of the server under load",
+        "{kills.kills}: {kills.lines_lost} of {kills.lines_acknowledged} acknowledged lines lost, "
+        "{kills.double_claims} double claims",
+    ),
+    (
+        "server",
+        "Hostile requests beside honest ones",
+        "{hostility.requests} of {hostility.kinds} kinds: {hostility.server_errors} server errors, "
+        "honest p99 {hostility.honest_p99_ms} ms, {hostility.memory_growth_mib} MiB grown",
+    ),
+    (
+        "server",
+        "200 agents and 200 streaming runs",
+        "heartbeat p99 {load.heartbeat_p99_ms} ms, {load.lines_missing} of {load.lines} lines "
+        "missing",
+    ),
+    (
+        "cluster",
+        "Real Slurm: preempted with requeue; with CANCEL and `--chain`; at the time limit",
+        "{requeue.same_weights} of {requeue.of}, {cancel.same_weights} of {cancel.of}, "
+        "{limit.same_weights} of {limit.of} end with an undisturbed run's weights and no step "
+        "twice; saved at most {cancel.slowest_notice_to_saved_s} s after the notice",
+    ),
+    (
+        "cluster",
+        "Real Slurm: 15 points through an array of 4 tasks; `scancel`",
+        "{demo.states.finished} of {demo.points} finished, {demo.waiting_share} of run time "
+        "waiting, {demo.share_of_task_time_between_runs} of task time between runs; all ended "
+        "after at most {scancel.slowest_s} s",
+    ),
+    (
+        "benchmark",
+        "Latency of one model against itself, interleaved",
+        "median ratio {median_ratio}, token counts equal: {are_token_counts_equal}",
+    ),
+    (
+        "benchmark",
+        "Project page with {pages.runs} runs of {pages.points} points in Chromium",
+        "first paint {pages.cold.first_paint_ms} ms cold, {pages.warm.first_paint_ms} ms warm; "
+        "sorting all rows {pages.table.sort_all_rows_ms} ms; console errors: {pages.complaints}",
+    ),
+)
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """The table of all parts that have results, with date and machine below."""
+    lines = ["| claim | measured | command |", "|---|---|---|"]
+    for part, claim, text in ROWS:
+        if part in results:
+            measured = _filled(text, results[part]["figures"])
+            said = _filled(claim, results[part]["figures"])
+            lines.append(f"| {said} | {measured} | `{results[part]['command']}` |")
+    notes = {f"{results[part]['date']} on {results[part]['machine']}" for part in results}
+    return "\n".join([*lines, "", f"Measured {'; '.join(sorted(notes))}.", ""])
+
+
+def _filled(text: str, figures: Mapping[str, Any]) -> str:
+    return re.sub(r"\{([^}]+)\}", lambda found: _text(figures, found[1]), text)
+
+
+def _text(figures: Any, path: str) -> str:
+    for name in path.split("."):
+        figures = figures[name]
+    if isinstance(figures, list):
+        return ", ".join(map(str, figures)) or "none"
+    return f"{figures:.4g}" if isinstance(figures, float) else str(figures)
+
+
+def write_into_readme() -> None:
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    results = json.loads(RESULTS.read_text())
+    README.write_text(f"{before}{BEGIN}{render(results)}{END}{after}")
+
+
+if __name__ == "__main__":
+    write_into_readme()

@@ -1,0 +1,154 @@
+"""The full counts behind what is claimed of pruning: faults, load, order of arrival, savings.
+
+    python -m tests.tools.prove_search
+
+`main()` returns the figures; `make prove` writes them down with date and machine. About four
+minutes on two idle cores.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.search.paired_test import Peer, Rule, judge
+from agent.search.replay import curves
+from agent.search.replay.replay import dominated_by, replay
+from tests.search import postgres
+from tests.search.made_curves import made_stratum
+
+TESTS = Path(__file__).resolve().parents[1]
+CURVES = TESTS / "search" / "curves.json.gz"  # of the demo model, by tests/tools/make_curves.py
+POLICIES = ("paired", "median", "successive_halving", "hyperband", "wandb_hyperband")
+TOPS = ("top_1", "top_2", "top_3", "none")
+
+
+def main() -> dict[str, Any]:
+    """All figures, by the claim they belong to."""
+    return {
+        "journal_64_processes": journal_load(),
+        "journal_kills": kill_storm(),
+        "journal_cut_at_each_of_200_bytes": torn_journals(),
+        "postgresql_16_processes": postgres_load(),
+        "arrival_orders": arrival_orders(),
+        "replay": replays(),
+    }
+
+
+def journal_load() -> dict[str, Any]:
+    """64 processes on one journal, a report each per 2 s, 9 rungs."""
+    with tempfile.TemporaryDirectory() as name:
+        journal = str(Path(name) / "load.journal")
+        told = _script("journal_load.py", journal, "64", "9", "2", name)
+        return {**told, "reports_expected": 64 * 9, "reports_read_back": _reports_in(journal)}
+
+
+def postgres_load() -> dict[str, Any]:
+    """The same on a real PostgreSQL, with 16 processes."""
+    if reason := postgres.why_not():
+        return {"skipped": reason}
+    with postgres.running_server() as url, tempfile.TemporaryDirectory() as name:
+        return {**_script("journal_load.py", url, "16", "9", "2", name), "reports_expected": 144}
+
+
+def kill_storm() -> dict[str, Any]:
+    """200 workers killed at random moments, half of their runs started again."""
+    with tempfile.TemporaryDirectory() as name:
+        return _script("kill_storm.py", str(Path(name) / "storm.journal"), "6", "200", "7")
+
+
+def torn_journals() -> dict[str, Any]:
+    """The journal cut at each of its last 200 bytes, by the test that the suite runs, too."""
+    test = "tests/search/test_journal.py::test_cut_at_each_of_its_last_200_bytes"
+    test += "_it_stays_readable_and_writable"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
+    return {"cuts": 200, "all_readable_and_writable": done.returncode == 0}
+
+
+def arrival_orders(strata: int = 20, points: int = 6) -> dict[str, Any]:
+    """Verdicts at every rung for every order of `points` runs that are all there."""
+    orders, differing = 0, 0
+    for seed in range(strata):
+        stratum = made_stratum(seed, examples=80)
+        chosen = stratum.curves[:points]
+        for rung in range(1, stratum.rungs):
+            peers = [Peer(c.point, "running", dict(enumerate(c.scores[:rung], 1))) for c in chosen]
+            verdicts = set()
+            for order in itertools.islice(itertools.permutations(peers), 0, None, 6):
+                rule = Rule(stratum.rungs)
+                told = [judge(c.point, order, rule, points) for c in chosen]
+                verdicts.add(tuple((v.prune, v.rung, v.reason) for v in told))
+                orders += 1
+            differing += len(verdicts) > 1
+    return {"orders": orders, "cases": strata * (stratum.rungs - 1), "cases_differing": differing}
+
+
+def replays() -> dict[str, Any]:
+    """Savings and regret on the committed curves; on made-up ones, and said so, without them."""
+    real = CURVES.exists()
+    strata = curves.load(CURVES) if real else [made_stratum(seed) for seed in range(15)]
+    rows = [
+        row
+        for warmup in (1, 2)
+        for row in replay(
+            strata,
+            (*POLICIES, *TOPS),
+            warmup=warmup,
+            workers=(1, 4, 8),
+            orders=20,
+        )
+    ]
+    ours = [row for row in rows if row.policy == "paired"]
+    return {
+        "curves": CURVES.name if real else "made up (tests/search/made_curves.py)",
+        "strata": len(strata),
+        "least_oracle_share": min(row.oracle_share for row in ours),
+        "least_oracle_factor_share": min(row.oracle_factor_share for row in ours),
+        "least_within_noise": min(row.within_noise for row in ours),
+        "dominated_by": sorted(
+            {f"{r.policy} w{r.warmup} n{r.workers}" for r in dominated_by(rows)}
+        ),
+        "rows": [{k: _rounded(v) for k, v in row.as_dict().items()} for row in rows],
+    }
+
+
+def _rounded(value: Any) -> Any:
+    return float(np.round(value, 5)) if isinstance(value, float) else value
+
+
+def _script(name: str, *words: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "search" / name), *words],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def _reports_in(journal: str) -> int:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    storage = JournalStorage(JournalFileBackend(journal))
+    studies = optuna.get_all_study_names(storage)
+    return sum(
+        len(trial.intermediate_values)
+        for name in studies
+        for trial in optuna.load_study(study_name=name, storage=storage).trials
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=1))

@@ -1,0 +1,103 @@
+"""The full counts of the server's fault and speed claims: `python -m tests.tools.prove_server`.
+
+Prints and returns figures; nothing is asserted here. The test suite runs the same with small
+counts. `python -m tests.tools.prove_server load` (or kills, hostility, verify) runs one of them.
+"""
+
+import asyncio
+import json
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.server.process import running_server
+from tests.end_to_end.server_client import client_of
+from tests.end_to_end.server_hostility import be_hostile
+from tests.end_to_end.server_kills import kill_under_load
+from tests.end_to_end.server_load import percentile_ms, put_under_load
+
+
+def prove_kills(kills: int = 100) -> dict[str, Any]:
+    """The server is killed under load; what it had acknowledged must be there."""
+    with tempfile.TemporaryDirectory() as folder:
+        return kill_under_load(Path(folder) / "data", kills=kills)
+
+
+def prove_hostility(requests: int = 2000) -> dict[str, Any]:
+    """Hostile requests beside honest ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        with running_server(data) as server:
+            key = server.env["WANDB_API_KEY"]
+            figures = asyncio.run(be_hostile(server.base_url, key, server.pid, requests=requests))
+        figures["tracebacks"] = (data / "server.log").read_text(errors="replace").count("Traceback")
+    return figures
+
+
+def prove_load(agents: int = 200, duration_s: float = 90.0) -> dict[str, Any]:
+    """As many agents, with one run each, at the client's own pace."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        with running_server(data) as server:
+            load = asyncio.run(
+                put_under_load(
+                    server.base_url, server.env["WANDB_API_KEY"], agents=agents,
+                    duration_s=duration_s,
+                )
+            )  # fmt: skip
+        with sqlite3.connect(data / "server.db") as connection:
+            stored = dict(
+                connection.execute(
+                    "SELECT run.name, count(*) FROM stream_line JOIN run ON run.id = run_id "
+                    "GROUP BY run.name"
+                )
+            )
+    return {
+        "agents": agents,
+        "runs": len(load.lines_sent),
+        "seconds": duration_s,
+        "heartbeats": len(load.heartbeats_s),
+        "heartbeat_p50_ms": round(percentile_ms(load.heartbeats_s, 0.50), 1),
+        "heartbeat_p99_ms": round(percentile_ms(load.heartbeats_s, 0.99), 1),
+        "posts": len(load.posts_s),
+        "post_p99_ms": round(percentile_ms(load.posts_s, 0.99), 1),
+        "lines": sum(load.lines_sent.values()),
+        "lines_missing": sum(n - stored.get(run, 0) for run, n in load.lines_sent.items()),
+        "failures": load.failures[:5],
+    }
+
+
+def prove_verify() -> dict[str, Any]:
+    """`wandb verify`, the client's own check of a server; what it warns of."""
+    with tempfile.TemporaryDirectory() as folder, running_server(Path(folder) / "data") as server:
+        client = client_of(server, Path(folder) / "client")
+        said = client.wandb("verify", "--host", server.base_url, timeout_s=400)
+    lines = said.splitlines()
+    return {
+        "checks_passed": sum("✅" in line for line in lines),
+        "checks_warned": [line.split("..")[0] for line in lines if "❌" in line],
+    }
+
+
+PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
+    "kills": prove_kills,
+    "hostility": prove_hostility,
+    "load": prove_load,
+    "verify": prove_verify,
+}
+
+
+def main(names: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The figures of the named proofs, or of all."""
+    figures = {}
+    for name in names or PROOFS:
+        figures[name] = PROOFS[name]()
+        print(json.dumps({name: figures[name]}, indent=1), flush=True)
+    return figures
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

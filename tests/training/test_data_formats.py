@@ -1,0 +1,153 @@
+"""Every form of record that people hold, and every way one can be wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import DataError
+from agent.training.data_formats import parse_record, read_file
+
+ALPACA = {"instruction": "Decide.", "input": "Who?", "output": "[Local]"}
+
+
+def parse(record: object, source: str = "file") -> Any:
+    return parse_record(record, where="dir/file.json:7", source=source)
+
+
+def test_an_alpaca_record_becomes_one_user_turn_of_instruction_and_input() -> None:
+    example = parse(ALPACA)
+    assert example.messages == (("user", "Decide.\nWho?"),)
+    assert example.answers == ("[Local]",)
+    assert (example.task, example.dataset, example.id) == (
+        "query_analysis",
+        "query_analysis",
+        "file:7",
+    )
+
+
+def test_an_alpaca_record_without_input_has_no_stray_line_break() -> None:
+    assert parse({"instruction": "Hi", "output": "yo"}).messages == (("user", "Hi"),)
+
+
+def test_an_alpaca_system_text_is_a_turn_of_its_own() -> None:
+    assert parse({**ALPACA, "system": "Be brief."}).messages[0] == ("system", "Be brief.")
+
+
+def test_a_chat_record_keeps_its_turns_and_answers_with_the_last() -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "Ada"},
+    ]
+    example = parse({"messages": turns, "id": 12})
+    assert example.messages == (("system", "Be brief."), ("user", "Who?"))
+    assert (example.answers, example.id, example.task) == (("Ada",), "12", "qa")
+
+
+@pytest.mark.parametrize(
+    ("extra", "dataset"),
+    [({}, "file"), ({"dataset": "nq"}, "nq"), ({"metadata": {"dataset": "hotpotqa"}}, "hotpotqa")],
+)
+def test_a_flashrag_record_keeps_every_gold_and_names_its_data_set(
+    extra: dict[str, Any], dataset: str
+) -> None:
+    record = {"id": "q1", "question": "Who?", "golden_answers": ["Ada", "A. Lovelace"], **extra}
+    example = parse(record)
+    assert example.answers == ("Ada", "A. Lovelace")
+    assert (example.task, example.dataset, example.id) == ("qa", dataset, "q1")
+
+
+@pytest.mark.parametrize(
+    ("output", "source", "task"),
+    [
+        ("[Global]", "x", "query_analysis"),
+        ("<abstract>a</abstract><section: b>c", "x", "document_structuring"),
+        ("['abstract']", "x", "global_selection"),
+        ("Paris", "x", "qa"),
+        ("anything", "step1_query-analysis", "query_analysis"),
+        ("anything", "step2_doc-structuring", "document_structuring"),
+        ("anything", "step3_global-selection", "global_selection"),
+    ],
+)
+def test_the_task_is_recognised_by_file_name_or_by_the_answer(
+    output: str, source: str, task: str
+) -> None:
+    assert parse({"instruction": "i", "output": output}, source).task == task
+
+
+def test_a_task_column_wins_over_the_form_of_the_answer() -> None:
+    record = {**ALPACA, "task": "doc-structuring"}
+    assert parse(record, "step1_query-analysis").task == "document_structuring"
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([1], "is a list, not an object"),
+        ({"text": "x"}, r"fields \['text'\] fit no known form"),
+        ({"instruction": "i", "output": "  "}, "the answer is empty"),
+        ({"instruction": 3, "output": "x"}, "instruction is 3, not a text"),
+        ({"instruction": "i"}, "output is None, not a text"),
+        ({**ALPACA, "task": "poetry"}, "unknown task 'poetry'; known: query_analysis"),
+        ({**ALPACA, "history": [["a", "b"]]}, "has a history"),
+        ({"question": "Who?"}, "no golden_answers"),
+        ({"question": "Who?", "golden_answers": []}, "at least one non-empty text"),
+        ({"question": "Who?", "golden_answers": [" "]}, "at least one non-empty text"),
+        ({"golden_answers": ["x"]}, "question is None, not a text"),
+        ({"messages": [{"role": "user", "content": "x"}]}, "must be a list that ends with"),
+        (
+            {"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]},
+            "the last message is 'user'",
+        ),
+        ({"messages": [{"role": "user"}, {"role": "assistant", "content": "y"}]}, "a content text"),
+    ],
+)
+def test_a_malformed_record_is_refused_with_its_place(record: object, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^dir/file\.json:7: .*{message}"):
+        parse(record)
+
+
+def test_a_json_array_and_json_lines_of_it_read_the_same(tmp_path: Path) -> None:
+    rows = [ALPACA, {**ALPACA, "output": "[Global]"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=2))
+    (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    contents = [[e.content() for e in read_file(tmp_path / name)] for name in ("a.json", "b.jsonl")]
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 2
+
+
+def test_a_byte_order_mark_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps([ALPACA]), encoding="utf-8")
+    assert len(list(read_file(tmp_path / "a.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.json",
+            '[\n {"instruction": "i", "output": "x"},\n {"instruction": 1}\n]',
+            "a.json:3: ",
+        ),
+        ("a.json", '[\n {"instruction": "i", "output": "x"},\n {bad}\n]', "a.json:3: is not JSON"),
+        ("a.json", '[\n {"instruction": "i", "output": "x"}', "a.json:2: the array is not closed"),
+        ("a.jsonl", '{"instruction": "i", "output": "x"}\n{"bro', "a.jsonl:2: is not JSON"),
+        ("a.jsonl", '{"instruction": "i", "output": "x"}\n\n[]', "a.jsonl:3: is a list"),
+        ("a.json", "[]", "a.json: holds no records"),
+        ("a.jsonl", "", "a.jsonl: holds no records"),
+    ],
+)
+def test_a_malformed_file_is_reported_with_file_and_line(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        list(read_file(tmp_path / name))
+
+
+def test_text_that_is_not_utf8_is_reported_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(ALPACA).encode() + b'\n{"x": "\xff"}')
+    with pytest.raises(DataError, match=r"a\.jsonl:2: is not UTF-8"):
+        list(read_file(tmp_path / "a.jsonl"))

@@ -1,0 +1,78 @@
+"""Steps, evaluation points and rates as pure functions."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.errors import DataError
+from agent.training.schedule import Plan, learning_rate_at, make_plan
+from tests.training import lab
+
+
+def plan(lengths: int = 10, batch: int = 4, epochs: int = 2, every: float = 1.0) -> Plan:
+    return Plan(tuple(range(1, lengths + 1)), batch, epochs, every, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "steps"),
+    [
+        (2, 1.0, (25, 50)),
+        (1, 0.25, (6, 12, 19, 25)),  # 25 steps do not divide by four: nearest steps
+        (1, 1.0, (25,)),
+        (3, 2.0, (50, 75)),  # the end is always a point
+        (1, 0.001, tuple(range(1, 26))),  # no more points than steps
+        (1, 0.3, (8, 15, 22, 25)),
+        (10, 0.1, tuple(round(2.5 * k) for k in range(1, 101))),
+    ],
+)
+def test_evaluation_points_follow_eval_every(
+    epochs: int, every: float, steps: tuple[int, ...]
+) -> None:
+    assert plan(100, 4, epochs, every).point_steps == steps
+
+
+def test_every_example_is_trained_once_an_epoch_the_last_batch_is_what_is_left() -> None:
+    made = plan()
+    for epoch in range(2):
+        steps = range(epoch * 3 + 1, epoch * 3 + 4)
+        batches = [made.batch(step) for step in steps]
+        assert sorted(index for batch in batches for index in batch) == list(range(10))
+        assert sorted(map(len, batches)) == [2, 4, 4]
+
+
+def test_epochs_come_in_different_order_and_seeds_too() -> None:
+    made = plan(epochs=2)
+    assert made.batch(2) != made.batch(5)
+    assert Plan(made.lengths, 4, 2, 1.0, seed=1).batch(2) != made.batch(2)
+
+
+def test_the_costliest_batch_comes_first() -> None:
+    made = Plan((5,) * 30 + (90,), 4, 1, 1.0, seed=0)
+    assert 30 in made.batch(1)
+
+
+def test_with_micro_batches_the_longest_sequence_comes_first_wherever_it_stands() -> None:
+    lengths = (60,) * 32 + (90,)
+    last = next(seed for seed in range(99) if 32 in Plan(lengths, 8, 1, 1.0, seed, 8).batch(5))
+    assert 32 in Plan(lengths, 8, 1, 1.0, last, 1).batch(1)
+
+
+def test_the_rate_warms_up_and_falls_to_nothing(tmp_path: Path) -> None:
+    config = lab.make_config(tmp_path, learning_rate=1.0, warmup_ratio=0.2)
+    rates = [learning_rate_at(config, step, 10) for step in range(1, 11)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2] == 1.0
+    assert rates[6] == pytest.approx(0.5)  # half way down a cosine
+    assert rates[-1] == pytest.approx(0.0380602)  # cosine of 7/8 of the way
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+@pytest.mark.parametrize(("schedule", "rates"), [("linear", (1, 0.5)), ("constant", (1, 1))])
+def test_other_schedules(tmp_path: Path, schedule: str, rates: tuple[float, float]) -> None:
+    config = lab.make_config(tmp_path, learning_rate=1.0, warmup_ratio=0, schedule=schedule)
+    assert (learning_rate_at(config, 1, 10), learning_rate_at(config, 6, 10)) == rates
+
+
+def test_no_sequence_left_says_what_to_raise(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="fits into max_length = 128 tokens; raise it"):
+        make_plan(lab.make_config(tmp_path), [])
