@@ -151,3 +151,50 @@ def test_text_that_is_not_utf8_is_reported_with_its_line(tmp_path: Path) -> None
     (tmp_path / "a.jsonl").write_bytes(json.dumps(ALPACA).encode() + b'\n{"x": "\xff"}')
     with pytest.raises(DataError, match=r"a\.jsonl:2: is not UTF-8"):
         list(read_file(tmp_path / "a.jsonl"))
+
+
+# ------------------------------------------------------------------ roles, tasks, broken text
+@pytest.mark.parametrize("role", ["human", "User", "prompter"])
+def test_other_words_for_the_speakers_become_the_templates_words(role: str) -> None:
+    turns = [{"from": "developer", "value": "s"}, {"from": role, "value": "q"}]
+    example = parse({"conversations": [*turns, {"from": "gpt", "value": "a"}]})
+    assert example.messages == (("system", "s"), ("user", "q"))
+    assert example.answers == ("a",)
+
+
+@pytest.mark.parametrize("role", ["narrator", None, 3, ["user"]])
+def test_a_role_that_no_template_has_is_refused(role: object) -> None:
+    turns = [{"role": role, "content": "q"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(DataError, match=r"a message has the role .*; known: assistant, bard"):
+        parse({"messages": turns})
+
+
+def test_a_file_of_plain_answers_is_one_task_though_some_are_lists(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q{i}", "output": "['a']" if i % 3 else "a"} for i in range(6)]
+    rows.append({"instruction": "q", "output": "[Local]"})
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    assert {(e.task, e.dataset) for e in read_file(tmp_path / "own.json")} == {("qa", "own")}
+
+
+def test_longrefiners_steps_in_one_file_keep_their_tasks(tmp_path: Path) -> None:
+    outputs = ["[Local]", "<abstract>a</abstract>", "['a']"]
+    rows = [{"instruction": "q", "output": output} for output in outputs]
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    tasks = [e.task for e in read_file(tmp_path / "all.json")]
+    assert tasks == ["query_analysis", "document_structuring", "global_selection"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {**ALPACA, "output": "half \ud83d"},
+        {**ALPACA, "input": "half \udc00"},
+        {**ALPACA, "id": "\ud83d"},
+        {"question": "q", "golden_answers": ["x", "\ud83d"]},
+        {"messages": [{"role": "user", "content": "\ud83d"}, {"role": "gpt", "content": "x"}]},
+    ],
+)
+def test_half_a_character_is_refused_in_a_sentence_that_can_be_printed(record: object) -> None:
+    with pytest.raises(DataError, match="half a character") as caught:
+        parse(record)
+    str(caught.value).encode()

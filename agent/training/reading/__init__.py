@@ -1,0 +1,1 @@
+"""Reading data: records of one file, and the splits of files, folders and data sets."""
