@@ -53,19 +53,25 @@ def claim_of(process: GridPointProcess, sweep: str) -> Claim:
 
 
 def takes_back(
-    claim: Claim, found: RunState | None, *, server_hands_out_crashed: bool, max_attempts: int
+    claim: Claim,
+    found: RunState | None,
+    *,
+    server_hands_out_crashed: bool,
+    max_attempts: int,
+    is_ours_alone: bool = False,
 ) -> bool:
-    """True when this task has to run the grid point itself because nobody else will.
+    """True when this task has to run the grid point itself because no other will.
 
     Preempted runs are handed out by the server, before new points. A crashed run is handed out by
-    the embedded server, never by W&B. One that still counts as running is ours only once it is
-    silent: a fresh heartbeat means that it lives, as an orphan or with another task.
+    the embedded server, never by W&B. One that still counts as running is taken back at once when
+    `is_ours_alone`: the life that ran it is over, and no other task has claimed it since. Else
+    only once it is silent: a fresh heartbeat means that it lives, as an orphan or elsewhere.
     """
     if found is None or found.state in ENDED or claim.attempts >= max_attempts:
         return False
     if found.state == "crashed":
         return not server_hands_out_crashed
-    return found.silent_s >= SILENT_S
+    return is_ours_alone or found.silent_s >= SILENT_S
 
 
 class ClaimFile:
@@ -77,6 +83,11 @@ class ClaimFile:
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._claims
+
+    def is_held_elsewhere(self, run_id: str) -> bool:
+        """Whether another worker's file, in the same directory, claims the run as well."""
+        others = (path for path in self.path.parent.glob("*.json") if path != self.path)
+        return any(claim.run_id == run_id for path in others for claim in _read(path))
 
     def open_claims(self, sweep: str | None = None) -> list[Claim]:
         """The claims, of one sweep when it is given."""

@@ -65,7 +65,7 @@ class Run:
             ) from error
         self.is_online = not self._run.offline
         self.is_pruned = False
-        self._next_step = self._run.step
+        self._next_step = self._run.starting_step  # `step` is 0 until a resumed run logs
         self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
         self._best: dict[str, object] = {}
         self._best_score = -1.0

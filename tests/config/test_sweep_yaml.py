@@ -9,7 +9,7 @@ from agent.config import sweep_yaml
 from agent.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("sweeps/demo/*.yaml")])
+SHIPPED = sorted([*ROOT.glob("sweeps/*.yaml"), *ROOT.glob("sweeps/*/*.yaml")])
 
 GRID = """
 program: train.py

@@ -44,7 +44,7 @@ def main() -> int:
 
     run = wandb.init(resume="allow", config=point)
     with run:
-        for step in range(run.step, state["step"] + 1):  # what a killed life could not send
+        for step in range(run.starting_step, state["step"] + 1):  # lost with a killed life
             if 0 < step <= state["step"]:
                 run.log({"train/loss": 1 / step, "step": step}, step=step)
         state["lives"].append([run.id, os.environ.get("SLURM_JOB_ID", ""), time.time()])

@@ -60,10 +60,10 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 @pytest.mark.slow
 def test_wandbs_scheduler_runs_our_multi_objective_search_over_valid_cells(client: Client) -> None:
-    yaml = (ROOT / "sweeps/pareto.yaml").read_text().replace("run_cap: 40", "run_cap: 2")
-    (client.work / "sweeps").mkdir()
-    (client.work / "sweeps/pareto.yaml").write_text(yaml)
-    shutil.copy(ROOT / "sweeps/pareto.py", client.work / "sweeps/pareto.py")
+    yaml = (ROOT / "sweeps/examples/pareto.yaml").read_text().replace("run_cap: 40", "run_cap: 2")
+    (client.work / "sweeps/examples").mkdir(parents=True)
+    (client.work / "sweeps/examples/pareto.yaml").write_text(yaml)
+    shutil.copy(ROOT / "sweeps/examples/pareto.py", client.work / "sweeps/examples/pareto.py")
     sweep = client.make_sweep(yaml, TRADE_OFF)
     words = ("--batch-size", "2", "--poll-interval", "1")
     scheduler = client.start("sweep-scheduler", *words, sweep)

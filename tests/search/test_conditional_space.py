@@ -18,12 +18,12 @@ CELLS = {(row.model_variant, row.quantization_strategy) for row in variants.VARI
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What `wandb sweep-scheduler sweeps/pareto.yaml` builds, without the server."""
+    """What `wandb sweep-scheduler sweeps/examples/pareto.yaml` builds, without the server."""
     from wandb.sdk.sweeps.scheduler.optuna import build_optuna_optimizer
     from wandb.sdk.sweeps.sweep_info import SweepInfo
 
     monkeypatch.chdir(ROOT)
-    config = sweep_yaml.load(Path("sweeps/pareto.yaml"))
+    config = sweep_yaml.load(Path("sweeps/examples/pareto.yaml"))
     return build_optuna_optimizer(SweepInfo("s", "pareto", "me", "p", config, "controller"))
 
 
@@ -127,7 +127,7 @@ def test_a_parameter_optuna_cannot_propose_is_told(spec: dict[str, Any], message
 
 @pytest.mark.parametrize("name", ["random", "bayes", "pareto"])
 def test_the_yamls_beyond_the_grid_are_sound_at_both_ends_of_their_ranges(name: str) -> None:
-    path = ROOT / f"sweeps/{name}.yaml"
+    path = ROOT / f"sweeps/examples/{name}.yaml"
     assert sweep_yaml.check(path, files=False)[1] == []
     configs = sweep_yaml.configs(sweep_yaml.load(path))
     assert {config.learning_rate for config in configs} == {1e-5, 1e-3}

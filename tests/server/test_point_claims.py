@@ -29,15 +29,28 @@ def test_a_grid_is_handed_out_once_with_the_learning_rate_varying_fastest(lab: L
     assert lab.sweep_state(sweep) == "FINISHED"
 
 
-def test_an_idle_agent_waits_while_another_agents_run_may_still_crash(lab: Lab) -> None:
+def test_an_idle_agent_leaves_when_others_that_are_heard_hold_every_point(lab: Lab) -> None:
     sweep = lab.make_sweep("method: grid\nparameters: {x: {value: 1}}")
     busy, idle = lab.make_agent(sweep), lab.make_agent(sweep)
     run = lab.claim(busy)
-    assert lab.beat(idle) == []
+    assert lab.beat(idle) == [{"type": "exit"}]
     assert lab.sweep_state(sweep) == "RUNNING"
     lab.init(run)
-    lab.finish(run)
-    assert lab.beat(idle) == [{"type": "exit"}]
+    lab.beat(busy, run)
+    lab.finish(run, exit_code=75, preempting=True)
+    assert lab.claim(busy) == run  # its own agent, which lives, goes on with it
+
+
+def test_an_idle_agent_waits_for_the_point_of_an_agent_that_fell_silent(lab: Lab) -> None:
+    sweep = lab.make_sweep("method: grid\nparameters: {x: {value: 1}}")
+    silent = lab.make_agent(sweep)
+    run = lab.claim(silent)
+    lab.now += 31
+    idle = lab.make_agent(sweep)
+    assert lab.beat(idle) == []
+    lab.now += 300
+    upkeep(lab)
+    assert lab.claim(idle) == run
 
 
 def test_a_lost_answer_is_repeated_with_the_same_run(lab: Lab) -> None:

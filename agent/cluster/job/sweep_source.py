@@ -1,6 +1,5 @@
 """Work from sweeps: a `wandb agent` on one after the other, and before it what was cut off."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -12,6 +11,9 @@ from agent.cluster.processes import GridPointProcess
 MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
 MAX_ATTEMPTS = 3  # of one grid point that was cut off
 IDLE_S = 30.0  # without a grid point: more than an agent's start and some of its 5 s polls
+# The embedded server ends agents that it has no use for, so that one that waits is there for the
+# claim of an agent that fell silent, whose lease is 300 s. W&B's cloud never says so.
+WAIT_S = {"embedded": 360.0, "cloud": 120.0}
 LOOK_AGAIN_S = 30.0  # at a run whose process has died but which the server still thinks alive
 
 ReadStates = Callable[[str, list[str]], dict[str, RunState]]
@@ -34,13 +36,18 @@ class SweepSource:
         point_work: Callable[[Claim], Work],
         read_states: ReadStates,
         server_hands_out_crashed: bool,
+        idle_limit_s: float | None = None,
     ) -> None:
+        """`idle_limit_s` is how long the task waits for a point before it leaves."""
         self.failed: list[str] = []
         self._sweeps = deque(sweeps)
         self._claims = claims
         self._agent_work, self._point_work = agent_work, point_work
         self._read_states = read_states
         self._server_hands_out_crashed = server_hands_out_crashed
+        kind = "embedded" if server_hands_out_crashed else "cloud"
+        self._wait_s = WAIT_S[kind] if idle_limit_s is None else idle_limit_s
+        self._is_new_life = True  # of the task: what its claims name has no process here
         self._cut_off: deque[Claim] = deque()
         self._unclear: list[Claim] = []  # their processes are gone, the server does not know yet
         self._died_here: set[str] = set()
@@ -48,6 +55,7 @@ class SweepSource:
         self._fruitless = 0  # sweeps left one after the other because they had nothing to do
         self._not_before = 0.0
         self._look_for_cut_off(claims.open_claims(), 0.0)
+        self._is_new_life = False
 
     @property
     def done(self) -> bool:
@@ -78,17 +86,20 @@ class SweepSource:
             self._claims.add(claim_of(point, work.sweep))
 
     def idle_limit_s(self) -> float:
-        """Longer after a round through all sweeps in which none had anything to do."""
-        if len(self._sweeps) < 2:
-            return math.inf
-        return IDLE_S if self._fruitless < len(self._sweeps) else 10 * IDLE_S
+        """Short while another sweep may have work, longer at the last of a fruitless round."""
+        is_last = self._fruitless + 1 >= len(self._sweeps)
+        return self._wait_s if is_last else min(IDLE_S, self._wait_s)
 
     def idle(self, now: float) -> None:
-        """Come back to this sweep after the others: a run of it may crash and need an agent."""
-        self._sweeps.rotate(-1)
+        """Go on to the next sweep, or leave after a round in which none had a point: a claim that
+        comes back later finds the agent that held it, or the requeued task."""
         self._starts = 0
         self._fruitless += 1
         self._not_before = now
+        if self._fruitless >= len(self._sweeps):
+            self._sweeps.clear()
+        else:
+            self._sweeps.rotate(-1)
 
     def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float) -> None:
         self._died_here.update(point.run_id for point in points)
@@ -124,6 +135,7 @@ class SweepSource:
             found,
             server_hands_out_crashed=self._server_hands_out_crashed,
             max_attempts=MAX_ATTEMPTS,
+            is_ours_alone=self._is_new_life and not self._claims.is_held_elsewhere(claim.run_id),
         ):
             self._cut_off.append(claim)
         elif found is None:

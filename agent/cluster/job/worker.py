@@ -153,7 +153,10 @@ class Worker:
         if self.running_grid_points() or self._work is None:
             self.resume()  # it has just got one
             return
-        self._say(f"{self.name}: {self._work.label} has nothing to do; going on")
+        self._say(
+            f"{self.name}: {self._work.label} has had no grid point for "
+            f"{self._source.idle_limit_s():g} s; leaving it"
+        )
         self.kill()
         self._source.idle(now)
 

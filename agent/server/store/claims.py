@@ -28,6 +28,8 @@ from agent.server.store.records import Agent, Point, Run, Sweep
 from agent.server.store.runs import change_run, create_run, end_run, find_run
 from agent.server.store.sweeps import change_sweep, config_of, get_sweep
 
+HEARD_S = 30.0  # an agent asks every 5 s; one that missed six times may be gone
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -189,10 +191,28 @@ def _next_command(
         if point is not None:
             return [_hand_out(connection, sweep, agent, point, now, policy)]
         sweep = finish_if_complete(connection, sweep.id, now)
-        if sweep.state == "RUNNING":
-            return []  # a run of another agent may still crash and need this one
+        if sweep.state == "RUNNING" and not _is_needless(connection, sweep, agent, now):
+            return []
     update(connection, "agent", agent.id, state="FINISHED")
     return [{"type": "exit"}]
+
+
+def _is_needless(connection: Connection, sweep: Sweep, agent: Agent, now: float) -> bool:
+    """Whether no point of the sweep can still reach an idle agent.
+
+    So it is once nothing is left to propose and every point that is not done is held by another
+    agent which is heard: should its run crash, that agent itself asks next. An agent waits for
+    its own point to be settled, and for one whose holder has fallen silent.
+    """
+    if not sweep.exhausted:
+        return False  # a scheduler may queue points at any time
+    row = connection.execute(
+        "SELECT count(*) FROM point LEFT JOIN agent ON agent.id = point.agent_id "
+        "WHERE point.sweep_id = ? AND point.status != 'done' AND (point.status = 'open' "
+        "OR agent.id IS NULL OR agent.id = ? OR agent.heartbeat_at < ?)",
+        (sweep.id, agent.id, now - HEARD_S),
+    ).fetchone()
+    return int(row[0]) == 0
 
 
 def _hand_out(

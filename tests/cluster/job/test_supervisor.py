@@ -41,10 +41,12 @@ note("finished")
 """
 # An agent: runs the points one by one as wandb does, each in a process group of its own.
 AGENT = """
-import os, subprocess, sys
+import os, subprocess, sys, time
 for run_id in sys.argv[2:]:
     subprocess.Popen([sys.executable, sys.argv[1]], process_group=0,
                      env={**os.environ, "WANDB_RUN_ID": run_id, "WANDB_SWEEP_ID": "s"}).wait()
+if os.environ.get("AGENT_IDLES"):
+    time.sleep(60)
 sys.exit(int(os.environ.get("AGENT_CODE", "0")))
 """
 
@@ -151,6 +153,43 @@ def test_a_point_that_was_cut_off_runs_before_new_ones(stage: Stage) -> None:
     stage.states["old"] = RunState("finished", 0)
     step_until(worker, lambda: worker.done)
     assert stage.log == ["old started", "old finished", "new started", "new finished"]
+
+
+def test_a_requeued_task_takes_its_own_point_back_though_the_server_heard_it_just_now(
+    stage: Stage,
+) -> None:
+    """Its earlier life is over; waiting for the server to miss it cost minutes of a GPU."""
+    words = (sys.executable, str(stage.directory / "point.py"))
+    claim = Claim("own", "e/p/one", words, str(stage.directory), {"WANDB_RUN_ID": "own"})
+    other = Claim("taken", "e/p/one", words, str(stage.directory), {"WANDB_RUN_ID": "taken"})
+    for each in (claim, other):
+        ClaimFile(stage.claims_path).add(each)
+    ClaimFile(stage.claims_path.with_name("1_1-0.json")).add(other)
+    stage.states = {name: RunState("running", 1) for name in ("own", "taken")}
+    stage.runs = {"e/p/one": ()}
+    worker = stage.worker("e/p/one", crashed=True)
+    step_until(worker, lambda: "own finished" in stage.log)
+    stage.states = {name: RunState("finished", 0) for name in ("own", "taken")}
+    step_until(worker, lambda: worker.done)
+    assert stage.log == ["own started", "own finished"]
+
+
+@pytest.mark.parametrize("sweeps", [("e/p/one",), ("e/p/one", "e/p/two")])
+def test_a_task_without_a_grid_point_leaves_every_sweep_after_its_idle_limit(
+    stage: Stage, sweeps: tuple[str, ...]
+) -> None:
+    stage.runs = dict.fromkeys(sweeps, ())
+    stage.variables = {"AGENT_IDLES": "1"}
+    worker = stage.worker(*sweeps)
+    clock = time.time()
+    end = time.monotonic() + 20
+    while not worker.done:
+        assert time.monotonic() < end
+        worker.step(clock)
+        clock += 10
+        time.sleep(0.01)
+    assert worker.failed == []
+    assert sum("no grid point for" in line for line in stage.said) == len(sweeps)
 
 
 def test_the_point_of_a_killed_agent_is_waited_for_and_the_agent_started_again(
@@ -295,7 +334,7 @@ def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
 def test_an_agent_that_gets_nothing_makes_way_for_the_next_sweep(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedded server keeps agents while others still run points; a GPU must not wait."""
+    """A server may keep agents while others still run points; a GPU must not wait."""
     monkeypatch.setattr("agent.cluster.job.sweep_source.IDLE_S", 2.0)
     (stage.directory / "agent.py").write_text(
         "import sys, time\nif sys.argv[2:] == ['wait']: time.sleep(3)\n" + textwrap.dedent(AGENT)
@@ -305,7 +344,7 @@ def test_an_agent_that_gets_nothing_makes_way_for_the_next_sweep(
     worker = stage.worker("e/p/one", "e/p/two")
     step_until(worker, lambda: worker.done)
     assert [line for line in stage.log if "started" in line] == ["b started", "wait started"]
-    assert any("has nothing to do; going on" in line for line in stage.said)
+    assert any("has had no grid point" in line for line in stage.said)
 
 
 def test_only_the_grid_point_is_taken_for_one_not_a_helper_of_the_agent(stage: Stage) -> None:
