@@ -82,10 +82,9 @@ def run(config: RunConfig) -> None:
 
 def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     """Follow the training of `fitting`: the config, in passes that fit the device."""
-    from agent.evaluation import model_artifact, validation
-    from agent.results import metrics
+    from agent.evaluation import hardware, model_artifact, validation
+    from agent.programs import logged_values
     from agent.search.trials import Outrun, history_values, open_trial
-    from agent.tracking import provenance
     from agent.training import data
     from agent.training.evaluation_points import Training
     from agent.training.work_ahead import Meanwhile
@@ -100,7 +99,7 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check),
     )
     identity = validation.identity(training)
-    tracked.summarise({**identity, **training.facts(), **provenance.device_values(training.device)})
+    tracked.summarise({**identity, **training.facts(), **hardware.training_values(training.device)})
     opened_trial = open_trial(
         config,
         run_id=tracked.id,
@@ -119,13 +118,13 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
                 points.append(point)
                 tracked.log_losses(point.losses)
                 by_example = scores.by_example()
-                values = metrics.point_values(point, scores) | history_values(by_example)
+                values = logged_values.point_values(point, scores) | history_values(by_example)
                 tracked.log_point(values)
                 if trial.report(point.number, by_example).prune:
                     break
     if trial.verdict.prune:
-        tracked.mark_pruned(metrics.verdict_values(trial.verdict))
-    tracked.summarise(metrics.final_values(points, scores, tracked.id, training.waited_s))
+        tracked.mark_pruned(logged_values.verdict_values(trial.verdict))
+    tracked.summarise(logged_values.final_values(points, scores, tracked.id, training.waited_s))
     tracked.log_predictions(scores.predictions_file)
     tracked.log_model(model_artifact.model_files(training, points[-1]), identity)
     model_artifact.note_end(training, points, scores, pruned=trial.verdict.prune)

@@ -1,6 +1,11 @@
-"""The import law, read off the syntax trees, and the lightness of what never loads a model."""
+"""The import law: one table of layers over all modules, read off their syntax trees.
+
+Imports inside functions and under TYPE_CHECKING count as well: a name that is needed only for a
+type is still a dependency that the reader has to follow.
+"""
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,85 +14,187 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("training", "evaluation", "search", "server", "cluster", "report", "demo")
-MAY_IMPORT = {"evaluation": {"training"}, "server": {"search"}}
-# Programs of their own that put the parts together, as train.py does.
-COMPOSE = {"demo/runner.py", "demo/results.py"}
-LIGHT_FOLDERS = ("search", "server", "cluster", "report")
+# Layer 0 has no folder: these modules lie at the root of agent/, beside the command line.
+BASE = {"errors", "extensions", "file_systems", "files", "log_noise", "signals", "takeover"}
+LAYERS = {
+    "base": 0,
+    "config": 1,
+    "training": 2, "search": 2, "results": 2,
+    "evaluation": 3, "tracking": 3, "server": 3,
+    "cluster": 4, "report": 4,
+    "programs": 5, "demo": 5, "cli": 5, "train": 5,
+}  # fmt: skip
+# Rooms of one layer do not import each other, but for these: the programs put the parts together.
+NEIGHBOURS = {
+    ("evaluation", "training"),
+    ("cli", "programs"), ("cli", "demo"), ("train", "programs"), ("demo", "programs"),
+}  # fmt: skip
+# Inside a folder the parts have layers of their own; "" is what lies at the folder's root.
+PARTS = {
+    "server": {
+        "refusals": 0, "store": 1, "services": 2, "admission": 2,
+        "graphql": 3, "http": 3, "pages": 3, "sync": 3, "": 4,
+    },
+    "cluster": {"": 0, "job": 1, "submit": 1},
+    "search": {"": 0, "replay": 1},
+    "demo": {"pretraining": 1, "": 0},
+}  # fmt: skip
+HEAVY = {
+    "torch": {"training", "evaluation", "programs", "demo"},
+    "transformers": {"training", "evaluation", "programs", "demo"},
+    "optuna": {"search"},
+    "wandb": {"tracking"},
+    "starlette": {"server"},
+    "graphql": {"server"},
+}
+LIGHT = ("config", "results", "search", "tracking", "server", "cluster", "report")
+MOST_FILES_IN_A_FOLDER = 25
 
 
-def modules(folder: str) -> Iterator[Path]:
-    return (path for path in sorted((ROOT / "agent" / folder).rglob("*.py")))
+def modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """(dotted name, file) of every module under the law."""
+    yield "train", root / "train.py"
+    for path in sorted((root / "agent").rglob("*.py")):
+        name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+        if name != "agent":
+            yield name, path
 
 
-def imported(path: Path) -> set[str]:
+def room_of(module: str) -> str:
+    """The row of LAYERS that a dotted name belongs to."""
+    name = module.split(".")[1] if module.startswith("agent.") else module
+    return "base" if name in BASE else name
+
+
+def part_of(module: str) -> str:
+    """The row of PARTS that a module of a divided folder belongs to."""
+    parts = PARTS[room_of(module)]
+    name = module.split(".")[2] if module.count(".") > 1 else ""
+    return name if name in parts else ""
+
+
+def imported(path: Path, root: Path) -> set[str]:
+    """Dotted names of all that a file imports, wherever the import stands."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                place = root / full.replace(".", "/")
+                is_module = place.is_dir() or place.with_suffix(".py").exists()
+                names.add(full if is_module else node.module)
+        elif isinstance(node, ast.ImportFrom):
+            names.add("(relative)")
     return names
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_folders_do_not_import_each_other(folder: str) -> None:
-    forbidden = set(FOLDERS) - {folder} - MAY_IMPORT.get(folder, set())
-    found = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in modules(folder)
-        if str(path.relative_to(ROOT / "agent")) not in COMPOSE
-        for name in imported(path)
-        if name.startswith("agent.") and name.split(".")[1] in forbidden
-    ]
-    assert found == []
+def violations(root: Path) -> list[str]:
+    """Every import that goes upwards or sideways, in words."""
+    found = []
+    for module, path in modules(root):
+        room = room_of(module)
+        for name in sorted(imported(path, root)):
+            if name == "(relative)" or (name.startswith("agent.") and not may(module, name)):
+                found.append(f"{module} imports {name}")
+            package = name.split(".")[0]
+            if package in HEAVY and room not in HEAVY[package]:
+                found.append(f"{module} imports {package}")
+    return found
 
 
-def test_config_imports_nothing_but_variants_errors_and_its_rules() -> None:
-    allowed = {"variants", "errors", "config_rules", "config_words", "config"}
-    for name in ("config.py", "config_rules.py", "config_words.py"):
-        own = {n.split(".")[1] for n in imported(ROOT / "agent" / name) if n.startswith("agent.")}
-        assert own <= allowed
+def may(module: str, name: str) -> bool:
+    room, other = room_of(module), room_of(name)
+    if room != other:
+        return LAYERS[other] < LAYERS[room] or (room, other) in NEIGHBOURS
+    if room not in PARTS:
+        return True
+    part, its = part_of(module), part_of(name)
+    return part == its or PARTS[room][its] < PARTS[room][part]
+
+
+def test_every_module_lies_in_a_room_of_the_table() -> None:
+    assert [name for name, _ in modules(ROOT) if room_of(name) not in LAYERS] == []
+
+
+def test_no_import_goes_upwards_or_sideways() -> None:
+    assert violations(ROOT) == []
 
 
 @pytest.mark.parametrize(
-    ("package", "folders"),
-    [("optuna", {"search"}), ("torch", {"training", "evaluation", "demo"})],
+    ("file", "line"),
+    [
+        ("agent/results/selection.py", "from agent.report import web"),
+        ("agent/results/selection.py", "def f():\n    from agent.search import trials"),
+        ("agent/training/store.py", "if TYPE_CHECKING:\n    from agent.tracking import run"),
+        ("agent/config/rules.py", "import agent.training.data"),
+        ("agent/server/store/runs.py", "from agent.server.graphql import access"),
+        ("agent/server/pages/routes.py", "from agent.server.http import uploads"),
+        ("agent/cluster/job/task.py", "from agent.cluster.submit.plan import plan_points"),
+        ("agent/report/web.py", "import wandb"),
+        ("agent/files.py", "from agent.config.run_config import RunConfig"),
+        ("agent/cluster/slurm.py", "import torch"),
+        ("agent/search/trials.py", "from . import studies"),
+    ],
 )
-def test_a_heavy_package_is_imported_where_it_belongs(package: str, folders: set[str]) -> None:
-    importers = {
-        folder
-        for folder in FOLDERS
-        for path in modules(folder)
-        if any(name.split(".")[0] == package for name in imported(path))
+def test_a_forbidden_import_is_found(file: str, line: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("assets"))
+    shutil.copy(ROOT / "train.py", tmp_path)
+    path = tmp_path / file
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    assert len(violations(tmp_path)) == 1
+
+
+def test_no_folder_holds_more_than_a_reader_can_take_in() -> None:
+    counts = {
+        folder: sum(path.is_file() for path in folder.iterdir())
+        for folder in [ROOT / "agent", *(ROOT / "agent").rglob("*/")]
+        if folder.name not in ("__pycache__", "base_model")
     }
-    assert importers <= folders
+    assert {str(f): n for f, n in counts.items() if n > MOST_FILES_IN_A_FOLDER} == {}
+    at_root = {path.stem for path in (ROOT / "agent").glob("*.py")}
+    assert at_root <= BASE | {"__init__", "cli"}
+    names = {path.stem for path in (ROOT / "agent").rglob("*.py")}
+    assert names & {"utils", "helpers", "common", "misc"} == set()
 
 
-def test_nothing_is_called_utils_and_nothing_is_nested_deeper_than_one() -> None:
-    paths = [path.relative_to(ROOT / "agent") for path in (ROOT / "agent").rglob("*.py")]
-    assert [path for path in paths if path.stem in ("utils", "helpers", "common")] == []
-    assert [path for path in paths if len(path.parts) > 2] == []
-
-
-def test_command_line_server_search_cluster_and_report_never_load_torch() -> None:
-    names = [
-        f"agent.{folder}.{path.stem}"
-        for folder in LIGHT_FOLDERS
-        for path in modules(folder)
-        if path.stem not in ("__init__", "__main__")
-    ]
+def test_what_runs_on_login_nodes_never_loads_torch() -> None:
+    names = [name for name, _ in modules(ROOT) if room_of(name) in LIGHT and "__main__" not in name]
     code = f"""
 import importlib, sys
-for name in {["agent.cli", "agent.config.sweep_yaml", *names]!r}:
+for name in {["agent.cli", *names]!r}:
     importlib.import_module(name)
     assert "torch" not in sys.modules, name + " loads torch"
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-800:]
+
+
+def _attributes(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """Names of attributes written on `self`, and of all attributes read."""
+    written: set[str] = set()
+    read: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if isinstance(node.ctx, ast.Load):
+                read.add(node.attr)
+            elif own:
+                written.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            read.add(node.value)  # by getattr, a template or a schema
+    return written, read
+
+
+def test_no_attribute_is_written_and_never_read() -> None:
+    written: dict[str, str] = {}
+    read: set[str] = set()
+    for name, path in modules(ROOT):
+        own, others = _attributes(ast.parse(path.read_text(encoding="utf-8")))
+        written |= dict.fromkeys(own, name)
+        read |= others
+    for path in (ROOT / "tests").rglob("*.py"):
+        read |= _attributes(ast.parse(path.read_text(encoding="utf-8")))[1] & {"server_close"}
+    assert {attribute: where for attribute, where in written.items() if attribute not in read} == {}

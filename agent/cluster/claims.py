@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent import files
 from agent.cluster.processes import GridPointProcess
+from agent.tracking.endpoint import RunState
 
 # What the agent tells the program about its grid point. Never the key: this goes into a file.
 RUN_VARIABLES = (
@@ -36,14 +37,6 @@ class Claim:
     directory: str
     variables: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 1
-
-
-@dataclass(frozen=True)
-class RunState:
-    """What the W&B server says of a run."""
-
-    state: str  # running, finished, failed, crashed, killed, preempting, preempted
-    silent_s: float  # since it was last heard of
 
 
 def claim_of(process: GridPointProcess, sweep: str) -> Claim:

@@ -6,19 +6,15 @@ finds its own points, and those of tasks that Slurm no longer knows are taken ov
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from agent import files
 from agent.cluster.claims import Claim
-from agent.cluster.job.workload import Work
-from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError
 
 MAX_ATTEMPTS = 3  # of a point whose program was killed; preemptions are not counted
-PREEMPTED = 75  # exit status of train.py after USR2
 
 
 @dataclass(frozen=True)
@@ -111,54 +107,3 @@ class PointList:
 
     def _path(self, run_id: str) -> Path:
         return self.directory / f"{run_id}.taken"
-
-
-class PointSource:
-    """One worker's share of a list of points."""
-
-    def __init__(
-        self,
-        points: PointList,
-        task: str,
-        *,
-        point_work: Callable[[Claim], Work],
-        is_alive: Callable[[str], bool],
-    ) -> None:
-        self.failed: list[str] = []
-        self._points, self._task = points, task
-        self._point_work, self._is_alive = point_work, is_alive
-        self._done = False
-
-    @property
-    def done(self) -> bool:
-        return self._done
-
-    def next_work(self, _now: float) -> Work | None:
-        claim = self._points.take(self._task, self._is_alive)
-        if claim is not None:
-            return self._point_work(claim)
-        # Others still run points. Waiting for them would hold a GPU for nothing: leave.
-        self._done = True
-        return None
-
-    def not_started(self, _now: float) -> None:
-        self.failed.append("a point that cannot be started")
-        self._done = True
-
-    def seen(self, _point: GridPointProcess, _work: Work) -> None:
-        """Taken already, before it was started."""
-
-    def idle_limit_s(self) -> float:
-        return math.inf
-
-    def idle(self, _now: float) -> None:
-        """There is no agent here that could idle."""
-
-    def ended(self, work: Work, code: int, _points: list[GridPointProcess], _now: float) -> None:
-        run_id = work.run_id
-        if code == PREEMPTED:
-            self._points.release(run_id)
-        elif code < 0:
-            return  # killed: still ours, and taken again until its attempts are used up
-        else:
-            self._points.finish(run_id, "done" if code == 0 else "failed")

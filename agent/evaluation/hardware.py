@@ -92,3 +92,13 @@ def driver_version(text: str) -> str | None:
     """The first thing that looks like a driver's version (`550.54.15`) in what the kernel says."""
     found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", text)
     return found.group() if found else None
+
+
+def training_values(device: torch.device) -> dict[str, object]:
+    """What a run trains on, as logged; the driver and CUDA are None without a GPU."""
+    hardware = describe(device)
+    return {
+        "train/gpu": hardware.gpu,
+        "train/driver": hardware.driver,
+        "train/cuda": hardware.cuda,
+    }

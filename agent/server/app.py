@@ -27,10 +27,11 @@ from agent.server.graphql import (
     sweep_fields,
     version_fields,
 )
-from agent.server.graphql.execution import Executor, Services
+from agent.server.graphql.execution import Executor
 from agent.server.graphql.execution import build_schema as build_schema
 from agent.server.http.endpoints import Endpoints
 from agent.server.pages.routes import page_routes
+from agent.server.services import Services
 from agent.server.store.blobs import BlobStore
 from agent.server.store.claims import Policy, end_silent
 from agent.server.store.database import Database
@@ -82,7 +83,7 @@ def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Sta
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
     executor = Executor(services, build_schema())
     identity = Identity(services.database, services.clock)
-    endpoints = Endpoints(services, executor, identity, pool)
+    endpoints = Endpoints(services, executor.run, identity, pool)
     allowed = hosts | {urlsplit(services.address).hostname or "127.0.0.1"}
 
     @contextlib.asynccontextmanager

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.cluster.claims import RunState
 from agent.errors import ClusterError
 from agent.tracking.credentials import ENVIRONMENT_NAME, check_private, with_key
 
@@ -103,6 +102,14 @@ def read_note(directory: Path) -> Note:
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise ClusterError(f"{path} cannot be read; start the server on it again") from None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the W&B server says of a run."""
+
+    state: str  # running, finished, failed, crashed, killed, preempting, preempted
+    silent_s: float  # since it was last heard of
 
 
 def run_states(

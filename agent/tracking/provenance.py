@@ -1,10 +1,6 @@
-"""Where a run stands: its place on the cluster, the code it runs, and the device it trains on."""
+"""Where a run stands: its place on the cluster and the code it runs."""
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 _ORIGIN = {
     "slurm/job_id": "SLURM_JOB_ID",
@@ -24,15 +20,3 @@ _ORIGIN = {
 def origin_values() -> dict[str, str]:
     """Where the run stands on the cluster, and which code it runs; only what is known."""
     return {key: os.environ[name] for key, name in _ORIGIN.items() if os.environ.get(name)}
-
-
-def device_values(device: "torch.device") -> dict[str, object]:
-    """What the run trains on; the driver and CUDA are None without a GPU."""
-    from agent.evaluation import hardware as benchmark_hardware
-
-    hardware = benchmark_hardware.describe(device)
-    return {
-        "train/gpu": hardware.gpu,
-        "train/driver": hardware.driver,
-        "train/cuda": hardware.cuda,
-    }

@@ -15,7 +15,8 @@ from agent.config.cli_options import build_parser
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
 from agent.evaluation import deployments, validation
-from agent.results import columns, metrics
+from agent.programs import logged_values
+from agent.results import columns
 from agent.training import adapters
 from tests.training import lab
 
@@ -96,8 +97,8 @@ def test_a_calibrated_deployment_shares_the_training_and_has_scores_of_its_own(
 def test_a_new_metric_is_logged_summarised_and_a_column_of_the_report(tmp_path: Path) -> None:
     _, point, scores = score(tmp_path)
     assert 0 <= scores.metrics()["brevity"] <= 1
-    assert "validation/brevity" in metrics.point_values(point, scores)
-    summary = metrics.final_values([point], scores, "run", 0.0)
+    assert "validation/brevity" in logged_values.point_values(point, scores)
+    summary = logged_values.final_values([point], scores, "run", 0.0)
     assert summary["final/brevity"] == scores.metrics()["brevity"]
     assert [c.title for c in columns.present_in([summary])].count("Brevity") == 1
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.cluster import processes, slurm
 from agent.cluster.claims import ClaimFile
+from agent.cluster.job.point_source import PointSource
 from agent.cluster.job.supervisor import Inbox, Supervisor
 from agent.cluster.job.sweep_source import SweepSource
 from agent.cluster.job.worker import Source, Worker
@@ -26,7 +27,7 @@ from agent.cluster.job.workload import (
     read_assignments,
     slots,
 )
-from agent.cluster.point_queue import PointList, PointSource
+from agent.cluster.point_queue import PointList
 from agent.cluster.snapshot import code_variables
 from agent.errors import SweepAgentError
 from agent.takeover import Term

@@ -30,12 +30,9 @@ from graphql import (
 
 from agent.errors import SweepAgentError
 from agent.server.refusals import Refused
-from agent.server.store.blobs import BlobStore
-from agent.server.store.claims import Policy
-from agent.server.store.database import Connection, Database
+from agent.server.services import Services
+from agent.server.store.database import Connection
 from agent.server.store.scalars import make_strict
-from agent.server.store.streams import KeyCatalogue
-from agent.server.store.tokens import Signer
 
 MAX_TOKENS = 1_000  # four times what the longest document of the client has
 MAX_DOCUMENT_BYTES = 50_000
@@ -55,19 +52,6 @@ _TOLERATED = {
 }
 CHECKS = [rule for rule in graphql.specified_rules if rule.__name__ not in _TOLERATED]
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
-
-
-@dataclass(slots=True)
-class Services:
-    """What lasts as long as the server."""
-
-    database: Database
-    blobs: BlobStore
-    signer: Signer
-    policy: Policy
-    catalogue: KeyCatalogue
-    clock: Callable[[], float]
-    address: str  # the base URL that links and signed addresses start with
 
 
 @dataclass(slots=True)

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from agent.server.graphql.access import need_project, need_run, need_sweep
-from agent.server.graphql.branches import inherit_history
 from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
+from agent.server.store.branches import inherit_history
 from agent.server.store.claims import forget_run, release, settle
 from agent.server.store.database import insert, update
 from agent.server.store.points import find_point

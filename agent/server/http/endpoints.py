@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from agent.errors import SweepAgentError
 from agent.server.admission import Endpoint, Identity, read_body, refuse, unpack, unpacked_size
-from agent.server.graphql.execution import Executor, Services
 from agent.server.http.filestream import receive_part
 from agent.server.http.uploads import accept_upload
 from agent.server.refusals import Refused
+from agent.server.services import Execute, Services
 from agent.server.store.projects import find_project
 from agent.server.store.runs import find_run
 from agent.server.store.sampling import finite_tree
@@ -41,10 +41,10 @@ class Endpoints:
     """The client's side of the application."""
 
     def __init__(
-        self, services: Services, executor: Executor, identity: Identity, pool: ThreadPoolExecutor
+        self, services: Services, execute: Execute, identity: Identity, pool: ThreadPoolExecutor
     ) -> None:
         self.services = services
-        self.executor = executor
+        self.execute = execute
         self.identity = identity
         self.pool = pool
         self.large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
@@ -116,7 +116,7 @@ class Endpoints:
     ) -> bytes:
         """Run and write down the answer: a long one must not hold up the event loop."""
         address = self.services.address
-        return to_json(self.executor.run(query, variables, name, entity, address))
+        return to_json(self.execute(query, variables, name, entity, address))
 
     async def file_stream(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread

@@ -3,8 +3,8 @@
 import mimetypes
 from typing import Any
 
-from agent.server.graphql.execution import Services
 from agent.server.refusals import Refused
+from agent.server.services import Services
 from agent.server.store.artifacts import get_artifact, get_collection
 from agent.server.store.blobs import Blob, Receiver
 from agent.server.store.database import Connection, update

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from agent.server.admission import Identity
-from agent.server.graphql.execution import Services
 from agent.server.pages.drawing import Drawing
 from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
@@ -28,6 +27,7 @@ from agent.server.pages.table import MAX_RUNS, RowCache, flat, payload, row_of, 
 from agent.server.pages.variants import comparison_payload
 from agent.server.pages.view import Choice, draw
 from agent.server.refusals import Refused
+from agent.server.services import Services
 from agent.server.store.database import Connection
 from agent.server.store.projects import list_projects
 from agent.server.store.runs import count_runs, of_project, of_sweep

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from agent.server.admission import Identity, read_body
-from agent.server.graphql.execution import Services
 from agent.server.refusals import Refused
+from agent.server.services import Services
 
 COOKIE = "sweep_agent_session"
 SESSION_S = 12 * 3600

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ServerError
-from agent.server.graphql.branches import branch_point
 from agent.server.store.blobs import BlobStore
+from agent.server.store.branches import branch_point
 from agent.server.store.database import Connection
 from agent.server.store.records import Project, Run, RunFile, Sweep
 from agent.server.store.runs import find_run

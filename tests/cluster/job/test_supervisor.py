@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.cluster import processes
-from agent.cluster.claims import Claim, ClaimFile, RunState
+from agent.cluster.claims import Claim, ClaimFile
 from agent.cluster.job import supervisor as supervisor_module
 from agent.cluster.job.supervisor import Inbox, Supervisor
 from agent.cluster.job.sweep_source import SweepSource, backoff_s
@@ -22,6 +22,7 @@ from agent.cluster.job.workload import AgentWork, PointWork, Work, agent_environ
 from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError
 from agent.takeover import Term
+from agent.tracking.endpoint import RunState
 
 # A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
 POINT = """

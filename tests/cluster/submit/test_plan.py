@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from agent.cluster.claims import Claim
+from agent.cluster.job.point_source import PointSource
 from agent.cluster.job.workload import PointWork
-from agent.cluster.point_queue import PointList, PointSource, Taking
+from agent.cluster.point_queue import PointList, Taking
 from agent.cluster.submit.plan import PointState, plan_points, to_fill, training_name
 from agent.cluster.submit.point_commands import expand_command, make_claim
 from agent.cluster.submit.submission import is_sweep_path, order_by_sharing, read_created_sweep
@@ -214,6 +215,6 @@ def test_a_list_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_the_shipped_sweeps_are_ordered_with_full_lora_first() -> None:
-    folder = Path(__file__).parents[2] / "sweeps" / "demo"
+    folder = Path(__file__).parents[3] / "sweeps" / "demo"
     files = {p: sweep_yaml.configs(sweep_yaml.load(p)) for p in sorted(folder.glob("*.yaml"))}
     assert [path.stem for path in order_by_sharing(files)] == ["full_lora", "qlora", "lora_ptq"]
