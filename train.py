@@ -10,7 +10,7 @@ decide; leave scores, adapter and the reason for the end with the run.
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from agent import extensions, signals
@@ -18,6 +18,7 @@ from agent.config.cli_options import read_point
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, OutOfMemory, SweepAgentError, TrainingDiverged
 from agent.log_noise import quieten_libraries
+from agent.signals import Interrupted, Interruption
 
 if TYPE_CHECKING:
     from agent.tracking.run import Run
@@ -33,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     try:
         extensions.load()
         run(read_config(words))
-    except signals.Interrupted as interrupted:
+    except Interrupted as interrupted:
         return interrupted.kind.value
     except TrainingDiverged as error:  # a result of this learning rate, not a crash to try again
         print(f"train.py: {error}", file=sys.stderr)
@@ -64,11 +65,10 @@ def run(config: RunConfig) -> None:
         Training(config, data.load(config)).help()
         return
     with tracking.Run(config) as tracked:
-        fitting = config
-        while True:
+        fitting, training = config, None
+        while training is None:
             try:
                 training = follow(config, fitting, tracked)
-                break
             except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
                 if data_parallel.world_size() > 1:
                     raise  # the helpers are inside the step that failed; torchrun ends them
@@ -87,19 +87,18 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     from agent.search.trials import Outrun, history_values, open_trial
     from agent.training import data
     from agent.training.evaluation_points import Training
+    from agent.training.trainer import Hooks
     from agent.training.work_ahead import Meanwhile
 
-    training = Training(
-        fitting,
-        data.load(fitting),
-        run_id=tracked.id,
-        check_interruption=tracked.check,
-        on_step=tracked.log_loss,
-        on_model=tracked.watch,
-        meanwhile=Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check),
-    )
+    # ---------------------------------------------------------------- what is trained
+    needed = Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check)
+    hooks = Hooks(tracked.check, on_step=tracked.log_loss, on_model=tracked.watch, idle=needed)
+    training = Training(fitting, data.load(fitting), run_id=tracked.id, hooks=hooks)
     identity = validation.identity(training)
-    tracked.summarise({**identity, **training.facts(), **hardware.training_values(training.device)})
+    device = hardware.training_values(training.device)
+    tracked.summarise({**identity, **training.facts(), **device})
+
+    # ---------------------------------------------------------------- whom it competes with
     opened_trial = open_trial(
         config,
         run_id=tracked.id,
@@ -108,22 +107,34 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         peers=tracked.sweeps.peers(config),
         default_journal=training.root / "pruning" / "journal.log",
     )
-    points = []
+    points, scores = [], None
     with opened_trial as trial, closing(training.points()) as following:
-        tracked.on_preemption(trial.suspend)
         training.between_steps(trial.stop_if_outrun)
-        with suppress(Outrun):
+        try:
+            # -------------------------------------------------------- point after point
             for point in following:
                 scores = validation.score_point(training, point, tracked.check)
                 points.append(point)
                 tracked.log_losses(point.losses)
                 by_example = scores.by_example()
                 values = logged_values.point_values(point, scores) | history_values(by_example)
-                tracked.log_point(values)
+                tracked.log_point(point.step, scores.metrics()["f1_score"], values)
                 if trial.report(point.number, by_example).prune:
                     break
+        except Outrun:  # between two points: the others have meanwhile got too far ahead
+            pass
+        except Interrupted as interrupted:
+            if interrupted.kind is Interruption.PREEMPTED:
+                trial.suspend()  # its rungs go on counting while the run waits for its next life
+            raise
+
+    # ---------------------------------------------------------------- how it ended
     if trial.verdict.prune:
         tracked.mark_pruned(logged_values.verdict_values(trial.verdict))
+    if (
+        scores is None
+    ):  # outrun by what an earlier life had reported, before anything was read again
+        return training
     tracked.summarise(logged_values.final_values(points, scores, tracked.id, training.waited_s))
     tracked.log_predictions(scores.predictions_file)
     tracked.log_model(model_artifact.model_files(training, points[-1]), identity)

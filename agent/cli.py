@@ -58,7 +58,7 @@ COMMANDS = (
     Command("report", "agent.report.commands", "compare runs: retention, costs, figures, tables"),
     Command("select", "agent.report.commands", "choose learning rate and point per variant"),
     Command("workspace", "agent.report.commands", "build the saved view and Report on W&B"),
-    Command("replay", "agent.search.replay.commands", "re-plan finished curves under any pruners"),
+    Command("replay", "agent.programs.replay", "re-plan finished curves under any pruners"),
     Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
     Command("pretrain", "agent.demo.pretraining.commands", "make the demo's base model again"),
 )

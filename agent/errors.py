@@ -72,3 +72,8 @@ class ClusterError(SweepAgentError):
 
 class ReportError(SweepAgentError):
     """Runs cannot be compared, or a report cannot be written."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,13 +7,13 @@ import pytest
 
 CODE = """
 import os, signal, sys
-from agent import interruption
-interruption.install()
+from agent import signals
+signals.install()
 for name in "{name}".split():
     os.kill(os.getpid(), getattr(signal, name))
 try:
-    interruption.check()
-except interruption.Interrupted as interrupted:
+    signals.check()
+except signals.Interrupted as interrupted:
     print(interrupted.kind.name)
     sys.exit(interrupted.kind.value)
 """

@@ -31,9 +31,9 @@ class Watcher:
         for name, value in environment.items():
             if name.startswith("WANDB_"):
                 os.environ[name] = value
-        import wandb  # after the environment, which says where the server is
+        from agent.tracking import client  # after the environment, which says where the server is
 
-        self._api = wandb.Api()
+        self._api = client.open_api()
         self._project = sweeps[0].rpartition("/")[0]
         self._sweeps = [sweep.rpartition("/")[2] for sweep in sweeps]
         self._told: dict[str, str] = {}

@@ -19,6 +19,7 @@ from agent.files import write_json
 from agent.log_noise import quieten_libraries
 from agent.results import metrics
 from agent.tracking import finished_runs
+from agent.tracking.client import open_api
 from agent.tracking.finished_runs import FinishedRun
 
 
@@ -38,7 +39,7 @@ def main(words: Sequence[str]) -> int:
     args = build_parser().parse_args(list(words))
     try:
         extensions.load()
-        run = finished_runs.find(finished_runs.open_api(), args.run)
+        run = finished_runs.find(open_api(), args.run)
         values = benchmark(
             run,
             args.queries,

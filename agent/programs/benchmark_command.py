@@ -17,7 +17,8 @@ from pathlib import Path
 from agent import signals
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
-from agent.tracking.finished_runs import complete_runs, find, open_api, split_epoch
+from agent.tracking.client import open_api
+from agent.tracking.finished_runs import complete_runs, find, split_epoch
 
 Start = Callable[[Sequence[str]], int]  # words after `python -m`, the exit status back
 

@@ -22,6 +22,7 @@ from agent.log_noise import quieten_libraries
 from agent.programs.benchmark import adapter_of, store_of
 from agent.tracking import finished_runs
 from agent.tracking import run as tracking
+from agent.tracking.client import open_api
 from agent.tracking.finished_runs import FinishedRun, split_epoch
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def main(words: Sequence[str]) -> int:
         try:
             extensions.load()
             name, epoch = split_epoch(word)
-            run = finished_runs.find(finished_runs.open_api(), name)
+            run = finished_runs.find(open_api(), name)
             values = score_once(run, store=args.store, again=args.again, epoch=epoch)
         except SweepAgentError as error:
             print(f"evaluate: {error}", file=sys.stderr)

@@ -161,9 +161,10 @@ def run_select(args: argparse.Namespace) -> int:
     if args.out:
         _write_choices(args.out, chosen, planned)
     if planned and args.projects:
-        from agent.tracking import project_runs, queued_sweeps
+        from agent.tracking import queued_sweeps
+        from agent.tracking.client import open_api
 
-        print_queued(queued_sweeps.queue(planned, project_runs.open_api()))
+        print_queued(queued_sweeps.queue(planned, open_api()))
     return 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from agent.errors import ReportError, TrackingError
+from agent.errors import ReportError, TrackingError, first_line
 from agent.report.workspace import CELL_KEYS, Panel, Section, Workspace
 
 CONFIG_KEYS = (*CELL_KEYS, "learning_rate", "seed")
@@ -31,7 +31,7 @@ def save(specification: Workspace, project: str) -> tuple[tuple[str, str], ...]:
     saved = []
     try:
         if not entity:
-            from agent.tracking.project_runs import open_api
+            from agent.tracking.client import open_api
 
             entity = str(open_api().default_entity)
         for what, built in (
@@ -44,8 +44,9 @@ def save(specification: Workspace, project: str) -> tuple[tuple[str, str], ...]:
         raise
     except Exception as error:
         done = f" (saved before that: {', '.join(what for what, _ in saved)})" if saved else ""
+        reason = first_line(error).rstrip(".")
         raise TrackingError(
-            f"W&B refused the dashboard of {entity}/{name}: {_first_line(error)}{done}. Saved "
+            f"W&B refused the dashboard of {entity}/{name}: {reason}{done}. Saved "
             "views and Reports need W&B itself; the embedded server has its own pages"
         ) from error
     return tuple(saved)
@@ -147,7 +148,3 @@ def build_panel(panel: Panel, wr: ModuleType) -> Any:
 def _axis(key: str, wr: ModuleType) -> Any:
     """A config key or a summary metric."""
     return wr.Config(key) if key in CONFIG_KEYS else wr.SummaryMetric(key)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

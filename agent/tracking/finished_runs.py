@@ -1,40 +1,19 @@
 """Finished training runs, read and completed afterwards: what the benchmark and the final test do.
 
 Light on purpose (no torch), so that a command can look at runs before it starts a process that
-loads a model. Beside `agent.tracking.run` the only importer of wandb on the worker's side.
+loads a model.
 """
 
 import base64
 import hashlib
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# wandb reports its own errors to the internet unless told otherwise before its import.
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-
-import wandb
-
 from agent.config.run_config import RunConfig
-from agent.errors import StoreError, TrackingError
-
-# What an agent or a training tells its own children: none of it is about the run opened here.
-_OF_ANOTHER_RUN = (
-    "CONFIG_PATHS",
-    "JOB_TYPE",
-    "NAME",
-    "NOTES",
-    "RESUME",
-    "RUN_GROUP",
-    "RUN_ID",
-    "SWEEP_ID",
-    "SWEEP_PARAM_PATH",
-    "TAGS",
-)
-_ADDRESS = re.compile(r"^https?://[^/]+/")
+from agent.errors import StoreError, TrackingError, first_line
+from agent.tracking.client import full_path, wandb
 
 
 @dataclass(frozen=True)
@@ -65,37 +44,6 @@ class FinishedRun:
 
 
 # ---------------------------------------------------------------------- reading
-def open_api() -> Any:
-    """The public API. TrackingError in one line when there is no key or no server."""
-    for name in _OF_ANOTHER_RUN:
-        os.environ.pop(f"WANDB_{name}", None)
-    os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
-    try:
-        return wandb.Api()
-    except Exception as error:  # the client raises many kinds, some of them bare
-        raise TrackingError(
-            f"W&B cannot be opened ({_first_line(error)}); set WANDB_BASE_URL and WANDB_API_KEY, "
-            "or run `wandb login`"
-        ) from error
-
-
-def full_path(text: str, default_entity: str) -> str:
-    """ENTITY/PROJECT/NAME of what a person types: that, PROJECT/NAME, or a page's address.
-
-    TrackingError when it is none of them.
-    """
-    words = _ADDRESS.sub("", text.strip()).strip("/").split("/")
-    words = [word for word in words if word not in ("runs", "sweeps")]
-    project = os.environ.get("WANDB_PROJECT", "")
-    if len(words) == 1 and project:
-        words = [project, *words]
-    if len(words) == 2 and default_entity:
-        words = [default_entity, *words]
-    if len(words) != 3 or not all(words):
-        raise TrackingError(f"{text!r}: write ENTITY/PROJECT/NAME, as W&B's addresses have it")
-    return "/".join(words)
-
-
 def split_epoch(word: str) -> tuple[str, float | None]:
     """RUN or RUN@EPOCH, the evaluation point at that epoch. TrackingError when it is no number."""
     name, mark, epoch = word.partition("@")
@@ -120,7 +68,7 @@ def find(api: Any, text: str) -> FinishedRun:
     except TrackingError:
         raise
     except Exception as error:
-        raise TrackingError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise TrackingError(f"{path} cannot be read: {first_line(error)}") from error
     return _read(handle, artifact or _newest_model(handle))
 
 
@@ -131,7 +79,7 @@ def complete_runs(api: Any, sweep: str) -> list[str]:
     try:
         runs = list(api.runs(project, filters={"sweep": name}, order="+created_at", lazy=False))
     except Exception as error:
-        raise TrackingError(f"sweep {path} cannot be read: {_first_line(error)}") from error
+        raise TrackingError(f"sweep {path} cannot be read: {first_line(error)}") from error
     found = [
         f"{project}/{run.id}"
         for run in runs
@@ -179,7 +127,7 @@ def download_adapter(run: FinishedRun, folder: Path) -> Path:
         run.artifact.download(root=str(folder), path_prefix="adapter/", skip_cache=True)
         entries = run.artifact.manifest.entries
     except Exception as error:  # the client raises many kinds for a server that fails
-        raise StoreError(f"{run.path}: its model artifact: {_first_line(error)}") from error
+        raise StoreError(f"{run.path}: its model artifact: {first_line(error)}") from error
     wanted = {n: e.digest for n, e in entries.items() if n.startswith("adapter/")}
     bad = [name for name, digest in wanted.items() if _md5_of(folder / name) != digest]
     if bad or not wanted:
@@ -257,7 +205,3 @@ def complete_run(
             artifact.add_file(str(file), name=file.name)
         opened.log_artifact(artifact)
         opened.summary.update({k: v for k, v in values.items() if v is not None})
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

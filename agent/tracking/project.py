@@ -10,13 +10,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 
-# wandb reports its own errors to the internet unless told otherwise before its import.
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-
-import wandb
-
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
+from agent.tracking.client import wandb
 
 MOST_SWEEPS = 50  # of a project, the newest first
 MOST_POINTS = 10_000

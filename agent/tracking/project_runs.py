@@ -1,10 +1,9 @@
-"""Runs of W&B or the embedded server as rows: the only module here that imports wandb.
+"""Runs of W&B or the embedded server as rows of the table that reports read.
 
 `wandb.Api()` finds the server, the key and the default entity where every wandb command finds
 them (WANDB_BASE_URL, WANDB_API_KEY, `wandb login`).
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ReportError, TrackingError
+from agent.errors import ReportError, TrackingError, first_line
 from agent.results.columns import CURVES
 from agent.results.run_table import (
     Curve,
@@ -22,27 +21,13 @@ from agent.results.run_table import (
     sorted_curves,
     with_predictions,
 )
+from agent.tracking.client import full_project, open_api
 
 PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 READERS = 6  # runs read at the same time: each costs a few round trips
 PREDICTIONS_TYPE = "predictions"
 Progress = Callable[[int, int], None]
 Warn = Callable[[str], None]
-
-
-def open_api() -> Any:
-    """The public API; TrackingError in one line when there is no key or no server."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own error reports stay home
-    os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
-    try:
-        import wandb
-
-        return wandb.Api()
-    except Exception as error:
-        raise TrackingError(
-            f"W&B cannot be opened ({first_line(error)}); set WANDB_BASE_URL and WANDB_API_KEY, "
-            "or run `wandb login`"
-        ) from error
 
 
 def read_projects(
@@ -83,14 +68,6 @@ def read_projects(
     if not rows:
         raise ReportError(f"no runs in {', '.join(map(repr, paths))}: nothing to report")
     return tuple(rows)
-
-
-def full_project(path: str, api: Any) -> str:
-    """ENTITY/PROJECT of what a person types: that, or PROJECT of the default entity."""
-    words = path.strip("/").split("/")
-    if not all(words) or len(words) > 2:
-        raise ReportError(f"project {path!r}: write PROJECT or ENTITY/PROJECT")
-    return "/".join(words) if len(words) == 2 else f"{api.default_entity}/{words[0]}"
 
 
 def _read(run: Any, *, project: str, examples: bool, curves: bool, warn: Warn | None) -> Row:
@@ -203,7 +180,11 @@ def _job_type(run: Any) -> str:
     return str(getattr(run, "job_type", None) or "")
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of the client says, without the rest of its lines."""
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+def runs_of_sweep(path: str) -> list[Any]:
+    """The runs of a sweep, `ENTITY/PROJECT/SWEEP`. TrackingError when it cannot be read."""
+    try:
+        return list(open_api().sweep(path).runs)
+    except TrackingError:
+        raise
+    except Exception as error:  # the client raises a dozen kinds, some of them plain ValueErrors
+        raise TrackingError(f"the sweep {path} cannot be read: {first_line(error)}") from None

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.errors import ReportError, TrackingError
+from agent.errors import ReportError, TrackingError, first_line
 from agent.results.confirmation import PlannedPoint, PlannedSweep, sweeps_of
-from agent.tracking.project_runs import first_line, full_project
+from agent.tracking.client import full_project
 
 WAITING = ("pending", "running", "paused")  # states of a sweep whose points will still be run
 

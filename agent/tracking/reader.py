@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.errors import ClusterError, TrackingError
+from agent.errors import TrackingError
+from agent.tracking import client
 from agent.tracking.endpoint import ServerAccess
 
 if TYPE_CHECKING:
@@ -35,32 +36,28 @@ class Reader:
 
     def __init__(self, access: ServerAccess) -> None:
         os.environ.update(access.environment({}))  # before wandb reads it
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
-
-        with _told():
-            self._api: wandb.Api = wandb.Api()
+        self._api = client.open_api()
 
     def sweep_state(self, path: str) -> tuple[str, int | None]:
         """The sweep's state, and how many grid points it has (None without a finite grid)."""
-        with _told():
+        with _server_errors():
             sweep = self._api.sweep(path)
             expected = sweep.expected_run_count
             return str(sweep.state), int(expected) if expected else None
 
     def sweep_config(self, path: str) -> Mapping[str, object]:
-        with _told():
+        with _server_errors():
             config: Mapping[str, object] = self._api.sweep(path).config
             return config
 
     def runs_of_sweep(self, path: str) -> list[RunFacts]:
-        with _told():
+        with _server_errors():
             return [_facts(run) for run in self._api.sweep(path).runs]
 
     def runs_of_project(self, project: str) -> list[RunFacts]:
         """All runs of ENTITY/PROJECT; none when there is no such project yet."""
         try:
-            with _told():
+            with _server_errors():
                 return [_facts(run) for run in self._api.runs(project)]
         except TrackingError as error:
             if "could not find" in str(error).lower():
@@ -69,7 +66,7 @@ class Reader:
 
     def run(self, path: str) -> RunFacts:
         """ENTITY/PROJECT/RUN."""
-        with _told():
+        with _server_errors():
             return _facts(self._api.run(path))
 
 
@@ -90,23 +87,13 @@ def _facts(run: Any) -> RunFacts:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _server_errors() -> Iterator[None]:
     """wandb's errors as one line for people."""
-    import wandb
-
     try:
         yield
-    except (wandb.Error, ValueError, OSError) as error:
+    except (client.wandb.Error, ValueError, OSError) as error:
         words = " ".join(str(error).split())[:300]
         raise TrackingError(
             f"the W&B server does not answer as needed: {words}; check the name, WANDB_BASE_URL "
             "and the login"
         ) from None
-
-
-def split_sweep(path: str) -> tuple[str, str, str]:
-    """Entity, project and short id. ClusterError when it has another form."""
-    parts = path.split("/")
-    if len(parts) != 3 or not all(parts):
-        raise ClusterError(f"{path!r} must have the form ENTITY/PROJECT/SWEEP")
-    return parts[0], parts[1], parts[2]

@@ -12,21 +12,17 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-# wandb reports its own errors to the internet unless told otherwise before its import.
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-
-import wandb
 
 from agent import signals, takeover
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
-from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged, first_line
 from agent.signals import Interrupted, Interruption, seconds_since_notice
 from agent.takeover import Term
+from agent.tracking.client import wandb
 from agent.tracking.project import ProjectSweeps
 from agent.tracking.provenance import origin_values
 
@@ -44,7 +40,6 @@ class Run:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self._opened = time.monotonic()
-        self._suspend: Callable[[], None] = lambda: None
         self._term = _take_term(config)
         self.sweeps = ProjectSweeps()
         settings = wandb.Settings(console="wrap")
@@ -60,7 +55,7 @@ class Run:
             )
         except wandb.Error as error:
             raise TrackingError(
-                f"W&B does not open a run: {_first_line(error)}; log in with `wandb login`, or set "
+                f"W&B does not open a run: {first_line(error)}; log in with `wandb login`, or set "
                 "WANDB_MODE=offline"
             ) from error
         self.is_online = not self._run.offline
@@ -126,10 +121,10 @@ class Run:
             }
             self._log(loss.step, values)
 
-    def log_point(self, values: Mapping[str, object]) -> None:
-        """The values of an evaluation point, under its step."""
-        self._log(int(str(values["step"])), values)
-        self._note_best(values)
+    def log_point(self, step: int, score: float, values: Mapping[str, object]) -> None:
+        """The values of an evaluation point, under its step; `score` says which point is best."""
+        self._log(step, values)
+        self._note_best(score, values)
         self.summarise({OWN_SECONDS: self._paid_s()})
 
     def _log(self, step: int, values: Mapping[str, object]) -> None:
@@ -139,8 +134,7 @@ class Run:
             self._run.log(dict(values), step=step)
             self._next_step = step + 1
 
-    def _note_best(self, values: Mapping[str, object]) -> None:
-        score = float(str(values["validation/f1_score"]))
+    def _note_best(self, score: float, values: Mapping[str, object]) -> None:
         if score > self._best_score:
             self._best_score = score
             self._best = {
@@ -221,10 +215,6 @@ class Run:
             self._run.log_artifact(artifact)
 
     # ------------------------------------------------------------------ ending
-    def on_preemption(self, suspend: Callable[[], None]) -> None:
-        """What else has to know that the run will go on later."""
-        self._suspend = suspend
-
     def __enter__(self) -> "Run":
         return self
 
@@ -248,7 +238,7 @@ class Run:
             self.tag("diverged")
             self.summarise({"stopped/reason": str(error)})
         else:
-            self.summarise({"stopped/reason": f"{type(error).__name__}: {_first_line(error)}"})
+            self.summarise({"stopped/reason": f"{type(error).__name__}: {first_line(error)}"})
 
 
 def _exit_code(error: BaseException | None) -> int:
@@ -283,10 +273,6 @@ def _take_term(config: RunConfig) -> Term | None:
         return None
     directory = Path(config.store).expanduser().absolute() / "runs" / f"{run_id}.terms"
     return Term.take(directory, f"{socket.gethostname()} {os.getpid()}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _cell(value: object) -> object:

@@ -25,7 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
 from agent.config.variants import Precision
-from agent.errors import ConfigError, DataError
+from agent.errors import ConfigError, DataError, first_line
 
 _WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 LONGEST_EAGER = 512  # tokens, on a CPU; see `attention_on`
@@ -72,10 +72,10 @@ def locate(config: RunConfig) -> Path:
             )
         )
     except Exception as error:  # the hub client raises a dozen kinds for "not reachable"
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"base_model = {config.base_model!r} is not in the Hugging Face cache and cannot be "
-            f"downloaded: {first_line}; give a directory, or download it where there is internet"
+            f"downloaded: {first_line(error)}; give a directory, or download it where there is "
+            "internet"
         ) from error
 
 

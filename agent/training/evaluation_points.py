@@ -7,7 +7,7 @@ follows whoever holds it. Point n + 1 depends on point n only.
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from agent.training import (
     store,
 )
 from agent.training.schedule import PLAN_FORMAT, Plan, make_plan
-from agent.training.trainer import HelperStopped, StepLoss, Writer
+from agent.training.trainer import NO_HOOKS, HelperStopped, Hooks, StepLoss, Writer
 
 POLL_S = 0.5
 
@@ -59,10 +59,7 @@ class Training:
         examples: data.Data,
         *,
         run_id: str = "",
-        check_interruption: Callable[[], None] = lambda: None,
-        on_step: Callable[[StepLoss], None] = lambda _: None,
-        on_model: Callable[[torch.nn.Module], None] = lambda _: None,
-        meanwhile: Callable[[], bool] = lambda: False,
+        hooks: Hooks = NO_HOOKS,
         poll_s: float = POLL_S,
     ) -> None:
         self.config = config
@@ -71,10 +68,7 @@ class Training:
         self.team = data_parallel.Team(self.device)
         self.waited_s = 0.0
         self.run_id = run_id
-        self._check_interruption = check_interruption
-        self._on_step = on_step
-        self._on_model = on_model
-        self._meanwhile = meanwhile
+        self._hooks = hooks
         self._poll_s = poll_s
         self.root = Path(config.store).expanduser().absolute()
         if config.group_writable:
@@ -129,13 +123,13 @@ class Training:
     def between_steps(self, ask: Callable[[], None]) -> None:
         """Also call `ask` wherever an interruption is looked for; what it raises ends the points
         after the state has been saved."""
-        before = self._check_interruption
+        before = self._hooks.check
 
         def check_both() -> None:
             before()
             ask()
 
-        self._check_interruption = check_both
+        self._hooks = replace(self._hooks, check=check_both)
 
     def points(self, *, wait: bool = True) -> Generator[EvaluationPoint, None, None]:
         """Every evaluation point in order. Closing the iterator gives the lease back, so that any
@@ -151,7 +145,7 @@ class Training:
         parent, number = self.directory.root_digest(), 1
         try:
             while number <= len(self.plan.point_steps):
-                self._check_interruption()
+                self._hooks.check()
                 found = self.directory.point(number, parent)
                 if found is None and (reason := self.directory.divergence()):
                     raise TrainingDiverged(reason)
@@ -199,7 +193,7 @@ class Training:
             start = self.directory.newest_state()
             self.team.order("load", start.path.name if start else None)
             writer = self._new_writer(term, start)
-            self._on_model(writer.model)
+            self._hooks.on_model(writer.model)
             return writer
         except BaseException:
             term.release()
@@ -218,8 +212,7 @@ class Training:
             self.team,
             start=start,
             run_id=self.run_id,
-            check_interruption=self._check_interruption if term else lambda: None,
-            on_step=self._on_step if term else lambda _: None,
+            hooks=self._hooks if term else NO_HOOKS,
         )
 
     def _give_up(self, writer: Writer) -> None:
@@ -231,7 +224,7 @@ class Training:
         """Hold no device memory, do something useful if there is anything, else sleep a moment."""
         self.free()
         started = time.monotonic()
-        if self.team.size > 1 or not self._meanwhile():
+        if self.team.size > 1 or not self._hooks.idle():
             time.sleep(self._poll_s)
             self.waited_s += time.monotonic() - started
 

@@ -37,6 +37,19 @@ class StepLoss:
     learning_rate: float
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What a training calls back. Each is called in the process that trains, between two steps."""
+
+    check: Callable[[], None] = lambda: None  # raises what ends the training; the state is saved
+    on_step: Callable[[StepLoss], None] = lambda _: None
+    on_model: Callable[[torch.nn.Module], None] = lambda _: None  # the model, before its first step
+    idle: Callable[[], bool] = lambda: False  # something useful while another run trains; True: did
+
+
+NO_HOOKS = Hooks()
+
+
 @dataclass
 class Progress:
     """Where a training stands; grows with every step."""
@@ -69,14 +82,13 @@ class Writer:
         *,
         start: store.Checkpoint | None,
         run_id: str,
-        check_interruption: Callable[[], None],
-        on_step: Callable[[StepLoss], None],
+        hooks: Hooks,
     ) -> None:
         self._run_id = run_id
         self._config, self._base, self._sequences, self._plan = config, base, sequences, plan
         self._step_flops, self._directory, self._lease = step_flops, directory, lease
         self._team = team
-        self._check_interruption, self._on_step = check_interruption, on_step
+        self._hooks = hooks
         self.model = adapters.attach(base.model, config)
         if config.gradient_checkpointing:
             cost.enable_checkpointing(self.model)
@@ -154,7 +166,7 @@ class Writer:
         self._progress.step = step
         self._progress.losses.append(record)
         if not is_last:  # the point's own step is told with its scores
-            self._on_step(record)
+            self._hooks.on_step(record)
 
     def _forward_backward(self, step: int) -> float:
         """Gradients of this member's share of a batch; the whole batch's mean loss per token."""
@@ -206,7 +218,7 @@ class Writer:
         """A step checkpoint when it is time or a signal has come; the latter then ends the run."""
         interruption: BaseException | None = None
         try:
-            self._check_interruption()
+            self._hooks.check()
         except Exception as error:
             interruption = error
         if self._team.agree(interruption is not None):

@@ -13,6 +13,7 @@ from agent.errors import SweepAgentError, TrainingDiverged
 from agent.training import data
 from agent.training.evaluation_points import Training
 from agent.training.lease import is_held
+from agent.training.trainer import Hooks
 
 # Fields that decide which examples are read.
 _DATA_FIELDS = (
@@ -69,7 +70,7 @@ class Meanwhile:
             config,
             self._data[fields],
             run_id=self._run_id,
-            check_interruption=self._check_interruption,
+            hooks=Hooks(check=self._check_interruption),
         )
 
     def _is_free(self, training: Training) -> bool:

@@ -43,11 +43,11 @@ rows = json.loads((folder / "data" / "step1_query-analysis.json").read_text())[:
 sweep = "/".join([os.environ["WANDB_ENTITY"], "study", os.environ["WANDB_SWEEP_ID"]])
 codes = [train.main(["--config", str(folder / "point.json")])]
 wandb.teardown()  # what this process knows of the sweep; in use it ends here
-(path,) = finished_runs.complete_runs(finished_runs.open_api(), sweep)
+(path,) = finished_runs.complete_runs(open_api(), sweep)
 
 codes.append(benchmark.main([path, "--queries", "3", "--out", str(folder / "first.json")]))
 shutil.rmtree(folder / "store")  # from here on there is only the artifact
-artifact = finished_runs.find(finished_runs.open_api(), path).artifact.qualified_name
+artifact = finished_runs.find(open_api(), path).artifact.qualified_name
 codes.append(benchmark.main([artifact, "--queries", "3", "--out", str(folder / "second.json")]))
 codes.append(benchmark.main([path, "--queries", "3", "--only-missing"]))
 versions = base.library_versions
@@ -69,7 +69,7 @@ def told(run):
     }
 
 runs = [told(run) for run in wandb.Api().runs("study", order="+created_at", lazy=False)]
-found = finished_runs.find(finished_runs.open_api(), path)
+found = finished_runs.find(open_api(), path)
 made = [a for a in found.handle.logged_artifacts()
         if "test_predictions.jsonl" in a.manifest.entries]
 place = Path(made[-1].download(root=str(folder / "dl"))) / "test_predictions.jsonl"

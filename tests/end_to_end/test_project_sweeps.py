@@ -23,7 +23,7 @@ no_grid = wandb.sweep(
 answer = [own, given_up]
 """
 ASK = """
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.project_sweeps import ProjectSweeps
 sweeps = ProjectSweeps()
 needed = sweeps.needed()

@@ -11,8 +11,9 @@ import pytest
 from agent.config import variants
 from agent.config.run_config import RunConfig
 from agent.search.replay import curves
-from agent.search.replay.curve_sources import from_wandb
+from agent.search.replay.curve_sources import from_runs
 from agent.server.process import running_server
+from agent.tracking.project_runs import runs_of_sweep
 from tests.end_to_end.server_client import Client, client_of
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ with wandb.init(config=point) as run:
 
 CURVES = """
 import json, sys, wandb
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.search.example_scores import HISTORY_KEY
 from agent.search.example_scores import ExampleScores
 config = RunConfig.parse(json.load(open(sys.argv[-1])))
@@ -93,7 +94,7 @@ def test_full_curves_are_read_back_from_the_runs_of_a_sweep(
     client.wandb("agent", sweep)
     for name, value in client.env.items():
         monkeypatch.setenv(name, value)
-    (stratum,) = curves.parse(from_wandb(sweep), where=sweep)
+    (stratum,) = curves.parse(from_runs(runs_of_sweep(sweep), where=sweep), where=sweep)
     assert [curve.point for curve in stratum.curves] == [
         "learning_rate=0.001",
         "learning_rate=0.01",

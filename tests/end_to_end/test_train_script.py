@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 import wandb
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from agent.demo import data
+from agent.search.paired_pruner import RUN
 from agent.server.process import ServerAddress, running_server
 
 pytestmark = pytest.mark.xdist_group("train")  # one server and one store for all
@@ -71,6 +75,14 @@ class Lab:
     def words(self, run_id: str) -> str:
         return (self._folder / f"{run_id}.log").read_text()
 
+    def trials(self, run_id: str) -> list[FrozenTrial]:
+        """The trials of a run in the journal of the store."""
+        backend = JournalFileBackend(str(self.store / "pruning" / "journal.log"))
+        storage = JournalStorage(backend)
+        studies = storage.get_all_studies()
+        trials = [t for s in studies for t in storage.get_all_trials(s._study_id)]
+        return [trial for trial in trials if trial.system_attrs.get(RUN) == run_id]
+
     def run(self, run_id: str) -> Any:
         key = self._server.env["WANDB_API_KEY"]
         api = wandb.Api(overrides={"base_url": self._server.base_url}, api_key=key)
@@ -107,10 +119,14 @@ def test_a_preempted_run_saves_says_so_and_goes_on_with_the_same_curve(lab: Lab)
     first.send_signal(signal.SIGUSR2)
     assert first.wait(60) == 75, lab.words("preempted")
     assert len(list(lab.store.glob("*/step-*"))) == 1
+    (trial,) = lab.trials("preempted")
+    assert trial.state.name == "WAITING"  # to be taken up again, and a peer until then
     second = lab.start("preempted", benchmark_queries=2)
     assert second.wait(180) == 0, lab.words("preempted")
     run = lab.run("preempted")
     assert run.state == "finished"
+    (trial,) = lab.trials("preempted")
+    assert trial.state.name == "COMPLETE"
     assert run.summary["inference/queries"] == 2  # it has measured itself at its end
     assert run.summary["inference/avg_latency_ms_per_sample"] > 0
     rows = list(run.scan_history(keys=["step", "train/loss"]))
@@ -150,7 +166,7 @@ def test_data_that_cannot_be_used_ends_the_run_with_the_reason(lab: Lab, tmp_pat
 
 SMALL_DEVICE = """
 import sys, torch, train
-from agent.training.writer import Writer
+from agent.training.trainer import Writer
 
 real = Writer._forward_backward_part
 

@@ -48,6 +48,8 @@ def test_the_search_learns_both_objectives_and_takes_finished_runs_up_again(engi
     from wandb.sdk.sweeps.scheduler.optimizer import RunWithMetrics
 
     names = ("final/validation_f1_score", "train/peak_vram_gb")
+    point: dict[str, Any] = {}
+    values: dict[str, float] = {}
     for suggestion in engine.ask_n_runs(12):
         point = suggestion.config.flat_dict()
         small = point["quantization_strategy"] == "int4"

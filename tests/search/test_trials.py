@@ -431,7 +431,7 @@ def test_every_kind_of_tuned_key_can_be_a_trials_parameter(journal: Path) -> Non
 
 def test_search_never_imports_torch() -> None:
     code = (
-        "import sys, agent.search.trials, agent.search.pruners, agent.search.replay.commands\n"
+        "import sys, agent.search.trials, agent.search.pruners, agent.programs.replay\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -441,7 +441,7 @@ def test_search_never_imports_torch() -> None:
 WORKER = """
 import sys, time
 from pathlib import Path
-from agent.config import RunConfig
+from agent.config.run_config import RunConfig
 from agent.search.trials import open_trial
 journal, run, rate = sys.argv[1:]
 point = {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate}

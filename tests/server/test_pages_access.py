@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import agent.server
+import agent.server.pages
 from tests.server.pages_reader import AUTH, HOSTILE, log_in, make_run, see, token_in
 from tests.server.server_lab import OTHER_KEY, Lab
 
-HERE = Path(agent.server.__file__).parent
+HERE = Path(agent.server.pages.__file__).parent
 
 
 def test_the_addresses_that_the_client_prints_open_pages(lab: Lab) -> None:

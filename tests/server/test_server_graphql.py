@@ -1,6 +1,7 @@
 """GraphQL as released clients send it: loosely declared, sometimes unknown."""
 
 import json
+from typing import Any
 
 from tests.server.server_lab import KEY, Lab
 
@@ -107,6 +108,7 @@ def test_pages_of_runs_cover_all_of_them_once(lab: Lab) -> None:
         lab.init(f"r{number}")
     seen: list[str] = []
     cursor = None
+    found: dict[str, Any] = {}
     for _ in range(4):
         found = lab.ask(
             "query Q($c: String) {project(name: \"p\") {runs(after: $c, first: 2) "

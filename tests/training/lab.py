@@ -74,16 +74,19 @@ def write_lines(path: Path, rows: Sequence[object]) -> Path:
 def open_training(
     root: Path, values: Mapping[str, Any] | None = None, **options: Any
 ) -> "Training":
-    """The training of a config under `root`; `values` change the config, `options` the run."""
+    """The training of a config under `root`; `values` change its config."""
     from agent.training import data
     from agent.training.evaluation_points import Training
+    from agent.training.trainer import Hooks
 
     config = make_config(root, **(values or {}))
     counts = Path(config.store) / "flops"  # counted once for all tests: it takes longest
     counts.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):  # the processes of a team come here at the same time
         counts.symlink_to(shared_counts())
-    return Training(config, data.load(config), poll_s=0.05, **options)
+    run_id = options.pop("run_id", "")
+    hooks = Hooks(**options)
+    return Training(config, data.load(config), run_id=run_id, hooks=hooks, poll_s=0.05)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Run by torchrun: one team trains undisturbed, is interrupted, goes on, and diverges.
 
-torchrun --nproc-per-node 2 team_script.py DIRECTORY
+torchrun --nproc-per-node 2 --module tests.training.team_script DIRECTORY
 """
 
 import sys
@@ -25,7 +25,7 @@ def main(root: Path) -> None:
     for name in ("alone", "whole"):
         train(root, name, lora_dropout=0.0 if name == "alone" else 0.1)
     try:
-        train(root, "cut", check_interruption=interrupt_at(5))
+        train(root, "cut", check=interrupt_at(5))
     except Interrupted:
         (root / "interrupted").touch()
     train(root, "cut")

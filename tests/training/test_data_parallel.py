@@ -15,8 +15,9 @@ def run_team(root: Path) -> None:
     lab.make_config(root)  # writes the data
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    command += ["--module", team_script.__name__, str(root)]
     done = subprocess.run(
-        [*command, team_script.__file__, str(root)], capture_output=True, text=True, timeout=300
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr  # whole: the first process to fail says why
 

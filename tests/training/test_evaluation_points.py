@@ -131,7 +131,7 @@ class Signal:
 def test_a_signal_saves_the_step_and_gives_the_lease_back(
     tmp_path: Path, undisturbed: Finished
 ) -> None:
-    training = lab.open_training(tmp_path, check_interruption=Signal(4))
+    training = lab.open_training(tmp_path, check=Signal(4))
     with pytest.raises(Interrupted, match="preempted"):
         list(training.points())
     (saved,) = training.directory.path.glob("step-*")

@@ -34,13 +34,14 @@ class Study:
 
 def run(root: Path, name: str, *, pruned: bool = False, **values: Any) -> str:
     training = lab.open_training(root, values, run_id=name)
-    points, following = [], training.points()
+    points, following, scores = [], training.points(), None
     for point in following:
         scores = validation.score_point(training, point)
         points.append(point)
         if pruned:
             break
     following.close()
+    assert scores is not None
     model_artifact.note_end(training, points, scores, pruned=pruned)
     training.note_uploaded()
     return training.key
@@ -49,9 +50,12 @@ def run(root: Path, name: str, *, pruned: bool = False, **values: Any) -> str:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("study")
-    for number, (variant, strategy) in enumerate(lab.CELLS[:3]):
-        shared = run(root, f"r{number}", model_variant=variant, quantization_strategy=strategy)
-    return Study(root, shared, run(root, "r3", pruned=True, learning_rate=1e-3))
+    shared = {
+        run(root, f"r{number}", model_variant=variant, quantization_strategy=strategy)
+        for number, (variant, strategy) in enumerate(lab.CELLS[:3])
+    }
+    (key,) = shared  # one training serves all three
+    return Study(root, key, run(root, "r3", pruned=True, learning_rate=1e-3))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_follower_works_instead_of_waiting_and_says_how_long_it_waited(
             held.release()
         return answers[-1]
 
-    training: Any = lab.open_training(tmp_path, meanwhile=work)
+    training: Any = lab.open_training(tmp_path, idle=work)
     points = list(training.points())
     assert answers == [True, True, False]
     assert 0 < training.waited_s < 60
@@ -86,6 +86,6 @@ def test_a_follower_holds_no_model_while_it_waits(tmp_path: Path) -> None:
         held.release()
         return False
 
-    training = lab.open_training(tmp_path, meanwhile=look)
+    training = lab.open_training(tmp_path, idle=look)
     assert training.base
     assert len(list(training.points())) == 2

@@ -11,7 +11,7 @@ import yaml
 from agent import files
 from agent.cluster.claims import Claim
 from agent.errors import ConfigError
-from agent.tracking.reader import split_sweep
+from agent.tracking.client import split_sweep
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 RUN_ID_LENGTH = 8  # as wandb makes them

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from agent.config.run_config import RunConfig, digest
-from agent.errors import DataError, TrackingError
+from agent.errors import DataError
 from agent.search import paired_pruner
 from agent.search.example_scores import HISTORY_KEY, ExampleScores
 
@@ -41,18 +41,6 @@ def from_storage(storage: BaseStorage) -> list[Item]:
 def _entry_of_trial(trial: FrozenTrial, stratum: Mapping[str, object]) -> Item:
     config = RunConfig.parse({**stratum, **trial.params})
     return _entry(config, [scores for _, scores in sorted(paired_pruner.scores_of(trial).items())])
-
-
-def from_wandb(path: str) -> list[Item]:
-    """The full curves of a finished sweep, `entity/project/sweep`, of W&B or of our server."""
-    import wandb
-
-    try:
-        runs = list(wandb.Api().sweep(path).runs)
-    except Exception as error:  # the client raises a dozen kinds, some of them plain ValueErrors
-        text = " ".join(str(error).split())
-        raise TrackingError(f"the sweep {path} cannot be read: {text}") from None
-    return from_runs(runs, where=path)
 
 
 def from_runs(runs: Iterable[Any], *, where: str) -> list[Item]:

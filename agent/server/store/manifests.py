@@ -98,6 +98,7 @@ def settle_manifest(
 
 def _read(blobs: BlobStore, manifest: Manifest) -> dict[str, Any]:
     assert manifest.blob is not None
+    whole: dict[str, Any] = {}
     try:
         whole = json.loads(blobs.read(manifest.blob))
         is_manifest = all(isinstance(entry, dict) for entry in whole["contents"].values())

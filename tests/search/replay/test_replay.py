@@ -13,9 +13,9 @@ import pytest
 
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, DataError, SweepAgentError
+from agent.programs.replay import add_replay_arguments, run_replay
 from agent.search.example_scores import HISTORY_KEY, ExampleScores
 from agent.search.replay import curves
-from agent.search.replay.commands import add_replay_arguments, run_replay
 from agent.search.replay.curve_sources import from_runs, from_storage
 from agent.search.replay.curves import Curve, Stratum
 from agent.search.replay.policies import NAMES, policy

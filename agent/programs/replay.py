@@ -14,11 +14,12 @@ from typing import Any
 
 from agent.errors import ConfigError, ReportError
 from agent.search.replay import curves
-from agent.search.replay.curve_sources import from_storage, from_wandb
+from agent.search.replay.curve_sources import from_runs, from_storage
 from agent.search.replay.picture import draw
 from agent.search.replay.policies import NAMES, policy
 from agent.search.replay.replay import Row, dominated_by, replay_one
 from agent.search.storages import open_storage, shown, storage_errors
+from agent.tracking.project_runs import runs_of_sweep
 
 SHOWN = (
     "oracle",
@@ -132,7 +133,7 @@ def _strata(args: argparse.Namespace) -> list[curves.Stratum]:
         with storage_errors(where):
             items = from_storage(storage)
     else:
-        where, items = args.sweep, from_wandb(args.sweep)
+        where, items = args.sweep, from_runs(runs_of_sweep(args.sweep), where=args.sweep)
     strata = curves.parse(items, where=where)
     if args.save:
         curves.save(args.save, items, made_by="sweep-agent replay --save")
