@@ -7,6 +7,7 @@
     │   └── LeaseLost               another worker took this training over; stop writing
     ├── TrainingDiverged            the loss is not a number
     ├── OutOfMemory                 the device is too small for one forward pass
+    ├── ModelTooLarge               the device does not hold the model, or one query of it
     ├── TrackingError               the W&B server cannot be reached or refuses
     ├── ServerError                 the embedded sweep server cannot start or serve
     ├── StudyError                  the pruning storage cannot be read or written
@@ -52,6 +53,11 @@ class TrainingDiverged(SweepAgentError):
 
 class OutOfMemory(SweepAgentError):
     """The device's memory does not hold one forward and backward pass."""
+
+
+class ModelTooLarge(SweepAgentError):
+    """The device's memory does not hold the model, its deployed form, or one single query of it;
+    smaller batches do not help."""
 
 
 class TrackingError(SweepAgentError):

@@ -24,6 +24,8 @@ from transformers import PreTrainedModel
 
 from agent.config import variants
 from agent.config.variants import Variant
+from agent.errors import ModelTooLarge
+from agent.training import device_memory
 from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
 from agent.training.data_formats import Example
 
@@ -38,8 +40,21 @@ def deploy(
     """The served form of `adapter` (a PEFT folder) on `base`, in eval mode on the base's device.
 
     Without an adapter: the untouched base in the same form. `base` is left unchanged, whether or
-    not a training is wrapped around it.
+    not a training is wrapped around it. ModelTooLarge when the memory does not hold both.
     """
+    model = device_memory.attempt(lambda: _build(base, adapter, variant, calibration))
+    if not isinstance(model, device_memory.Shortage):
+        return model
+    device_memory.release(base.device)
+    raise ModelTooLarge(
+        f"{variant.deployment} does not fit into the memory of {base.device} beside the model it "
+        f"is made from: {model.reason}; take a larger GPU, or a smaller batch_size"
+    )
+
+
+def _build(
+    base: Base, adapter: Path | None, variant: Variant, calibration: Sequence[Example]
+) -> nn.Module:
     if adapter:
         model = BUILDERS[variant.deployment](base, adapter, variant, calibration)
     else:
@@ -48,6 +63,7 @@ def deploy(
         _quantise_linears(model, QUANTISERS[variant.quantization_method])
     model.requires_grad_(False)
     keep_four_bit_layout(model)
+    device_memory.break_cycles(model)
     return model.eval()
 
 

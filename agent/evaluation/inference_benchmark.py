@@ -20,7 +20,7 @@ from torch import nn
 
 from agent.evaluation import generation
 from agent.evaluation.served_model import ServedModel
-from agent.training import cost
+from agent.training import device_memory
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 WARMUP_QUERIES = 3
@@ -57,9 +57,9 @@ def measure(
 ) -> dict[str, float | None]:
     """Every metric of the benchmark by its key; None where it does not apply (memory on a CPU)."""
     warm_up(served, prompts, max_new_tokens)
-    cost.reset_peak_memory(served.device)
+    device_memory.reset_peak_memory(served.device)
     timed = time_queries(served, prompts, max_new_tokens)
-    allocated, reserved = cost.peak_memory_gb(served.device)
+    allocated, reserved = device_memory.peak_memory_gb(served.device)
     tell(f"{len(timed)} queries at batch 1: {_mean_ms([t.latency_s for t in timed]):.1f} ms each")
     values = {
         **latency_values(timed),
@@ -103,14 +103,14 @@ def _time_query(served: ServedModel, prompt: Prompt, max_new_tokens: int) -> Tim
     moments: list[float] = []
 
     def note() -> None:
-        cost.synchronise(served.device)
+        device_memory.synchronise(served.device)
         moments.append(time.perf_counter())
 
-    cost.synchronise(served.device)
+    device_memory.synchronise(served.device)
     started = time.perf_counter()
     with _after_first_pass(served.model, note):
         (answer,) = _generate(served, [prompt], 1, max_new_tokens)
-    cost.synchronise(served.device)
+    device_memory.synchronise(served.device)
     ended = time.perf_counter()
     return TimedAnswer(len(prompt), answer.tokens_out, ended - started, moments[0] - started)
 
@@ -140,10 +140,10 @@ def time_batches(
     repeated = [prompts[i % len(prompts)] for i in range(count)]
     longest = sorted(repeated, key=len)[-batch_size:]
     _generate(served, longest, batch_size, min(WARMUP_TOKENS, max_new_tokens))
-    cost.synchronise(served.device)
+    device_memory.synchronise(served.device)
     started = time.perf_counter()
     _generate(served, repeated, batch_size, max_new_tokens)
-    cost.synchronise(served.device)
+    device_memory.synchronise(served.device)
     return count / (time.perf_counter() - started)
 
 

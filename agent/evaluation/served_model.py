@@ -15,7 +15,7 @@ from agent.config.run_config import RunConfig
 from agent.errors import DataError, StoreError
 from agent.evaluation import deployments
 from agent.evaluation.query_flops import QueryFlops, shape_of
-from agent.training import base_model, cost, store
+from agent.training import base_model, device_memory, store
 from agent.training.data_formats import Example
 
 
@@ -88,7 +88,7 @@ def serve(
     tokenizer = loaded.tokenizer
     del loaded
     gc.collect()
-    cost.synchronise(device)
+    device_memory.synchronise(device)
     load_time_s = time.perf_counter() - started
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 
 from agent.config.run_config import KEY_LENGTH, RunConfig, digest
-from agent.errors import StoreError
+from agent.errors import DataError, StoreError
 from agent.evaluation import deployments, generation
 from agent.evaluation.scores import SCORERS, macro_f1
-from agent.training import cost, prompts, store
+from agent.training import device_memory, prompts, store
 from agent.training.base_model import Base
 from agent.training.data_formats import Example
 from agent.training.evaluation_points import EvaluationPoint, Training
 
 # Part of every evaluation key: raise it when a score's definition changes.
-SCORES_FORMAT = 2
+SCORES_FORMAT = 3
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores.json"
 
@@ -79,6 +79,7 @@ class Scores:
     model_size_gb: float
     seconds: float  # of generation, where it was run
     directory: Path | None = None  # where they lie in the store
+    too_long: int = 0  # examples left out, because training leaves such out too
 
     @property
     def predictions_file(self) -> Path:
@@ -163,7 +164,7 @@ def score_point(
             f"{point.adapter}: was removed by `sweep-agent store gc`, and these scores were never "
             f"made; remove {point.directory.parent.name} from the store to train it again"
         )
-    cost.reset_peak_memory(training.device)
+    device_memory.reset_peak_memory(training.device)
     scores = score_adapter(
         config,
         training.base,
@@ -173,7 +174,7 @@ def score_point(
         check_interruption=check_interruption,
     )
     store.publish_directory(place, lambda directory: write_scores(directory, scores))
-    cost.reset_peak_memory(training.device)
+    device_memory.reset_peak_memory(training.device)
     return replace(scores, directory=place)
 
 
@@ -186,24 +187,56 @@ def score_adapter(
     calibration: Sequence[Example] = (),
     check_interruption: Callable[[], None] = lambda: None,
 ) -> Scores:
-    """Deploy `adapter` (None: the untouched base), answer every example and score the answers."""
+    """Deploy `adapter` (None: the untouched base), answer every example that `max_length` admits
+    and score the answers. The deployment is gone afterwards, whatever happens."""
+    kept, encoded = within_length(config, base.tokenizer, examples)
     started = time.perf_counter()
     model = deployments.deploy(base, adapter, config.variant, calibration)
-    size_gb = deployments.model_size_gb(model)
-    encoded = [prompts.prompt_ids(base.tokenizer, e.messages) for e in examples]
-    answers = generation.generate(
-        model,
-        base.tokenizer,
-        encoded,
-        batch_size=config.eval_batch_size,
-        max_new_tokens=config.max_new_tokens,
-        check_interruption=check_interruption,
-    )
+    try:
+        size_gb = deployments.model_size_gb(model)
+        answers = generation.generate(
+            model,
+            base.tokenizer,
+            encoded,
+            batch_size=config.eval_batch_size,
+            max_new_tokens=config.max_new_tokens,
+            token_budget=token_budget(config),
+            check_interruption=check_interruption,
+        )
+    finally:
+        del model
+        device_memory.release(base.device)
     predictions = tuple(
         score_answer(example, prompt, answer)
-        for example, prompt, answer in zip(examples, encoded, answers, strict=True)
+        for example, prompt, answer in zip(kept, encoded, answers, strict=True)
     )
-    return Scores(predictions, size_gb, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Scores(predictions, size_gb, seconds, too_long=len(examples) - len(kept))
+
+
+def within_length(
+    config: RunConfig, tokenizer: Any, examples: Sequence[Example]
+) -> tuple[list[Example], list[list[int]]]:
+    """The examples that training would keep, with their prompts: what is too long to be learned is
+    not asked either. DataError when none is left."""
+    kept, encoded = [], []
+    for example in examples:
+        prompt = prompts.prompt_ids(tokenizer, example.messages)
+        if prompts.is_within(tokenizer, prompt, example.answers[0], config.max_length):
+            kept.append(example)
+            encoded.append(prompt)
+    if not kept:
+        raise DataError(
+            f"none of the {len(examples)} examples to score fits into max_length = "
+            f"{config.max_length} tokens with its answer; raise it"
+        )
+    return kept, encoded
+
+
+def token_budget(config: RunConfig) -> int:
+    """Tokens of one batch, new ones included: `eval_batch_size` of the longest prompts there can
+    be. More of the shorter ones take no more memory."""
+    return config.eval_batch_size * (config.max_length + config.max_new_tokens)
 
 
 def score_answer(example: Example, prompt: Sequence[int], answer: generation.Answer) -> Prediction:
@@ -234,6 +267,7 @@ def write_scores(directory: Path, scores: Scores) -> None:
     summary: Mapping[str, Any] = {
         "model_size_gb": scores.model_size_gb,
         "seconds": scores.seconds,
+        "too_long_examples": scores.too_long,
         "metrics": scores.metrics(),
     }
     (directory / SCORES).write_text(json.dumps(summary, indent=1))
@@ -245,7 +279,13 @@ def read_scores(directory: Path) -> Scores:
     rows = (json.loads(line) for line in lines)
     predictions = tuple(Prediction(**{**row, "gold": tuple(row["gold"])}) for row in rows)
     summary = json.loads((directory / SCORES).read_text())
-    return Scores(predictions, summary["model_size_gb"], summary["seconds"], directory)
+    return Scores(
+        predictions,
+        summary["model_size_gb"],
+        summary["seconds"],
+        directory,
+        summary.get("too_long_examples", 0),
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -34,7 +34,10 @@ def cost_values(point: "EvaluationPoint") -> dict[str, float | None]:
         "train/epoch_time_min": cost.train_seconds / 60 / point.epoch,
         "train/throughput_samples_per_sec": cost.samples / seconds,
         "train/throughput_tokens_per_sec": cost.tokens / seconds,
+        "train/throughput_padded_tokens_per_sec": cost.padded_tokens / seconds,
+        "train/padding_share": 1 - cost.tokens / max(cost.padded_tokens, 1),
         "train/total_training_flops_tflops": cost.flops / 1e12,
+        "train/padded_training_flops_tflops": cost.padded_flops / 1e12,
         "train/gpu_seconds": cost.device_seconds,
         "train/energy_joules": cost.energy_joules,
         "train/save_seconds": cost.save_seconds,
@@ -59,7 +62,15 @@ def final_values(
         "inference/model_size_gb": scores.model_size_gb,
         "train/reused_from": reused_from(run_id, points),
         "train/waited_seconds": waited_s,
+        "train/gpu": trained_on(points),
+        "train/agents_on_gpu": last.cost.agents_on_device,
+        "data/too_long_validation_examples": scores.too_long,
     }
+
+
+def trained_on(points: Iterable["EvaluationPoint"]) -> str | None:
+    """The types of GPU that the points were trained on, by whichever run; "cpu" without one."""
+    return ", ".join(dict.fromkeys(p.gpu for p in points if p.gpu)) or None
 
 
 def reused_from(run_id: str, points: Iterable["EvaluationPoint"]) -> str | None:

@@ -26,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
 from agent.config.variants import Precision
 from agent.errors import ConfigError, DataError, first_line
+from agent.training import device_memory
 
 _WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 LONGEST_EAGER = 512  # tokens, on a CPU; see `attention_on`
@@ -52,8 +53,15 @@ def choose_device(config: RunConfig) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError(["device = 'cuda': this machine has no usable CUDA device; use auto"])
     if config.device != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)  # for kernels and collectives that take the current one
+        return device
     return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name; "cpu" where there is none."""
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else "cpu"
 
 
 def locate(config: RunConfig) -> Path:
@@ -125,32 +133,48 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
     """Load a base at `precision` onto `device`, frozen, in eval mode."""
     dtype = DTYPES[config.compute_dtype]
     disable_progress_bar()
+    attention = attention_on(device, config.max_length)
+    if attention == "sdpa":
+        has_kernel = supports_sdpa(path, trust_remote_code=config.trust_remote_code)
+        attention = attention_on(device, config.max_length, has_kernel)
     model = AutoModelForCausalLM.from_pretrained(
         str(path),
         dtype=dtype,
         quantization_config=quantization_config(precision, dtype),
         device_map={"": device},
-        attn_implementation=attention_on(device, config.max_length),
+        attn_implementation=attention,
         trust_remote_code=config.trust_remote_code,
     )
     keep_four_bit_layout(model)
+    device_memory.break_cycles(model)
     model.requires_grad_(False)
     model.eval()
     tokenizer = load_tokenizer(path, trust_remote_code=config.trust_remote_code)
     return Base(model, tokenizer, precision, dtype, dict(model.named_modules()))
 
 
-def attention_on(device: torch.device, max_length: int) -> str:
-    """The attention kernel, the same in all cells.
+def attention_on(device: torch.device, max_length: int, supports_sdpa: bool = True) -> str:
+    """The attention kernel, the same in all cells of one architecture.
 
-    On a CPU the backward pass of the fused kernel is slower than plain matrix products (in bf16, 95
-    tokens: 31 ms against 9); only for long sequences the memory of their score matrices counts.
+    Some architectures have no fused kernel (Gemma-2's soft-capping is not in it). On a CPU the
+    backward pass of the fused kernel is slower than plain matrix products (in bf16, 95 tokens:
+    31 ms against 9); only for long sequences the memory of their score matrices counts.
     """
     is_short = max_length <= LONGEST_EAGER
-    return "eager" if device.type == "cpu" and is_short else "sdpa"
+    return "eager" if not supports_sdpa or (device.type == "cpu" and is_short) else "sdpa"
 
 
-def meta_twin(config: RunConfig, path: Path, *, attention: str = "sdpa") -> PreTrainedModel:
+def supports_sdpa(path: Path, *, trust_remote_code: bool = False) -> bool:
+    """Whether the architecture at `path` has torch's fused attention."""
+    settings = AutoConfig.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            settings, attn_implementation="eager", trust_remote_code=trust_remote_code
+        )
+    return bool(model._supports_sdpa)
+
+
+def meta_twin(config: RunConfig, path: Path, *, attention: str = "eager") -> PreTrainedModel:
     """The same architecture, unquantised and without memory behind it (the meta device)."""
     settings = AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
     with torch.device("meta"):

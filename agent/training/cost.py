@@ -2,38 +2,45 @@
 
 FLOPs are counted on an unquantised twin on the meta device, since the counter sees nothing of
 bitsandbytes' kernels: quantisation changes bytes and time, not the arithmetic of the model. The
-count of one sequence is a*T + b*T*T exactly (linear layers and attention over full length), so
-two lengths give it for all.
+count of one sequence of T tokens with A answer tokens is a*T + b*T*T + c*A exactly (linear layers,
+attention over full length, output head), so three counts give it for all.
 """
 
 import importlib
 import json
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agent import files
 from agent.config.run_config import RunConfig, digest
-from agent.training import adapters, base_model
+from agent.training import adapters, answer_loss, base_model
+from agent.training.device_memory import peak_memory_gb, release, reset_peak_memory, synchronise
 
-_LENGTHS = (8, 16)  # any two lengths determine the polynomial
+_LENGTHS = (8, 16)  # any two lengths and two numbers of answer tokens determine the polynomial
+_ANSWERS = (1, 5)
 
 
 @dataclass(frozen=True)
 class StepFlops:
-    """FLOPs of forward and backward of one sequence of T tokens: `linear`*T + `quadratic`*T*T."""
+    """FLOPs of forward and backward of one sequence of T tokens with A answer tokens:
+    `linear`*T + `quadratic`*T*T + `head`*A."""
 
     linear: float
     quadratic: float
+    head: float
 
-    def of(self, rows: int, length: int) -> float:
-        return rows * (self.linear * length + self.quadratic * length * length)
+    def of(self, rows: int, length: int, answer_tokens: int) -> float:
+        """Of `rows` sequences of `length` tokens with so many answer tokens in all."""
+        body = self.linear * length + self.quadratic * length * length
+        return rows * body + self.head * answer_tokens
 
 
 def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
@@ -43,9 +50,15 @@ def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
     if config.gradient_checkpointing:
         enable_checkpointing(twin)
     twin.train()
-    first, second = (count_flops(twin, length) for length in _LENGTHS)
-    quadratic = (second / _LENGTHS[1] - first / _LENGTHS[0]) / (_LENGTHS[1] - _LENGTHS[0])
-    return StepFlops(first / _LENGTHS[0] - quadratic * _LENGTHS[0], quadratic)
+    (short, long), (few, many) = _LENGTHS, _ANSWERS
+    of_short, of_long, of_many = (
+        count_flops(twin, length, answers)
+        for length, answers in ((short, few), (long, few), (short, many))
+    )
+    head = (of_many - of_short) / (many - few)
+    bodies = (of_short - head * few) / short, (of_long - head * few) / long
+    quadratic = (bodies[1] - bodies[0]) / (long - short)
+    return StepFlops(bodies[0] - quadratic * short, quadratic, head)
 
 
 def step_flops(
@@ -100,47 +113,93 @@ def enable_checkpointing(model: Any) -> None:
     enable()
 
 
-def count_flops(model: torch.nn.Module, length: int, *, backward: bool = True) -> float:
-    """FLOPs of one sequence of `length` tokens through a model on the meta device."""
+def count_flops(
+    model: torch.nn.Module, length: int, answer_tokens: int, *, backward: bool = True
+) -> float:
+    """FLOPs of one sequence of `length` tokens, of which the last `answer_tokens` carry loss,
+    through a model on the meta device."""
     ids = torch.zeros(1, length, dtype=torch.long, device="meta")
+    places = torch.arange(length - answer_tokens, length, device="meta")
     with FlopCounterMode(display=False) as counter:
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
         if backward:
-            logits.float().sum().backward()
+            answer_loss.forward_backward(model, ids, places, ids[0].index_select(0, places), 1.0)
+        else:
+            mask = torch.ones_like(ids)
+            model(
+                input_ids=ids,
+                attention_mask=mask,
+                use_cache=False,
+                logits_to_keep=answer_tokens,
+            )
     return float(counter.get_total_flops())
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cumulative cost of a training up to a point. Padding counts: the device computes it too.
+    """Cumulative cost of a training up to a point.
 
-    Seconds are those of training alone, without validation and without saving.
+    Tokens and FLOPs are those of the sequences themselves; with the padding that was computed
+    beside them, they are the `padded_` ones. Seconds are those of training alone, without
+    validation and without saving.
     """
 
     train_seconds: float = 0.0
     samples: int = 0
     tokens: int = 0
+    padded_tokens: int = 0
     flops: float = 0.0
+    padded_flops: float = 0.0
     peak_vram_gb: float | None = None  # None where there is no such memory (CPU)
     peak_reserved_gb: float | None = None
     energy_joules: float | None = None  # of all devices; None where the driver does not tell
     save_seconds: float = 0.0  # step checkpoints
     devices: int = 1
+    agents_on_device: int = 1  # that shared each device at last; seconds and energy are shares
+    device_seconds: float = 0.0  # of all devices
 
-    @property
-    def device_seconds(self) -> float:
-        return self.train_seconds * self.devices
-
-    def plus(self, *, samples: int, tokens: int, flops: float) -> "Cost":
+    def plus(self, work: "Work") -> "Cost":
         return replace(
             self,
-            samples=self.samples + samples,
-            tokens=self.tokens + tokens,
-            flops=self.flops + flops,
+            samples=self.samples + round(work.samples),
+            tokens=self.tokens + round(work.tokens),
+            padded_tokens=self.padded_tokens + round(work.padded_tokens),
+            flops=self.flops + work.flops,
+            padded_flops=self.padded_flops + work.padded_flops,
         )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class Work(NamedTuple):
+    """What some forward and backward passes have computed, as plain numbers that can be summed."""
+
+    samples: float = 0.0
+    tokens: float = 0.0
+    padded_tokens: float = 0.0
+    flops: float = 0.0
+    padded_flops: float = 0.0
+
+    @classmethod
+    def of_pass(cls, flops: StepFlops, lengths: Sequence[int], answers: Sequence[int]) -> "Work":
+        """One pass over sequences of these lengths, padded to the longest."""
+        rows, longest = len(lengths), max(lengths)
+        alone = (flops.of(1, t, a) for t, a in zip(lengths, answers, strict=True))
+        padded = flops.of(rows, longest, sum(answers))
+        return cls(rows, sum(lengths), rows * longest, sum(alone), padded)
+
+    def plus(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+# Set for each agent where several share a GPU, by what starts them.
+AGENTS_PER_GPU = "SWEEP_AGENT_AGENTS_PER_GPU"
+
+
+def agents_on_device() -> int:
+    """How many agents share this process's GPU, itself included, by what started it."""
+    word = os.environ.get(AGENTS_PER_GPU, "1")
+    return int(word) if word.isdigit() and int(word) > 0 else 1
 
 
 class Meter:
@@ -148,6 +207,8 @@ class Meter:
 
     def __init__(self, device: torch.device, devices: int = 1) -> None:
         self._device, self._devices = device, devices
+        # Whatever a deployment before has left, in whichever cell: the peak is the training's own.
+        release(device)
         reset_peak_memory(device)
         synchronise(device)
         self._energy = read_energy_joules(device, devices)
@@ -171,13 +232,15 @@ class Meter:
         allocated, reserved = peak_memory_gb(self._device)
         energy = read_energy_joules(self._device, self._devices)
         used = None if energy is None or self._energy is None else energy - self._energy
+        share = 1 / before.agents_on_device
         return replace(
             before,
             train_seconds=before.train_seconds + elapsed,
+            device_seconds=before.device_seconds + elapsed * self._devices * share,
             save_seconds=before.save_seconds + self._saving,
             peak_vram_gb=_highest((before.peak_vram_gb, allocated)),
             peak_reserved_gb=_highest((before.peak_reserved_gb, reserved)),
-            energy_joules=None if used is None else (before.energy_joules or 0.0) + used,
+            energy_joules=None if used is None else (before.energy_joules or 0.0) + used * share,
         )
 
     close = read
@@ -200,24 +263,6 @@ def read_energy_joules(device: torch.device, devices: int = 1) -> float | None:
 
 def _indices(device: torch.device, devices: int) -> Iterable[int]:
     return range(devices) if devices > 1 else (device.index or 0,)
-
-
-def peak_memory_gb(device: torch.device) -> tuple[float | None, float | None]:
-    """Peak allocated and reserved device memory in GB (10^9 bytes) since the last reset."""
-    if device.type != "cuda":
-        return None, None
-    allocated = torch.cuda.max_memory_allocated(device)
-    return allocated / 1e9, torch.cuda.max_memory_reserved(device) / 1e9
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _highest(values: Iterable[float | None]) -> float | None:

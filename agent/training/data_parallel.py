@@ -91,11 +91,16 @@ class Team:
             torch.manual_seed((seed * 1_000_003 + step) * 1024 + self.rank)
 
     def sum_gradients(self, weights: Iterable[torch.Tensor]) -> None:
-        if self.size > 1:
-            for weight in weights:
-                if weight.grad is None:
-                    weight.grad = torch.zeros_like(weight)
-                distributed.all_reduce(weight.grad)
+        """Each gradient's sum over the team, in one message: a LoRA has hundreds of small ones."""
+        if self.size == 1:
+            return
+        held = list(weights)
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in held]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for weight, part in zip(held, parts, strict=True):
+            weight.grad = part.view_as(weight)
 
     def sum(self, values: list[float]) -> list[float]:
         """The sum of each value over the team."""

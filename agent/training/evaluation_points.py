@@ -12,16 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agent.config.run_config import RunConfig
-from agent.errors import LeaseLost, StoreError, TrainingDiverged
+from agent.errors import LeaseLost, ModelTooLarge, OutOfMemory, StoreError, TrainingDiverged
 from agent.training import (
     base_model,
     cache_miss,
     cost,
     data,
     data_parallel,
+    device_memory,
     lease,
     prompts,
     run_registry,
@@ -48,6 +47,7 @@ class EvaluationPoint:
     directory: Path
     digest: str
     run_id: str  # the run that paid for it
+    gpu: str | None = None  # what it was trained on; "cpu" without a GPU
 
 
 class Training:
@@ -94,7 +94,15 @@ class Training:
     @cached_property
     def base(self) -> base_model.Base:
         precision = self.config.variant.training_precision
-        return base_model.load(self.config, self.base_path, precision, self.device)
+        loaded = device_memory.attempt(
+            lambda: base_model.load(self.config, self.base_path, precision, self.device)
+        )
+        if not isinstance(loaded, device_memory.Shortage):
+            return loaded
+        raise ModelTooLarge(
+            f"base_model = {self.config.base_model!r} at {precision} does not fit into the memory "
+            f"of {self.device}: {loaded.reason}; take a larger GPU, or QLoRA"
+        )
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -168,6 +176,11 @@ class Training:
                 assert found is not None
                 yield self._point(found, number)
                 parent, number = found.digest, number + 1
+        except OutOfMemory:  # the next attempt needs the memory that this one's base holds
+            if writer is not None:
+                writer.close()
+            self.free()
+            raise
         finally:
             if writer is not None:
                 writer.close()
@@ -182,6 +195,8 @@ class Training:
                 start = store.read_checkpoint(self.directory.path / name) if name else None
                 if name and start is None:
                     raise StoreError(f"{self.directory.path / name}: cannot be read by a helper")
+                if writer is not None:
+                    writer.close()
                 self.free()
                 writer = self._new_writer(None, start)
             elif writer is not None:
@@ -241,6 +256,7 @@ class Training:
             directory=found.path,
             digest=found.digest,
             run_id=str(found.record["run"]),
+            gpu=found.record.get("gpu"),
         )
 
     def note_end(
@@ -274,5 +290,5 @@ class Training:
 
     def free(self) -> None:
         """Let the base model go."""
-        if self.__dict__.pop("base", None) is not None and self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.__dict__.pop("base", None) is not None:
+            device_memory.release(self.device)

@@ -41,6 +41,11 @@ def answer_ids(tokenizer: Any, answer: str) -> list[int]:
     return [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
 
 
+def is_within(tokenizer: Any, prompt: Sequence[int], answer: str, max_length: int) -> bool:
+    """The rule of length for training and evaluation alike: prompt, answer and end token."""
+    return len(prompt) + len(answer_ids(tokenizer, answer)) <= max_length
+
+
 def encode(
     tokenizer: Any, examples: Sequence[Example], max_length: int
 ) -> tuple[list[TrainingSequence], int]:

@@ -14,8 +14,13 @@ import numpy as np
 from agent.config.run_config import RunConfig
 from agent.errors import DataError
 
-# Part of every training key: raise it when the steps of a training come out otherwise.
-PLAN_FORMAT = 2
+# Weight of one more forward pass, in tokens: what launching its kernels takes on a GPU.
+PASS_TOKENS = 256
+# The rule of `Plan`, part of every training key: change it when the steps come out otherwise.
+PLAN_FORMAT = (
+    "batches at random by seed and epoch, the costliest first; passes of like length, longest "
+    f"first, fewest padded tokens with {PASS_TOKENS} for each pass; loss by chunks of answers / 3"
+)
 
 
 @dataclass(frozen=True)
@@ -54,24 +59,64 @@ class Plan:
         return step / self.steps_per_epoch
 
     def batch(self, step: int) -> list[int]:
-        """Indices of the sequences of `step`. The costliest batch comes first of all, so that a
-        training that does not fit into memory fails in its first step and not in its last."""
+        """Indices of the sequences of `step`, the longest first. The costliest batch comes first
+        of all, so that a training that does not fit into memory fails in its first step and not
+        in its last."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
-        batches = self._epoch_batches(epoch)
         if epoch == 0:
-            costly = max(range(len(batches)), key=lambda i: self._cost(batches[i]))
-            batches[0], batches[costly] = batches[costly], batches[0]
-        return batches[position]
+            return self._first_epoch[position]
+        return self._epoch_batches(epoch)[position]
+
+    def passes(self, indices: Sequence[int]) -> list[list[int]]:
+        """The forward passes of a batch, or of one device's share of it."""
+        limit = self.forward_batch_size or self.batch_size
+        return passes_of_like_length(self.lengths, indices, limit)
+
+    @cached_property
+    def _first_epoch(self) -> list[list[int]]:
+        batches = self._epoch_batches(0)
+        costly = max(range(len(batches)), key=lambda i: self._cost(batches[i]))
+        batches[0], batches[costly] = batches[costly], batches[0]
+        return batches
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        """What trains together is drawn at random, whatever its length: grouping whole batches by
+        length would also group them by task."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths)).tolist()
-        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        starts = range(0, len(order), self.batch_size)
+        return [_longest_first(self.lengths, order[i : i + self.batch_size]) for i in starts]
 
     def _cost(self, indices: Sequence[int]) -> int:
         """Tokens of the largest forward pass of a batch: what memory depends on."""
-        size = self.forward_batch_size or self.batch_size
-        parts = (indices[i : i + size] for i in range(0, len(indices), size))
-        return max(len(part) * max(self.lengths[i] for i in part) for part in parts)
+        return max(len(part) * self.lengths[part[0]] for part in self.passes(indices))
+
+
+def passes_of_like_length(
+    lengths: Sequence[int], indices: Sequence[int], limit: int
+) -> list[list[int]]:
+    """Split a batch into forward passes of at most `limit` sequences, the longest first.
+
+    Of all ways to cut the sequences sorted by length, the one that computes the fewest tokens,
+    padding included, where a pass more weighs `PASS_TOKENS`.
+    """
+    ordered = _longest_first(lengths, indices)
+    least, cuts = [0], [0]  # least[n]: of the first n sequences, whose last pass begins at cuts[n]
+    for end in range(1, len(ordered) + 1):
+        starts = range(max(0, end - limit), end)
+        cost, cut = min(
+            (least[i] + PASS_TOKENS + (end - i) * lengths[ordered[i]], i) for i in starts
+        )
+        least.append(cost)
+        cuts.append(cut)
+    passes, end = [], len(ordered)
+    while end:
+        passes.append(ordered[cuts[end] : end])
+        end = cuts[end]
+    return passes[::-1]
+
+
+def _longest_first(lengths: Sequence[int], indices: Sequence[int]) -> list[int]:
+    return sorted(indices, key=lambda i: (-lengths[i], i))
 
 
 def make_plan(config: RunConfig, lengths: Sequence[int]) -> Plan:

@@ -7,24 +7,29 @@ checkpoint, so the same steps give the same bits whoever runs them.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
 
 from agent.config.run_config import RunConfig
 from agent.errors import OutOfMemory, StoreError, TrainingDiverged
-from agent.training import adapters, cost, optimizer_state, store
+from agent.training import (
+    adapters,
+    answer_loss,
+    base_model,
+    cost,
+    device_memory,
+    optimizer_state,
+    store,
+)
 from agent.training.base_model import Base
 from agent.training.data_parallel import Team
 from agent.training.lease import Lease
 from agent.training.prompts import TrainingSequence
 from agent.training.schedule import Plan, learning_rate_at
-
-IGNORED = -100  # label of tokens without loss
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Writer:
             cost.enable_checkpointing(self.model)
         self.weights = adapters.weights(self.model)
         self._optimizer = optimizer_state.make_optimizer(config, self.weights.values())
-        self._progress = Progress(0, [], cost.Cost(devices=team.size))
+        self._progress = Progress(0, [], self._paid_by_this_process(cost.Cost()))
         self._rng = optimizer_state.random_state(base.device)
         self._last_saved = time.monotonic()
         if start:
@@ -138,9 +143,18 @@ class Writer:
     def _token(self) -> str:
         return self._lease.token if self._lease else ""
 
+    def _paid_by_this_process(self, spent: cost.Cost) -> cost.Cost:
+        return replace(spent, devices=self._team.size, agents_on_device=cost.agents_on_device())
+
     def close(self) -> None:
+        """Give the lease back and let the model go, whoever still refers to this writer: an
+        exception's traceback may do so for the rest of the process."""
         if self._lease:
             self._lease.release()
+        self.__dict__.pop("model", None)
+        self.__dict__.pop("_base", None)
+        self.__dict__.pop("_optimizer", None)
+        self.weights = {}
 
     # ------------------------------------------------------------------ one step
     def _take_step(self, *, is_last: bool) -> None:
@@ -148,13 +162,20 @@ class Writer:
         rate = learning_rate_at(self._config, step, self._plan.total_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        try:
-            loss = self._forward_backward(step)
-        except torch.OutOfMemoryError as error:
+        loss = device_memory.attempt(lambda: self._compute_step(step))
+        if isinstance(loss, device_memory.Shortage):
             raise OutOfMemory(
                 f"out of memory at step {step} with {self._config.forward_batch_size} examples in "
-                f"one pass: {str(error).splitlines()[0]}"
-            ) from None
+                f"one pass: {loss.reason}"
+            )
+        record = StepLoss(step, self._plan.epoch_of(step), loss, rate)
+        self._progress.step = step
+        self._progress.losses.append(record)
+        if not is_last:  # the point's own step is told with its scores
+            self._hooks.on_step(record)
+
+    def _compute_step(self, step: int) -> float:
+        loss = self._forward_backward(step)
         if not math.isfinite(loss):
             self._diverge(loss, step)
         self._team.sum_gradients(self.weights.values())
@@ -162,11 +183,7 @@ class Writer:
             torch.nn.utils.clip_grad_norm_(self.weights.values(), self._config.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        record = StepLoss(step, self._plan.epoch_of(step), loss, rate)
-        self._progress.step = step
-        self._progress.losses.append(record)
-        if not is_last:  # the point's own step is told with its scores
-            self._hooks.on_step(record)
+        return loss
 
     def _forward_backward(self, step: int) -> float:
         """Gradients of this member's share of a batch; the whole batch's mean loss per token."""
@@ -174,35 +191,26 @@ class Writer:
         sequences = self._sequences
         answer_tokens = sum(len(sequences[i].input_ids) - sequences[i].answer_start for i in batch)
         self._team.seed_step(self._config.seed, step)
-        share, size = self._team.share(batch), self._config.forward_batch_size
-        totals = [0.0, 0.0, 0.0, 0.0]
-        for start in range(0, len(share), size):
-            part = [sequences[i] for i in share[start : start + size]]
-            loss, rows, length = self._forward_backward_part(part, answer_tokens)
-            done = (loss, rows, rows * length, self._step_flops.of(rows, length))
-            totals = [a + b for a, b in zip(totals, done, strict=True)]
-        loss, samples, tokens, flops = self._team.sum(totals)
-        self._progress.cost = self._progress.cost.plus(
-            samples=round(samples), tokens=round(tokens), flops=flops
-        )
+        work, losses = cost.Work(), []
+        for indices in self._plan.passes(self._team.share(batch)):
+            part = [sequences[i] for i in indices]
+            losses.append(self._forward_backward_part(part, answer_tokens))
+            lengths = [len(s.input_ids) for s in part]
+            answers = [len(s.input_ids) - s.answer_start for s in part]
+            work = work.plus(cost.Work.of_pass(self._step_flops, lengths, answers))
+        # The only value that is waited for: a step whose loss is no number must not be made.
+        own_loss = float(torch.stack(losses).sum()) if losses else 0.0
+        loss, *summed = self._team.sum([own_loss, *work])
+        self._progress.cost = self._progress.cost.plus(cost.Work(*summed))
         return loss
 
     def _forward_backward_part(
         self, part: Sequence[TrainingSequence], answer_tokens: int
-    ) -> tuple[float, int, int]:
-        """One forward pass: its share of the batch's mean loss, rows and padded length."""
-        ids, mask, labels = collate(part, self._base.tokenizer.pad_token_id)
-        device = self._base.device
-        ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
-        logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        targets = labels[:, 1:].flatten()
-        (answers,) = (targets != IGNORED).nonzero(as_tuple=True)
-        # Only the answers' logits are held in 32 bits: the vocabulary is wide, prompts are long.
-        said = logits[:, :-1].flatten(0, 1).index_select(0, answers).float()
-        loss = functional.cross_entropy(said, targets[answers], reduction="sum")
-        loss = loss / answer_tokens
-        loss.backward()
-        return float(loss.detach()), ids.shape[0], ids.shape[1]
+    ) -> torch.Tensor:
+        """One forward pass: its share of the batch's mean loss, on the device."""
+        tensors = collate(part, self._base.tokenizer.pad_token_id)
+        ids, places, targets = (t.to(self._base.device, non_blocking=True) for t in tensors)
+        return answer_loss.forward_backward(self.model, ids, places, targets, 1 / answer_tokens)
 
     def _diverge(self, loss: float, step: int) -> NoReturn:
         reason = (
@@ -251,6 +259,7 @@ class Writer:
             save_file(tensors, str(directory / store.TRANSIENT))
             return {
                 "run": self._run_id,
+                "gpu": base_model.device_name(self._base.device),
                 "number": number,
                 "step": self._progress.step,
                 "epoch": self._plan.epoch_of(self._progress.step),
@@ -264,7 +273,7 @@ class Writer:
     def _load(self, checkpoint: store.Checkpoint) -> None:
         try:
             adapters.restore(self.model, checkpoint.adapter)
-            tensors = load_file(str(checkpoint.state), device=str(self._base.device))
+            tensors = load_file(str(checkpoint.state))
             optimizer_state.restore_optimizer(
                 self._optimizer, tensors, checkpoint.record["optimizer"]
             )
@@ -273,21 +282,23 @@ class Writer:
         self._rng = {n[4:]: t.cpu() for n, t in tensors.items() if n.startswith("rng.")}
         is_point = checkpoint.record["number"] is not None
         losses = [] if is_point else [StepLoss(**loss) for loss in checkpoint.record["losses"]]
-        spent = cost.Cost(**checkpoint.record["cost"])
+        spent = self._paid_by_this_process(cost.Cost(**checkpoint.record["cost"]))
         self._progress = Progress(checkpoint.step, losses, spent)
 
 
 def collate(
     part: Sequence[TrainingSequence], pad_id: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded ids, attention mask and labels, each of shape (rows, longest)."""
+    """Right-padded ids, (rows, longest); the places in the flattened ids whose next token is an
+    answer's, and those next tokens."""
     longest = max(len(s.input_ids) for s in part)
     ids = torch.full((len(part), longest), pad_id)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORED)
+    places: list[int] = []
+    targets: list[int] = []
     for row, sequence in enumerate(part):
         length = len(sequence.input_ids)
         ids[row, :length] = torch.tensor(sequence.input_ids)
-        mask[row, :length] = 1
-        labels[row, sequence.answer_start : length] = ids[row, sequence.answer_start : length]
-    return ids, mask, labels
+        start = row * longest - 1
+        places += range(start + sequence.answer_start, start + length)
+        targets += sequence.input_ids[sequence.answer_start :]
+    return ids, torch.tensor(places), torch.tensor(targets)

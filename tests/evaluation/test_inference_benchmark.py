@@ -11,7 +11,7 @@ from agent.evaluation import inference_benchmark
 from agent.evaluation.inference_benchmark import TimedAnswer
 from agent.evaluation.query_flops import QueryFlops
 from agent.evaluation.served_model import ServedModel
-from agent.training import cost
+from agent.training import device_memory
 
 END = 1
 PROMPTS = [[5] * 4, [6] * 4, [7] * 6, [8] * 4]
@@ -135,7 +135,7 @@ def test_memory_is_absent_on_a_cpu_and_counted_after_the_warm_up_on_a_gpu(
         reset_peak_memory=lambda _: calls_at_reset.append(len(model.rows)),
         peak_memory_gb=lambda _: (len(model.rows) / 10, 7.0),
     )
-    monkeypatch.setattr(inference_benchmark, "cost", fake)
+    monkeypatch.setattr(inference_benchmark, "device_memory", fake)
     model.rows.clear()
     values = measure(model, batch_sizes=(1, 2))
     assert calls_at_reset == [inference_benchmark.WARMUP_QUERIES]
@@ -154,7 +154,7 @@ def test_the_device_is_waited_for_around_every_query(
     def synchronise(_: torch.device) -> None:
         clock.now += 0.001
 
-    monkeypatch.setattr(cost, "synchronise", synchronise)
+    monkeypatch.setattr(device_memory, "synchronise", synchronise)
     (timed,) = inference_benchmark.time_queries(served_by(model), PROMPTS[:1], 8)
     assert timed.first_token_s == pytest.approx(COLD_S + PREFILL_S + 0.001)
     assert timed.latency_s == pytest.approx(COLD_S + PREFILL_S + 3 * TOKEN_S + 0.002)

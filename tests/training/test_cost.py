@@ -7,17 +7,18 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from agent.programs import logged_values
 from agent.training import adapters, base_model, cost
 from tests.training import lab
 
 
-def formula(config: Any, length: int) -> float:
+def formula(config: Any, length: int, answer_tokens: int) -> float:
     """Forward and backward of one sequence under LoRA on a frozen base, worked out by hand.
 
     A frozen linear layer costs its product forward and the gradient of its input backward; where
     nothing before it is trained (query, key and value of the first layer) not even that. The
     adapter's two thin layers cost the same and their own weight gradients. Attention over the
-    full length is two products forward and four backward.
+    full length is two products forward and four backward. The output head runs on answers only.
     """
     m = AutoConfig.from_pretrained(config.base_model)
     d, inner, head = m.hidden_size, m.intermediate_size, m.hidden_size // m.num_attention_heads
@@ -32,19 +33,21 @@ def formula(config: Any, length: int) -> float:
             total += length * (frozen * (1 if is_first else 2))
             total += length * (down * (2 if is_first else 3) + up * 3)
         total += 4 * length * length * d * 3
-    return float(total + length * 2 * m.vocab_size * d * 2)
+    return float(total + answer_tokens * 2 * m.vocab_size * d * 2)
 
 
-@pytest.mark.parametrize("length", [16, 97, 400])
-def test_training_flops_are_those_of_the_closed_formula(tmp_path: Path, length: int) -> None:
+@pytest.mark.parametrize(("length", "answers"), [(16, 4), (97, 1), (400, 399)])
+def test_training_flops_are_those_of_the_closed_formula(
+    tmp_path: Path, length: int, answers: int
+) -> None:
     config = lab.make_config(tmp_path)
-    counted = cost.measure_step_flops(config, lab.BASE_MODEL).of(1, length)
-    assert counted == pytest.approx(formula(config, length), rel=0.02)
+    counted = cost.measure_step_flops(config, lab.BASE_MODEL).of(1, length, answers)
+    assert counted == pytest.approx(formula(config, length, answers), rel=0.02)
 
 
 def test_rows_of_a_batch_add_up(tmp_path: Path) -> None:
     flops = cost.measure_step_flops(lab.make_config(tmp_path), lab.BASE_MODEL)
-    assert flops.of(7, 50) == pytest.approx(7 * flops.of(1, 50))
+    assert flops.of(7, 50, 21) == pytest.approx(7 * flops.of(1, 50, 3))
 
 
 def test_every_cell_of_one_shape_reports_the_same_flops(tmp_path: Path) -> None:
@@ -66,9 +69,9 @@ def forward_and_step(config: Any, *, trains: str) -> tuple[float, float]:
         twin = adapters.attach(twin, config)
     if config.gradient_checkpointing:
         cost.enable_checkpointing(twin)
-    step = cost.count_flops(twin.train(), 64)
+    step = cost.count_flops(twin.train(), 64, 64)
     with torch.no_grad():
-        return cost.count_flops(twin, 64, backward=False), step
+        return cost.count_flops(twin, 64, 64, backward=False), step
 
 
 @pytest.mark.parametrize(
@@ -89,24 +92,38 @@ def test_step_over_forward(tmp_path: Path, trains: str, checkpointing: bool, rat
     assert step / forward == pytest.approx(expected, rel=0.05)
 
 
-def test_only_batches_really_trained_are_counted(tmp_path: Path) -> None:
-    """Padding is computed too, so it counts: rows times the longest of each forward pass."""
+def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_path: Path) -> None:
     values = {"micro_batch_size": 4}
     training = lab.open_training(tmp_path, values)
     first, second = training.points()
     plan, lengths = training.plan, training.plan.lengths
-    tokens = 0
-    for step in range(1, first.step + 1):
-        batch = plan.batch(step)
-        for part in (batch[i : i + 4] for i in range(0, len(batch), 4)):
-            tokens += len(part) * max(lengths[i] for i in part)
-    assert first.cost.tokens == tokens
+    passes = [p for step in range(1, first.step + 1) for p in plan.passes(plan.batch(step))]
+    assert first.cost.tokens == sum(lengths)
+    assert first.cost.padded_tokens == sum(len(p) * max(lengths[i] for i in p) for p in passes)
+    assert first.cost.padded_tokens > first.cost.tokens
     assert (first.cost.samples, second.cost.samples) == (len(lengths), 2 * len(lengths))
     assert 0 < first.cost.train_seconds < second.cost.train_seconds
     assert first.cost.peak_vram_gb is None  # there is no such memory on a CPU
     flops = cost.measure_step_flops(training.config, lab.BASE_MODEL)
-    mean = first.cost.tokens / first.cost.samples
-    assert first.cost.flops == pytest.approx(first.cost.samples * flops.of(1, round(mean)), rel=0.1)
+    alone = [
+        flops.of(1, len(s.input_ids), len(s.input_ids) - s.answer_start)
+        for s in training._encoded[0]
+    ]
+    assert first.cost.flops == pytest.approx(sum(alone))
+    assert first.cost.padded_flops > first.cost.flops
+    values_of = logged_values.cost_values(first)
+    assert values_of["train/padding_share"] == 1 - first.cost.tokens / first.cost.padded_tokens
+    assert values_of["train/total_training_flops_tflops"] == first.cost.flops / 1e12
+    assert values_of["train/padded_training_flops_tflops"] == first.cost.padded_flops / 1e12
+
+
+def test_an_agent_that_shares_its_gpu_claims_its_share_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(cost.AGENTS_PER_GPU, "4")
+    (first, _) = lab.open_training(tmp_path).points()
+    assert first.cost.agents_on_device == 4
+    assert first.cost.device_seconds == pytest.approx(first.cost.train_seconds / 4)
 
 
 def test_flops_are_counted_once_for_all_learning_rates(
@@ -116,7 +133,7 @@ def test_flops_are_counted_once_for_all_learning_rates(
 
     def count(config: Any, _path: Path) -> cost.StepFlops:
         counted.append(config.lora_rank)
-        return cost.StepFlops(1.0, 2.0)
+        return cost.StepFlops(1.0, 2.0, 3.0)
 
     monkeypatch.setattr(cost, "measure_step_flops", count)
     for rank, rate in ((4, 1e-3), (4, 1e-4), (8, 1e-4)):
@@ -126,5 +143,5 @@ def test_flops_are_counted_once_for_all_learning_rates(
         found = cost.step_flops(
             training.config, lab.BASE_MODEL, training.identity, tmp_path / "counts"
         )
-        assert found == cost.StepFlops(1.0, 2.0)
+        assert found == cost.StepFlops(1.0, 2.0, 3.0)
     assert counted == [4, 8]

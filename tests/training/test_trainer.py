@@ -7,22 +7,23 @@ import pytest
 import torch
 
 from agent.training.prompts import TrainingSequence
-from agent.training.trainer import IGNORED, collate
+from agent.training.trainer import collate
 from tests.training import lab
 
 
 def test_only_answer_tokens_carry_loss_and_padding_none() -> None:
     part = [TrainingSequence((5, 6, 7, 8), 2), TrainingSequence((1, 2), 1)]
-    ids, mask, labels = collate(part, pad_id=0)
+    ids, places, targets = collate(part, pad_id=0)
     assert ids.tolist() == [[5, 6, 7, 8], [1, 2, 0, 0]]
-    assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    no = IGNORED
-    assert labels.tolist() == [[no, no, 7, 8], [no, 2, no, no]]
+    assert places.tolist() == [1, 2, 4]  # the positions before each answer token, rows in a row
+    assert targets.tolist() == [7, 8, 2]
 
 
 def test_an_end_token_that_also_pads_is_still_learned() -> None:
-    _, _, labels = collate([TrainingSequence((5, 0), 1), TrainingSequence((5, 6, 0), 1)], pad_id=0)
-    assert labels.tolist() == [[IGNORED, 0, IGNORED], [IGNORED, 6, 0]]
+    part = [TrainingSequence((5, 0), 1), TrainingSequence((5, 6, 0), 1)]
+    _, places, targets = collate(part, pad_id=0)
+    assert places.tolist() == [0, 3, 4]
+    assert targets.tolist() == [0, 6, 0]
 
 
 def losses(root: Path, name: str, **values: Any) -> list[float]:
