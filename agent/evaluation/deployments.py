@@ -13,14 +13,14 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from bitsandbytes.nn.modules import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from agent.config import variants
 from agent.config.variants import Variant
@@ -28,10 +28,10 @@ from agent.errors import ModelTooLarge
 from agent.training import device_memory
 from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
 from agent.training.data_formats import Example
+from agent.training.linear_layers import QUANTISERS, Quantiser, quantise_plain
 
 # Base, adapter folder, variant, and training examples for methods that calibrate.
 Builder = Callable[[Base, Path, Variant, Sequence[Example]], nn.Module]
-Quantiser = Callable[[Any], nn.Module]  # a plain linear layer in, its replacement out
 
 
 def deploy(
@@ -60,7 +60,7 @@ def _build(
     else:
         model = skeleton(base)
     if adapter is None and variant.deployment == "merged_then_quantised":
-        _quantise_linears(model, QUANTISERS[variant.quantization_method])
+        quantise_plain(model, QUANTISERS[variant.quantization_method])
     model.requires_grad_(False)
     keep_four_bit_layout(model)
     device_memory.break_cycles(model)
@@ -86,7 +86,7 @@ def _merged_then_quantised(
 ) -> nn.Module:
     quantise = QUANTISERS[variant.quantization_method]
     model = _merge_modules(_with_adapter(base, adapter), quantise)
-    _quantise_linears(model, quantise)  # linear layers the adapter did not touch
+    quantise_plain(model, quantise)  # linear layers the adapter did not touch
     return model
 
 
@@ -139,70 +139,30 @@ def _with_adapter(base: Base, adapter: Path) -> PeftModel:
 
 
 def _merge_modules(model: PeftModel, finish: Quantiser) -> nn.Module:
-    """Merge each adapted layer into a copy of its base layer, `finish` it, and put it in place."""
-    plain = model.get_base_model()
-    for name, layer in list(plain.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            own: Any = layer
-            own.base_layer = copy.deepcopy(layer.get_base_layer())
-            layer.merge()  # in fp32; the "safe" merge rounds the update to the base dtype first
-            plain.set_submodule(name, finish(layer.get_base_layer()))
-    return plain
+    """Merge each adapted layer into a copy of its base layer, `finish` it, and put it in place.
+
+    Adapters of several parameters of one module (experts) are nested around it: all of them go
+    into one copy. In fp32: the "safe" merge rounds the update to the base dtype first.
+    """
+    plain: Any = model.get_base_model()
+    for name, layer in _outermost_adapters(plain):
+        own: Any = copy.deepcopy(layer.get_base_layer())
+        wrappers = [m for m in layer.modules() if isinstance(m, BaseTunerLayer)]
+        for wrapper in cast(list[Any], wrappers):
+            wrapper.base_layer = own
+            wrapper.merge()
+        plain.set_submodule(name, finish(own) if isinstance(own, nn.Linear | Conv1D) else own)
+    return cast(nn.Module, plain)
 
 
-def _quantise_linears(model: nn.Module, quantise: Quantiser) -> None:
-    """Quantise what transformers would: every plain linear layer but the output head."""
-    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
-    for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear and layer is not head:
-            model.set_submodule(name, quantise(layer))
-
-
-# ---------------------------------------------------------------------- quantisers
-def _to_nf4(linear: nn.Linear) -> nn.Module:
-    """NF4 with double quantisation, computing in the layer's own dtype."""
-    weight = linear.weight.detach()
-    layer = Linear4bit(
-        linear.in_features,
-        linear.out_features,
-        bias=linear.bias is not None,
-        compute_dtype=weight.dtype,
-        compress_statistics=True,
-        quant_type="nf4",
-        device="meta",
-    )
-    weights: Any = Params4bit(
-        weight.cpu().contiguous(),
-        requires_grad=False,
-        compress_statistics=True,
-        quant_type="nf4",
-        module=layer,
-    )
-    layer.weight = weights.to(weight.device)
-    layer.bias = linear.bias
-    return layer
-
-
-def _to_llm_int8(linear: nn.Linear) -> nn.Module:
-    """LLM.int8 with outlier threshold 6, as transformers loads it."""
-    weight = linear.weight.detach()
-    layer = Linear8bitLt(
-        linear.in_features,
-        linear.out_features,
-        bias=linear.bias is not None,
-        has_fp16_weights=False,
-        threshold=6.0,
-        device="meta",
-    )
-    weights: Any = Int8Params(
-        weight.cpu().contiguous(), requires_grad=False, has_fp16_weights=False
-    )
-    layer.weight = weights.to(weight.device)
-    layer.bias = linear.bias
-    return layer
-
-
-QUANTISERS: dict[str, Quantiser] = {"nf4": _to_nf4, "llm_int8": _to_llm_int8}
+def _outermost_adapters(model: nn.Module) -> list[tuple[str, Any]]:
+    """Adapted layers by name, without those that lie inside another one."""
+    found: list[tuple[str, Any]] = []
+    for name, layer in model.named_modules():
+        is_nested = any(name.startswith(f"{outer}.") for outer, _ in found[-1:])
+        if isinstance(layer, BaseTunerLayer) and not is_nested:
+            found.append((name, layer))
+    return found
 
 
 # ---------------------------------------------------------------------- what it weighs

@@ -16,11 +16,11 @@ would use only a part of N_blocks per token.
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from agent.config.run_config import RunConfig
 from agent.training import adapters, base_model
+from agent.training.linear_layers import layers_of, weights_in
 
 _ADAPTER_PARTS = ("lora_A", "lora_B")
 
@@ -54,19 +54,11 @@ def shape_of(config: RunConfig, path: Path, *, has_adapter: bool = True) -> Quer
     heads = settings.num_attention_heads
     head_size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     return QueryFlops(
-        block_weights=_linear_weights(twin, besides=head),
+        block_weights=sum(map(weights_in, layers_of(twin).values())),
         adapter_weights=_adapter_weights(twin, config) if has_adapter else 0,
         head_weights=head.weight.numel(),
         layers=settings.num_hidden_layers,
         attention_width=heads * head_size,
-    )
-
-
-def _linear_weights(model: nn.Module, besides: nn.Module) -> int:
-    return sum(
-        layer.weight.numel()
-        for layer in model.modules()
-        if isinstance(layer, nn.Linear) and layer is not besides
     )
 
 

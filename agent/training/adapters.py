@@ -6,6 +6,7 @@ Adding a method is one entry in `BUILDERS` and one line in `agent.config.variant
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from agent.config import variants
 from agent.config.run_config import RunConfig
+from agent.training import linear_layers
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
@@ -49,9 +51,23 @@ def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
     PEFT draws the initial weights from torch's global generator, so it is seeded here.
     """
     torch.manual_seed(config.seed)
-    wrapped = get_peft_model(model, BUILDERS[config.adapter_method](config))
+    wrapped = get_peft_model(model, _aimed_at(model, BUILDERS[config.adapter_method](config)))
     assert isinstance(wrapped, PeftModel)
     return wrapped
+
+
+def _aimed_at(model: PreTrainedModel, settings: PeftConfig) -> PeftConfig:
+    """The settings with what only the model tells: layers that read no text stay as they are, and
+    the experts of a mixture, which are parameters and not layers, are adapted too."""
+    if getattr(settings, "target_modules", None) != "all-linear":
+        return settings  # a method that names its own targets
+    aimed: Any = settings
+    if outside := linear_layers.layers_outside(model):
+        aimed.exclude_modules = outside
+    if experts := linear_layers.expert_parameters(model):
+        aimed.target_modules = list(linear_layers.layers_of(model))
+        aimed.target_parameters = experts
+    return settings
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -26,9 +26,12 @@ from transformers.utils.logging import disable_progress_bar
 from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
 from agent.config.variants import Precision
 from agent.errors import ConfigError, DataError, first_line
-from agent.training import device_memory
+from agent.training import base_checks, device_memory
+from agent.training.linear_layers import QUANTISERS, layers_outside, quantise_plain
 
-_WEIGHT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# What decides a model: weights, settings, tokenizer, template and the code that it brings.
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
+_PICKLED = "pytorch_model*.bin"  # weights where there are no safetensors
 LONGEST_EAGER = 512  # tokens, on a CPU; see `attention_on`
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -73,18 +76,40 @@ def locate(config: RunConfig) -> Path:
         return path
     from huggingface_hub import snapshot_download
 
-    try:
+    def download(*patterns: str) -> Path:
         return Path(
             snapshot_download(
-                config.base_model, revision=config.base_revision, allow_patterns=list(_WEIGHT_FILES)
+                config.base_model, revision=config.base_revision, allow_patterns=list(patterns)
             )
         )
+
+    try:
+        path = download(*_FILES)
+        return path if any(path.glob("*.safetensors")) else download(*_FILES, _PICKLED)
     except Exception as error:  # the hub client raises a dozen kinds for "not reachable"
-        raise DataError(
-            f"base_model = {config.base_model!r} is not in the Hugging Face cache and cannot be "
-            f"downloaded: {first_line(error)}; give a directory, or download it where there is "
-            "internet"
-        ) from error
+        raise DataError(f"base_model = {config.base_model!r} {_why_not_here(error)}") from error
+
+
+def _why_not_here(error: Exception) -> str:
+    """Why a model of the hub is not here, in a sentence."""
+    causes = (error, error.__cause__, error.__context__)
+    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    if "GatedRepoError" in names:
+        return (
+            "is gated: accept its licence on its page at huggingface.co and give a token of that "
+            "account (`hf auth login`, or HF_TOKEN)"
+        )
+    if "RepositoryNotFoundError" in names:
+        return (
+            "is not on the hub under this name, or is private: check the name, and give a token "
+            "that may read it (`hf auth login`, or HF_TOKEN)"
+        )
+    if "RevisionNotFoundError" in names:
+        return "has no such base_revision on the hub; check its name"
+    return (
+        "is not in the Hugging Face cache and cannot be "
+        f"downloaded: {first_line(error)}; give a directory, or download it where there is internet"
+    )
 
 
 def digest_of(path: Path, cache: Path) -> str:
@@ -93,7 +118,8 @@ def digest_of(path: Path, cache: Path) -> str:
     `cache` is a directory that remembers digests under each file's name, size and time.
     """
     total = hashlib.sha256()
-    for pattern in sorted(_WEIGHT_FILES):
+    patterns = _FILES if any(path.glob("*.safetensors")) else (*_FILES, _PICKLED)
+    for pattern in sorted(patterns):
         for file in sorted(path.glob(pattern)):
             total.update(f"{file.name} {_file_digest(file.resolve(), cache)}\n".encode())
     return total.hexdigest()[:KEY_LENGTH]
@@ -121,7 +147,11 @@ def library_versions() -> dict[str, str]:
 
 
 def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    """The tokenizer of a checkpoint. DataError when it cannot be read or has no end token."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    except Exception as error:  # a damaged file raises whatever its parser has
+        raise DataError(f"{path}: the tokenizer cannot be loaded: {first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise DataError(f"{path}: the tokenizer has no end token, so no answer could ever stop")
     if tokenizer.pad_token_id is None:
@@ -130,33 +160,62 @@ def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def load(config: RunConfig, path: Path, precision: Precision, device: torch.device) -> Base:
-    """Load a base at `precision` onto `device`, frozen, in eval mode."""
+    """Load a base at `precision` onto `device`, frozen, in eval mode.
+
+    DataError when it is not what the config's cell says: see `agent.training.base_checks`.
+    """
     dtype = DTYPES[config.compute_dtype]
     disable_progress_bar()
+    base_checks.check_folder(path)
+    settings = load_settings(config, path)
+    base_checks.check_positions(config, settings)
     attention = attention_on(device, config.max_length)
     if attention == "sdpa":
-        has_kernel = supports_sdpa(path, trust_remote_code=config.trust_remote_code)
+        has_kernel = supports_sdpa(settings, trust_remote_code=config.trust_remote_code)
         attention = attention_on(device, config.max_length, has_kernel)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(path),
-        dtype=dtype,
-        quantization_config=quantization_config(precision, dtype),
-        device_map={"": device},
-        attn_implementation=attention,
-        trust_remote_code=config.trust_remote_code,
-    )
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=dtype,
+            quantization_config=_load_quantised(config, path, settings, precision, dtype),
+            device_map={"": device},
+            attn_implementation=attention,
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers raises a dozen kinds for "not a whole model"
+        raise DataError(
+            f"base_model = {config.base_model!r} cannot be loaded: {first_line(error)}"
+        ) from error
+    model, info = loaded
+    base_checks.check_loaded(path, info)
+    if precision != "16bit":  # what transformers does not take for a linear layer
+        quantise_plain(model, QUANTISERS[precision])
     keep_four_bit_layout(model)
     device_memory.break_cycles(model)
+    base_checks.check_cell(config, model)
     model.requires_grad_(False)
     model.eval()
     tokenizer = load_tokenizer(path, trust_remote_code=config.trust_remote_code)
+    base_checks.check_token_rows(path, model, tokenizer)
     return Base(model, tokenizer, precision, dtype, dict(model.named_modules()))
+
+
+def load_settings(config: RunConfig, path: Path) -> Any:
+    """The checkpoint's own configuration. DataError when no such architecture is known."""
+    try:
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
+    except Exception as error:
+        raise DataError(f"{path}: config.json cannot be used: {first_line(error)}") from error
 
 
 def attention_on(device: torch.device, max_length: int, supports_sdpa: bool = True) -> str:
     """The attention kernel, the same in all cells of one architecture.
 
-    Some architectures have no fused kernel (Gemma-2's soft-capping is not in it). On a CPU the
+    Some architectures are right without the fused kernel only: Gemma 2 caps its scores, gpt-oss
+    has sinks. On a CPU the
     backward pass of the fused kernel is slower than plain matrix products (in bf16, 95 tokens:
     31 ms against 9); only for long sequences the memory of their score matrices counts.
     """
@@ -164,9 +223,10 @@ def attention_on(device: torch.device, max_length: int, supports_sdpa: bool = Tr
     return "eager" if not supports_sdpa or (device.type == "cpu" and is_short) else "sdpa"
 
 
-def supports_sdpa(path: Path, *, trust_remote_code: bool = False) -> bool:
-    """Whether the architecture at `path` has torch's fused attention."""
-    settings = AutoConfig.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+def supports_sdpa(settings: Any, *, trust_remote_code: bool = False) -> bool:
+    """Whether the architecture is right under torch's fused attention."""
+    if getattr(settings.get_text_config(), "attn_logit_softcapping", None) is not None:
+        return False
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             settings, attn_implementation="eager", trust_remote_code=trust_remote_code
@@ -176,7 +236,7 @@ def supports_sdpa(path: Path, *, trust_remote_code: bool = False) -> bool:
 
 def meta_twin(config: RunConfig, path: Path, *, attention: str = "eager") -> PreTrainedModel:
     """The same architecture, unquantised and without memory behind it (the meta device)."""
-    settings = AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
+    settings = load_settings(config, path)
     with torch.device("meta"):
         twin = AutoModelForCausalLM.from_config(
             settings,
@@ -186,6 +246,18 @@ def meta_twin(config: RunConfig, path: Path, *, attention: str = "eager") -> Pre
         )
     twin.requires_grad_(False)
     return twin  # type: ignore[no-any-return]
+
+
+def _load_quantised(
+    config: RunConfig, path: Path, settings: Any, precision: Precision, dtype: torch.dtype
+) -> BitsAndBytesConfig | None:
+    """How transformers is to quantise while it loads: parts that read no text stay as they are."""
+    wanted = quantization_config(precision, dtype)
+    if wanted is not None and settings.get_text_config() is not settings:
+        twin = meta_twin(config, path)
+        head = [n for n, module in twin.named_modules() if module is twin.get_output_embeddings()]
+        wanted.llm_int8_skip_modules = [*head, *layers_outside(twin)]
+    return wanted
 
 
 def quantization_config(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
