@@ -65,7 +65,9 @@ def measure(
         **latency_values(timed),
         "inference/flops_per_query_gflops": _mean(
             [served.flops.of(t.tokens_in, t.tokens_out) / 1e9 for t in timed]
-        ),
+        )
+        if served.flops.is_known
+        else None,
         "inference/peak_vram_gb": allocated,
         "inference/peak_reserved_gb": reserved,
         "inference/model_size_gb": served.model_size_gb,

@@ -9,18 +9,20 @@ T_out tokens costs, with a key-value cache,
 
 A multiply-add counts as two. The prompt's attention is the full square, masked half included, as
 torch's own counter has it. Quantisation changes bytes and time, not these numbers: they are
-read off an unquantised twin on the meta device. Holds for dense decoders; a mixture of experts
-would use only a part of N_blocks per token.
+read off an unquantised twin on the meta device. Holds for dense decoders with ordinary attention;
+for others (a mixture of experts uses only a part of N_blocks per token) there is no count.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from agent.config.run_config import RunConfig
 from agent.training import adapters, base_model
-from agent.training.linear_layers import layers_of, weights_in
+from agent.training.linear_layers import expert_parameters, layers_of, weights_in
 
 _ADAPTER_PARTS = ("lora_A", "lora_B")
 
@@ -34,9 +36,12 @@ class QueryFlops:
     head_weights: int
     layers: int
     attention_width: int  # query heads x head size
+    is_known: bool = True  # False where the formula does not hold: then nothing is a number
 
     def of(self, tokens_in: int, tokens_out: int) -> float:
         """FLOPs of one query at batch 1; `tokens_out` counts the end token."""
+        if not self.is_known:
+            return math.nan
         passed = tokens_in + tokens_out - 1
         linear = 2.0 * (self.block_weights + self.adapter_weights) * passed
         head = 2.0 * self.head_weights * tokens_out
@@ -47,10 +52,12 @@ class QueryFlops:
 
 def shape_of(config: RunConfig, path: Path, *, has_adapter: bool = True) -> QueryFlops:
     """The shape of the config's deployment of the base model at `path`; of the untouched base in
-    that form without an adapter."""
+    that form without an adapter. Not a number where the formula does not hold."""
     twin = base_model.meta_twin(config, path)
     head = twin.get_output_embeddings()
     settings = twin.config.get_text_config()
+    if expert_parameters(twin) or head is None or not _has_ordinary_attention(settings):
+        return QueryFlops(0, 0, 0, 0, 0, is_known=False)
     heads = settings.num_attention_heads
     head_size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     return QueryFlops(
@@ -59,6 +66,16 @@ def shape_of(config: RunConfig, path: Path, *, has_adapter: bool = True) -> Quer
         head_weights=head.weight.numel(),
         layers=settings.num_hidden_layers,
         attention_width=heads * head_size,
+    )
+
+
+def _has_ordinary_attention(settings: Any) -> bool:
+    """Query heads of one size in every layer; not low-rank (DeepSeek), linear or recurrent."""
+    kinds = set(getattr(settings, "layer_types", None) or ())
+    return (
+        isinstance(getattr(settings, "num_attention_heads", None), int)
+        and getattr(settings, "kv_lora_rank", None) is None
+        and kinds <= {"full_attention", "sliding_attention"}
     )
 
 

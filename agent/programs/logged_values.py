@@ -36,14 +36,18 @@ def cost_values(point: "EvaluationPoint") -> dict[str, float | None]:
         "train/throughput_tokens_per_sec": cost.tokens / seconds,
         "train/throughput_padded_tokens_per_sec": cost.padded_tokens / seconds,
         "train/padding_share": 1 - cost.tokens / max(cost.padded_tokens, 1),
-        "train/total_training_flops_tflops": cost.flops / 1e12,
-        "train/padded_training_flops_tflops": cost.padded_flops / 1e12,
+        "train/total_training_flops_tflops": _tera(cost.flops),
+        "train/padded_training_flops_tflops": _tera(cost.padded_flops),
         "train/gpu_seconds": cost.device_seconds,
         "train/energy_joules": cost.energy_joules,
         "train/save_seconds": cost.save_seconds,
         "train/peak_vram_gb": cost.peak_vram_gb,
         "train/peak_reserved_gb": cost.peak_reserved_gb,
     }
+
+
+def _tera(flops: float | None) -> float | None:
+    return None if flops is None else flops / 1e12
 
 
 def final_values(

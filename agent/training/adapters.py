@@ -14,6 +14,7 @@ from peft.config import PeftConfig
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from agent.config import variants
 from agent.config.run_config import RunConfig
@@ -64,10 +65,19 @@ def _aimed_at(model: PreTrainedModel, settings: PeftConfig) -> PeftConfig:
     aimed: Any = settings
     if outside := linear_layers.layers_outside(model):
         aimed.exclude_modules = outside
+    layers = linear_layers.layers_of(model)
+    if any(isinstance(layer, Conv1D) for layer in layers.values()):
+        aimed.fan_in_fan_out = True  # GPT-2's layers hold their matrices the other way round
     if experts := linear_layers.expert_parameters(model):
-        aimed.target_modules = list(linear_layers.layers_of(model))
-        aimed.target_parameters = experts
+        # PEFT reads these names as those of the experts of old and drops layers that have them too
+        # (DeepSeek's shared experts); as parameters they are left in peace.
+        misread = [name for name in layers if name.rpartition(".")[2] in _NAMES_OF_OLD_EXPERTS]
+        aimed.target_modules = [name for name in layers if name not in misread]
+        aimed.target_parameters = [*experts, *(f"{name}.weight" for name in misread)]
     return settings
+
+
+_NAMES_OF_OLD_EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

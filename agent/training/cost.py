@@ -8,6 +8,7 @@ attention over full length, output head), so three counts give it for all.
 
 import importlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,21 +22,28 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from agent import files
 from agent.config.run_config import RunConfig, digest
-from agent.training import adapters, answer_loss, base_model
+from agent.errors import first_line
+from agent.training import adapters, answer_loss, base_model, linear_layers
 from agent.training.device_memory import peak_memory_gb, release, reset_peak_memory, synchronise
 
-_LENGTHS = (8, 16)  # any two lengths and two numbers of answer tokens determine the polynomial
+# Two lengths and two numbers of answer tokens determine the polynomial, a third one proves it.
+_LENGTHS = (8, 16)
 _ANSWERS = (1, 5)
+_PROOF = (24, 3)
 
 
 @dataclass(frozen=True)
 class StepFlops:
     """FLOPs of forward and backward of one sequence of T tokens with A answer tokens:
-    `linear`*T + `quadratic`*T*T + `head`*A."""
+    `linear`*T + `quadratic`*T*T + `head`*A.
+
+    Where they cannot be counted, `left_out` says why and they are not a number.
+    """
 
     linear: float
     quadratic: float
     head: float
+    left_out: str | None = None
 
     def of(self, rows: int, length: int, answer_tokens: int) -> float:
         """Of `rows` sequences of `length` tokens with so many answer tokens in all."""
@@ -46,19 +54,32 @@ class StepFlops:
 def measure_step_flops(config: RunConfig, path: Path) -> StepFlops:
     """Count one training step on the twin: frozen weights get no weight gradients, and gradient
     checkpointing recomputes the forward pass; both are in the count because both really happen."""
-    twin = adapters.attach(base_model.meta_twin(config, path, attention="eager"), config)
-    if config.gradient_checkpointing:
-        enable_checkpointing(twin)
-    twin.train()
     (short, long), (few, many) = _LENGTHS, _ANSWERS
-    of_short, of_long, of_many = (
-        count_flops(twin, length, answers)
-        for length, answers in ((short, few), (long, few), (short, many))
-    )
+    try:
+        plain = base_model.meta_twin(config, path)
+        if linear_layers.expert_parameters(plain):
+            return _left_out("which experts of a mixture a token goes through depends on the data")
+        twin = adapters.attach(plain, config)
+        if config.gradient_checkpointing:
+            enable_checkpointing(twin)
+        twin.train()
+        of_short, of_long, of_many, proof = (
+            count_flops(twin, length, answers)
+            for length, answers in ((short, few), (long, few), (short, many), _PROOF)
+        )
+    except Exception as error:  # an architecture may do anything that has no shape alone
+        return _left_out(f"the model cannot be followed without weights: {first_line(error)}")
     head = (of_many - of_short) / (many - few)
     bodies = (of_short - head * few) / short, (of_long - head * few) / long
     quadratic = (bodies[1] - bodies[0]) / (long - short)
-    return StepFlops(bodies[0] - quadratic * short, quadratic, head)
+    counted = StepFlops(bodies[0] - quadratic * short, quadratic, head)
+    if not math.isclose(counted.of(1, *_PROOF), proof, rel_tol=1e-6):
+        return _left_out("they do not follow the length of a sequence as those of a decoder do")
+    return counted
+
+
+def _left_out(reason: str) -> StepFlops:
+    return StepFlops(math.nan, math.nan, math.nan, reason)
 
 
 def step_flops(
@@ -147,8 +168,8 @@ class Cost:
     samples: int = 0
     tokens: int = 0
     padded_tokens: int = 0
-    flops: float = 0.0
-    padded_flops: float = 0.0
+    flops: float | None = 0.0  # None where they cannot be counted
+    padded_flops: float | None = 0.0
     peak_vram_gb: float | None = None  # None where there is no such memory (CPU)
     peak_reserved_gb: float | None = None
     energy_joules: float | None = None  # of all devices; None where the driver does not tell
@@ -163,8 +184,8 @@ class Cost:
             samples=self.samples + round(work.samples),
             tokens=self.tokens + round(work.tokens),
             padded_tokens=self.padded_tokens + round(work.padded_tokens),
-            flops=self.flops + work.flops,
-            padded_flops=self.padded_flops + work.padded_flops,
+            flops=_sum(self.flops, work.flops),
+            padded_flops=_sum(self.padded_flops, work.padded_flops),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -200,6 +221,10 @@ def agents_on_device() -> int:
     """How many agents share this process's GPU, itself included, by what started it."""
     word = os.environ.get(AGENTS_PER_GPU, "1")
     return int(word) if word.isdigit() and int(word) > 0 else 1
+
+
+def _sum(before: float | None, more: float) -> float | None:
+    return None if before is None or math.isnan(more) else before + more
 
 
 class Meter:

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, one for each family of architectures, with the demo's tokenizer."""
+"""Tiny models with random weights, one per family of architectures, under the demo's tokenizer."""
 
 import json
 import shutil
@@ -28,6 +28,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama": ("LlamaConfig", {}),
     "Qwen2": ("Qwen2Config", {}),
     "Qwen3": ("Qwen3Config", {"head_dim": 8}),
+    "Qwen2-MoE": (
+        "Qwen2MoeConfig",
+        {**_EXPERTS, "shared_expert_intermediate_size": 24, "decoder_sparse_step": 1},
+    ),
+    "OLMoE": ("OlmoeConfig", {"num_experts": 4, "num_experts_per_tok": 2}),
     "Qwen3-MoE": ("Qwen3MoeConfig", {"head_dim": 8, **_EXPERTS}),
     "Gemma 2": ("Gemma2Config", {"head_dim": 8, "query_pre_attn_scalar": 8}),
     "Gemma 3": ("Gemma3TextConfig", {"head_dim": 8, "query_pre_attn_scalar": 8}),

@@ -110,6 +110,8 @@ def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_pa
         for s in training._encoded[0]
     ]
     assert first.cost.flops == pytest.approx(sum(alone))
+    assert first.cost.flops is not None
+    assert first.cost.padded_flops is not None
     assert first.cost.padded_flops > first.cost.flops
     values_of = logged_values.cost_values(first)
     assert values_of["train/padding_share"] == 1 - first.cost.tokens / first.cost.padded_tokens
