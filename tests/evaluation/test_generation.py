@@ -2,17 +2,19 @@
 own sampling defaults."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 
-from agent.errors import SweepAgentError
+from agent.errors import ModelTooLarge, SweepAgentError
 from agent.evaluation import generation
 from agent.training import base_model as bases
 from agent.training import data, prompts
 from agent.training.base_model import Base
 from tests.training import lab
+from tests.training.architectures import VOCABULARY, make_model
 
 
 @pytest.fixture(scope="module")
@@ -78,17 +80,97 @@ def test_every_end_token_that_a_checkpoint_names_ends_an_answer(
     assert answer(base, encoded[:1], 1) == [generation.Answer("", 1, "stop")]
 
 
-def test_generation_looks_at_the_flag_between_batches(base: Base, encoded: list[list[int]]) -> None:
+def test_generation_looks_at_the_flag_before_every_token(
+    base: Base, encoded: list[list[int]]
+) -> None:
     calls: list[int] = []
 
-    def stop_at_second() -> None:
+    def stop_at_third() -> None:
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise SweepAgentError("stopped")
 
     with pytest.raises(SweepAgentError, match="stopped"):
-        answer(base, encoded, 4, check_interruption=stop_at_second)
-    assert len(calls) == 2
+        answer(base, encoded, 24, check_interruption=stop_at_third)
+    assert len(calls) == 3  # within the one batch there is
+
+
+def test_a_long_prompt_goes_through_in_pieces_and_is_answered_the_same(
+    base: Base, encoded: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[int] = []
+    expected = answer(base, encoded, 8, check_interruption=lambda: whole.append(1))
+    monkeypatch.setattr(generation, "PREFILL_TOKENS", 8 * 5)  # five columns at a time
+    pieces: list[int] = []
+    assert answer(base, encoded, 8, check_interruption=lambda: pieces.append(1)) == expected
+    columns = [
+        max(len(encoded[i]) for i in batch)
+        for batch in generation.make_batches([len(ids) for ids in encoded], 8, 20)
+    ]
+    assert len(pieces) - len(whole) == sum(-(-n // 5) - 1 for n in columns)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gpt2", "granite"])
+def test_other_architectures_say_what_transformers_own_generation_says(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sliding windows among them, whose cache keeps a window only."""
+    from transformers import GenerationConfig
+
+    model = make_model(kind).eval()
+    rng = Random(0)
+    asked = [[rng.randrange(5, VOCABULARY) for _ in range(n)] for n in (9, 14, 3)]
+    settings = GenerationConfig(do_sample=False, max_new_tokens=12, pad_token_id=0, eos_token_id=[])
+    expected = [
+        model.generate(torch.tensor([ids]), generation_config=settings)[0, len(ids) :].tolist()
+        for ids in asked
+    ]
+    for at_once in (8192, 3):
+        monkeypatch.setattr(generation, "PREFILL_TOKENS", at_once)
+        said = [
+            generation._continue_greedily(model, 0, batch, {-1}, 12, lambda: None)
+            for batch in (asked, *([ids] for ids in asked))
+        ]
+        assert [said[0], [*said[1], *said[2], *said[3]]] == [expected, expected]
+
+
+def test_batches_hold_the_longest_first_within_a_budget_of_tokens() -> None:
+    lengths = [10, 300, 20, 290, 15, 12]
+    assert generation.make_batches(lengths, 4, 10) == [[1, 3, 2, 4], [5, 0]]
+    assert generation.make_batches(lengths, 4, 10, 640) == [[1, 3], [2, 4, 5, 0]]
+    assert generation.make_batches(lengths, 4, 10, 100) == [[1], [3], [2, 4, 5], [0]]
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, fits: int) -> list[int]:
+    """A device that holds `fits` rows; the sizes of the batches that were tried."""
+    tried: list[int] = []
+    continue_greedily = generation._continue_greedily
+
+    def limited(model: Any, pad: int, rows: Any, *rest: Any) -> Any:
+        tried.append(len(rows))
+        if len(rows) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return continue_greedily(model, pad, rows, *rest)
+
+    monkeypatch.setattr(generation, "_continue_greedily", limited)
+    return tried
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_answers_the_same(
+    base: Base, encoded: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = answer(base, encoded, 24)
+    tried = short_of_memory(monkeypatch, fits=7)
+    assert answer(base, encoded, 1, token_budget=10**6) == expected
+    assert tried == [24, 12, 6, 6, 12, 6, 6]
+
+
+def test_one_prompt_that_does_not_fit_says_what_to_lower(
+    base: Base, encoded: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_of_memory(monkeypatch, fits=0)
+    with pytest.raises(ModelTooLarge, match=r"one prompt of \d+ tokens .* lower max_length"):
+        answer(base, encoded, 1, token_budget=10**6)
 
 
 def test_the_embedding_of_padding_never_shows(base: Base, encoded: list[list[int]]) -> None:

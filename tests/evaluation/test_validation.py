@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from agent.errors import DataError
 from agent.evaluation import generation, validation
 from agent.evaluation.validation import METRICS, Prediction, Scores
+from agent.training import prompts
 from agent.training.data_formats import Example
 from tests.training import lab
 
@@ -109,6 +111,41 @@ def test_a_re_run_reads_its_scores_and_loads_no_model(
 
     with pytest.raises(AssertionError, match="must not generate"):
         score_all(root, max_new_tokens=9)  # other questions need other answers
+
+
+def test_what_is_too_long_to_be_trained_on_is_not_asked_either(root: Path) -> None:
+    """The same rule: the prompt, its answer and the end token."""
+    training = lab.open_training(root)
+    asked = training.data.validation
+    lengths = sorted(
+        len(prompts.prompt_ids(training.tokenizer, e.messages))
+        + len(prompts.answer_ids(training.tokenizer, e.answers[0]))
+        for e in asked
+    )
+    middle = lengths[len(lengths) // 2]
+    kept = sum(n <= middle for n in lengths)
+    values = {"max_length": middle, "epochs": 1}
+    training, (scores,) = score_all(root, **values)
+    assert (len(scores.predictions), scores.too_long) == (kept, len(asked) - kept)
+    assert scores.directory is not None
+    assert validation.read_scores(scores.directory).too_long == len(asked) - kept
+
+
+def test_when_everything_is_too_long_it_says_what_to_raise(root: Path) -> None:
+    config = lab.make_config(root, max_length=8, max_new_tokens=4)
+    training = lab.open_training(root)
+    with pytest.raises(DataError, match=r"none of the \d+ examples .* max_length = 8 tokens"):
+        validation.within_length(config, training.tokenizer, training.data.validation)
+
+
+def test_scores_do_not_depend_on_the_batch(root: Path) -> None:
+    """In fp32 and without quantisation, where a row of a batch is computed as it would be alone."""
+    exact = {"compute_dtype": "float32", "lora_dropout": 0.0, "epochs": 1}
+    found = [
+        score_all(root, eval_batch_size=size, **exact)[1][0].predictions for size in (1, 3, 64)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len({p.output for p in found[0]}) > 1
 
 
 def test_damaged_scores_are_made_again(root: Path) -> None:
