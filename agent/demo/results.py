@@ -12,6 +12,7 @@ from rich.table import Table
 
 from agent.config.run_config import RunConfig
 from agent.files import write_atomically
+from agent.results.outcome import Outcome, outcome_of
 
 Row = dict[str, Any]
 FIRST_COLUMNS = (
@@ -60,7 +61,8 @@ def row_of(run: Any) -> Row:
     """A run of `wandb.Api()` as a flat row: config, then every plain summary value."""
     config = {k: v for k, v in run.config.items() if k in RunConfig.model_fields}
     summary = {k: v for k, v in run.summary_metrics.items() if _is_plain(v) and k[:1] != "_"}
-    state = "pruned" if "pruned" in run.tags and run.state == "finished" else run.state
+    outcome = outcome_of(run.state, run.tags, summary)
+    state = run.state if outcome is Outcome.UNKNOWN or outcome.is_running else outcome.value
     return {"run_id": run.id, "state": state, "name": run.name, **config, **summary}
 
 

@@ -31,6 +31,7 @@ class Series:
     is_faint: bool = False  # background: the runs that were not chosen
     is_pruned: bool = False  # its last point is where the run was stopped
     is_named: bool = True  # stands in the legend
+    is_hollow: bool = False  # rests on one seed: the noise of training is not in its interval
 
     def __post_init__(self) -> None:
         lengths = {len(self.x), len(self.y)}
@@ -64,7 +65,10 @@ class Figure:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["series", "role", self.x_title, self.y_title, "low", "high", "note"])
         for series in self.series:
-            role = "pruned" if series.is_pruned else "other run" if series.is_faint else series.kind
+            role: str = series.kind
+            if series.is_pruned or series.is_faint:
+                role = "pruned" if series.is_pruned else "other run"
+            role += ", one seed" if series.is_hollow else ""
             for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
                 low, high, note = (
                     part[i] if part and part[i] is not None else ""

@@ -22,6 +22,7 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "–": "--",
 }
 _SPECIAL = re.compile("|".join(re.escape(character) for character in _LATEX))

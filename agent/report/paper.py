@@ -199,7 +199,9 @@ def _draw_bars(axes: "Axes", figure: Figure) -> None:
 def _draw_bar(axes: "Axes", series: Series, place: int) -> None:
     """One bar with its interval, and its value behind both."""
     value = float(series.x[0])
-    axes.barh(place, value, height=0.62, color=_colour(series), alpha=0.85, zorder=2)
+    fill: dict[str, Any] = {"color": _colour(series), "alpha": 0.85}
+    hollow: dict[str, Any] = {"facecolor": "none", "edgecolor": _colour(series), "linewidth": 1.1}
+    axes.barh(place, value, height=0.62, zorder=2, **(hollow if series.is_hollow else fill))
     ends = [value, *(end for end in (*series.low, *series.high) if end is not None)]
     if len(ends) == 3:
         gaps = [[max(value - ends[1], 0.0)], [max(ends[2] - value, 0.0)]]

@@ -196,9 +196,10 @@ def retention_bars(family: FamilyReport, styles: Mapping[str, int], mark: Mark) 
         f"Retention (% of {BASELINE}'s {columns.find(family.metric).phrase})",
         "",
         tuple(series),
-        "Bars: each variant at its own best learning rate, with the 95 % interval of the paired "
-        "bootstrap where per-example scores are known. Diamonds: at the variant's learning rate "
-        f"and seeds, against {BASELINE} at the same ones.",
+        "Bars: each variant at its own best learning rate, with the 95 % interval over seeds and "
+        "examples where per-example scores are known. Hollow: one seed, so that the noise of "
+        "training is not included and nothing is significant. Diamonds: at the variant's learning "
+        f"rate and seeds, against {BASELINE} at the same ones.",
         reference=100.0,
         reference_label=BASELINE,
     )
@@ -216,6 +217,7 @@ def _bar(label: str, style: int, found: Retention) -> Series:
         (100 * ends.high,) if ends else (),
         (label,),
         is_named=False,
+        is_hollow=found.is_one_seed,
     )
 
 
@@ -236,7 +238,8 @@ def pareto_scatter(
         return None
     known = [row for row in rows if _both(row, cost.key, score.key)]
     points = [(row.number(cost.key) or 0.0, row.number(score.key) or 0.0) for row in known]
-    on_front = pareto.front(points, (cost.better, score.better))
+    on_front = pareto.front_of(known, cost, score)
+    alike = pareto.comparable_in(known, cost)
     series = _scatter_series(family, known, points, styles)
     front = Series(
         "Pareto front",
@@ -252,8 +255,15 @@ def pareto_scatter(
         score.heading,
         (front, *series),
         f"Every complete run ({cost.phrase}: {cost.better} is better). The line joins the "
-        "runs that no other run beats in both.",
+        f"runs that no other run beats in both{'' if all(alike) else _left_out(cost)}.",
     )
+
+
+def _left_out(cost: Column) -> str:
+    """Why some of the runs cannot stand on the line."""
+    reasons = ["measured on another type of GPU"] if cost.is_hardware_bound else []
+    reasons += ["whose answers are much longer or shorter"] if cost.is_per_answer else []
+    return f", without runs {' or '.join(reasons)}"
 
 
 def _scatter_series(

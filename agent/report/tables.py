@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 from agent.results.columns import SCORE, Column, find, format_number
 from agent.results.comparable import BASELINE, cell_label, cell_of, seed_of, tuned_values
+from agent.results.costs import Cost
 from agent.results.retention import Retention
 from agent.results.run_table import Row
 from agent.results.selection import Candidate, Selection
+from agent.results.sentences import ONE_SEED
 from agent.results.study import CellReport, FamilyReport, Study
 
 MARK = "†"  # stands where a note below the table says why a cell is blank
+ONE_SEED_MARK = "‡"
+ONE_SEED_NOTE = f"{ONE_SEED_MARK} {ONE_SEED}; nothing about it is significant."
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def retention_table(family: FamilyReport) -> TextTable:
         Heading("Variant", is_number=False),
         *(Heading(title) for title in tuned),
         Heading("Seeds"),
+        Heading("n", hint="examples of the interval, and how many sources they come from"),
         Heading(metric.title, hint="mean over seeds ± sample standard deviation"),
         Heading("Best vs best (%)", hint=f"each against {BASELINE} at its own best"),
         Heading("Matched (%)", hint="same learning rate and seed"),
@@ -84,6 +89,7 @@ def retention_table(family: FamilyReport) -> TextTable:
                 Cell(cell.label),
                 *(values[i] if i < len(values) else Cell() for i in range(len(tuned))),
                 Cell(str(len(chosen.by_seed)), len(chosen.by_seed)) if chosen else Cell(),
+                _examples(cell.best),
                 _score(cell, metric),
                 Cell("100", 100.0) if cell.is_baseline and chosen else _percent(cell.best),
                 Cell("100", 100.0) if cell.is_baseline and chosen else _percent(cell.matched),
@@ -93,12 +99,22 @@ def retention_table(family: FamilyReport) -> TextTable:
         notes += _reasons(cell)
     for base in family.bases:
         score = base.row.number(family.metric)
-        filled = [Cell(base.label), *[Cell()] * len(tuned), Cell()]
+        filled = [Cell(base.label), *[Cell()] * len(tuned), Cell(), Cell()]
         filled += [Cell(format_number(score, metric), score), _percent(base.retention)]
         if base.retention.note:
             notes.append(f"{base.label}: {base.retention.note}.")
         rows.append(tuple(filled + [Cell()] * 3))
+    if any(part.is_one_seed for cell in family.cells for part in (cell.best, cell.matched)):
+        notes.append(ONE_SEED_NOTE)
     return TextTable("retention", "Performance retention", headings, tuple(rows), tuple(notes))
+
+
+def _examples(found: Retention) -> Cell:
+    """`500`, or `500 in 50` where several examples come from one source."""
+    if found.interval is None:
+        return Cell()
+    count, clusters = found.interval.examples, found.interval.clusters
+    return Cell(f"{count} in {clusters}" if clusters < count else str(count), count)
 
 
 def _counts(rows: Iterable[Row]) -> tuple[Cell, Cell]:
@@ -128,18 +144,21 @@ def cost_table(family: FamilyReport, columns: Sequence[Column]) -> TextTable:
         *(Heading(column.heading) for column in shown),
     )
     rows = [
-        (cell.label, [cell.values.get(column.key) for column in shown]) for cell in family.cells
+        (Cell(cell.label), *(_cost(cell.costs.get(column.key), column) for column in shown))
+        for cell in family.cells
     ]
     for base in family.bases:
-        rows.append((base.label, [base.row.number(column.key) for column in shown]))
-    cells = tuple(
-        (
-            Cell(label),
-            *(Cell(format_number(v, c), v) for v, c in zip(values, shown, strict=True)),
-        )
-        for label, values in rows
-    )
-    return TextTable("costs", "Cost", headings, cells)
+        numbers = [(base.row.number(column.key), column) for column in shown]
+        rows.append((Cell(base.label), *(Cell(format_number(v, c), v) for v, c in numbers)))
+    return TextTable("costs", "Cost", headings, tuple(rows))
+
+
+def _cost(found: Cost | None, column: Column) -> Cell:
+    """On the type of GPU that the family is measured on; another one is named."""
+    if found is None:
+        return Cell()
+    text = format_number(found.mean, column)
+    return Cell(f"{text} (on {found.other_gpu})" if found.other_gpu else text, found.mean)
 
 
 def gain_table(family: FamilyReport, columns: Sequence[Column]) -> TextTable:
@@ -229,7 +248,7 @@ def runs_table(study: Study) -> TextTable:
             (
                 Cell(row.name or row.run_id),
                 Cell(label),
-                Cell(row.outcome),
+                Cell(row.ending),
                 *(_plain(row.values.get(key)) for key in keys),
                 Cell(str(seed_of(row)), seed_of(row)),
                 Cell(format_number(epochs), epochs),
@@ -259,6 +278,8 @@ def _percent(found: Retention, *, is_marked: bool = True) -> Cell:
     text = f"{100 * found.value:.1f}"
     if found.interval is not None:
         text += f" [{100 * found.interval.low:.1f}, {100 * found.interval.high:.1f}]"
+    if found.is_one_seed and is_marked:
+        text += ONE_SEED_MARK
     return Cell(text, 100 * found.value, found.note)
 
 

@@ -14,17 +14,19 @@ from agent.results.selection import Selection
 from agent.results.study import Study
 from agent.tracking.queued_sweeps import Queued
 
-NARROW = ("Seeds", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
+NARROW = ("Seeds", "n", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
 
 
 def print_study(study: Study, console: Console | None = None) -> None:
-    """Retention of every family, then spending and notes."""
+    """What was resolved, retention of every family, then spending and notes."""
     out = console or Console()
+    for sentence in study.headline:
+        out.print(sentence, style="bold", markup=False, highlight=False)
     for tables in family_tables(study):
         print_table(tables[0], out, without=NARROW)
         for note in tables[0].notes:
             out.print(note, style="dim", markup=False, highlight=False)
-    for sentence in (*spending_sentences(study.spending), *study.notes):
+    for sentence in (*study.sentences, *spending_sentences(study.spending), *study.notes):
         out.print(sentence, markup=False, highlight=False)
 
 

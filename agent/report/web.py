@@ -121,7 +121,7 @@ def _trace(series: Series, figure: Figure) -> dict[str, Any]:
         "name": series.label,
         "x": list(series.x),
         "y": list(series.y),
-        "meta": {"style": series.style},
+        "meta": {"style": series.style, **({"hollow": True} if series.is_hollow else {})},
         "showlegend": series.is_named,
         "legendgroup": f"cell {series.style}",
         "opacity": (MARKED if series.is_pruned else FAINT) if series.is_faint else 1.0,
@@ -193,7 +193,9 @@ def _symbol(series: Series) -> str:
 def scatter(family: FamilyReport, study: Study, first: Figure | None) -> dict[str, Any] | None:
     """Every complete run with all its numbers, and the Pareto front of every pair of metrics."""
     rows = family.compared_rows
-    axes = [c for c in study.columns if c.group != "cost" and _has_two(rows, c)]
+    axes = [
+        c for c in study.columns if c.group != "cost" and not c.is_context and _has_two(rows, c)
+    ]
     if len(axes) < 2:
         return None
     styles = study.styles()
@@ -205,10 +207,7 @@ def scatter(family: FamilyReport, study: Study, first: Figure | None) -> dict[st
         style = styles.get(label, NEUTRAL_STYLE)
         points.append({"label": label, "style": style, "text": text, "values": numbers})
     fronts = {
-        f"{x.key} {y.key}": pareto.front(
-            [(row.number(x.key), row.number(y.key)) for row in rows], (x.better, y.better)
-        )
-        for x, y in itertools.combinations(axes, 2)
+        f"{x.key} {y.key}": pareto.front_of(rows, x, y) for x, y in itertools.combinations(axes, 2)
     }
     by_heading = {axis.heading: axis.key for axis in axes}
     x_first = by_heading.get(first.x_title) if first else None

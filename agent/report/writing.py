@@ -64,7 +64,8 @@ def _write(path: Path, content: str | bytes) -> Path:
 
 def markdown_report(study: Study) -> str:
     """The whole report as one Markdown text."""
-    facts = [*spending_sentences(study.spending), *study.notes]
+    facts = [*study.headline, *study.sentences]
+    facts += [*spending_sentences(study.spending), *study.notes]
     if study.absent:
         told = ", ".join(f"{c.title} (`{c.key}`)" for c in study.absent)
         facts.append(f"Not recorded by any run: {told}.")
@@ -75,15 +76,16 @@ def markdown_report(study: Study) -> str:
 
 
 def write_scores(rows: Iterable[Row]) -> str:
-    """Per-example scores as CSV: run_id, split, example_id, score, prompt_hash."""
+    """Per-example scores as CSV: run_id, split, example_id, score, prompt_hash, source."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["run_id", "split", "example_id", "score", "prompt_hash"])
+    writer.writerow(["run_id", "split", "example_id", "score", "prompt_hash", "source"])
     for row in rows:
         for split, scores in row.scores.items():
-            prompts = row.prompts.get(split, {})
+            prompts, sources = row.prompts.get(split, {}), row.sources.get(split, {})
             for example, score in scores.items():
-                writer.writerow([row.run_id, split, example, score, prompts.get(example, "")])
+                more = prompts.get(example, ""), sources.get(example, "")
+                writer.writerow([row.run_id, split, example, score, *more])
     return out.getvalue()
 
 
@@ -95,6 +97,7 @@ def with_scores(rows: Sequence[Row], text: str, *, where: str = "the scores") ->
         raise ReportError(f"{where} has no column {' and no column '.join(sorted(missing))}")
     scores: dict[str, dict[str, dict[str, float]]] = {}
     prompts: dict[str, dict[str, dict[str, str]]] = {}
+    sources: dict[str, dict[str, dict[str, str]]] = {}
     for number, record in enumerate(reader, start=2):
         run, split, example = record["run_id"], record["split"], record["example_id"]
         try:
@@ -105,7 +108,14 @@ def with_scores(rows: Sequence[Row], text: str, *, where: str = "the scores") ->
             ) from None
         if record.get("prompt_hash"):
             prompts.setdefault(run, {}).setdefault(split, {})[example] = record["prompt_hash"]
+        if record.get("source"):
+            sources.setdefault(run, {}).setdefault(split, {})[example] = record["source"]
     return tuple(
-        replace(row, scores=scores.get(row.run_id, {}), prompts=prompts.get(row.run_id, {}))
+        replace(
+            row,
+            scores=scores.get(row.run_id, {}),
+            prompts=prompts.get(row.run_id, {}),
+            sources=sources.get(row.run_id, {}),
+        )
         for row in rows
     )

@@ -18,6 +18,7 @@ from agent.results.presentation import (
     RUN_COST,
     SCORE,
     TEST_SCORE,
+    TOKENS_OUT,
     TRAINING_COST,
     Better,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "RUN_COST",
     "SCORE",
     "TEST_SCORE",
+    "TOKENS_OUT",
     "TRAINING_COST",
     "Better",
     "Column",

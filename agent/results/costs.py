@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.results.columns import COLUMNS, RUN_COST, TRAINING_COST, Column
-from agent.results.comparable import BASELINE, STEP_KEYS, gpu_of
+from agent.results.comparable import BASELINE, STEP_KEYS, gpu_of, seed_of
 from agent.results.run_table import Row
 
 UNSTATED = "GPU not stated"
@@ -77,16 +77,48 @@ def _unlike_steps(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
 def mean_of(
     rows: Iterable[Row], key: str, gpu: str | None = None, group: str = "training"
 ) -> float | None:
-    """Mean of a metric over the rows that have it (on one GPU type, if given)."""
-    chosen = [row for row in rows if gpu is None or (gpu_of(row, group) or UNSTATED) == gpu]
-    values = [value for row in chosen if (value := row.number(key)) is not None]
-    return statistics.fmean(values) if values else None
+    """Mean over seeds of a metric, over the rows that have it (on one GPU type, if given); a seed
+    that ran twice counts once."""
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        value = row.number(key)
+        if value is not None and (gpu is None or (gpu_of(row, group) or UNSTATED) == gpu):
+            seeds.setdefault(seed_of(row), []).append(value)
+    return statistics.fmean(map(statistics.fmean, seeds.values())) if seeds else None
 
 
-def reference_gpu(rows: Iterable[Row]) -> str | None:
-    """The GPU type most runs were measured on: the one a report's plain figures belong to."""
-    names = [name for row in rows if (name := gpu_of(row))]
+def reference_gpu(rows: Iterable[Row], column: Column | None = None) -> str | None:
+    """The GPU type most runs were measured on (those with a value of `column`, if given): the one
+    that plain figures belong to. None for what depends on no GPU or where no run says."""
+    group = column.group if column else "training"
+    if column is not None and not column.is_hardware_bound:
+        return None
+    names = [
+        name
+        for row in rows
+        if (column is None or row.number(column.key) is not None) and (name := gpu_of(row, group))
+    ]
     return max(sorted(set(names)), key=names.count) if names else None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The mean over seeds of one metric. `other_gpu` is named where it belongs to another type of
+    GPU than the values of the other variants: then it is compared with none of them."""
+
+    mean: float
+    other_gpu: str = ""
+
+
+def cost_of(rows: Sequence[Row], column: Column, reference: str | None) -> Cost | None:
+    """The metric on the reference GPU; on another one only where it was measured on no other."""
+    known = [row for row in rows if row.number(column.key) is not None]
+    same = [row for row in known if reference in (None, gpu_of(row, column.group) or reference)]
+    mean = mean_of(same or known, column.key)
+    if mean is None:
+        return None
+    others = sorted({gpu_of(row, column.group) or UNSTATED for row in known})
+    return Cost(mean, "" if same else ", ".join(others))
 
 
 @dataclass(frozen=True)

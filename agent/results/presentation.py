@@ -17,8 +17,10 @@ Group = Literal["score", "training", "inference", "cost", "progress"]
 @dataclass(frozen=True)
 class Metric:
     """One metric. `gain` names the ratio baseline/variant that a reader wants, where there is one;
-    `is_hardware_bound` metrics are never compared between two types of GPU. Those of the group
-    `progress` are seen while a run goes on and stand in no comparison."""
+    `is_hardware_bound` metrics are never compared between two types of GPU, those that are
+    `is_per_answer` only between models whose answers are about as long, and what `is_context`
+    only says what others rest on: it is no axis. Those of the group `progress` are seen while a
+    run goes on and stand in no comparison. GB are 10^9 bytes everywhere."""
 
     key: str
     title: str
@@ -28,6 +30,8 @@ class Metric:
     digits: int = 3  # significant figures
     gain: str = ""
     is_hardware_bound: bool = False
+    is_per_answer: bool = False
+    is_context: bool = False
 
     @property
     def heading(self) -> str:
@@ -43,6 +47,8 @@ TEST_SCORE = "test/f1_score"
 SCORE = "final/validation_f1_score"
 CURVE = "validation/f1_score"
 LATENCY = "inference/avg_latency_ms_per_sample"
+TOKEN_LATENCY = "inference/time_per_output_token_ms"
+TOKENS_OUT = "inference/tokens_out"
 MODEL_SIZE = "inference/model_size_gb"
 QUERY_FLOPS = "inference/flops_per_query_gflops"
 TRAINING_FLOPS = "train/total_training_flops_tflops"
@@ -91,6 +97,15 @@ METRICS: tuple[Metric, ...] = (
         gain="fewer training FLOPs",
     ),
     Metric(
+        TOKEN_LATENCY,
+        "Time per output token",
+        "lower",
+        "inference",
+        "ms",
+        gain="less time per token",
+        is_hardware_bound=True,
+    ),
+    Metric(
         LATENCY,
         "Latency",
         "lower",
@@ -98,7 +113,9 @@ METRICS: tuple[Metric, ...] = (
         "ms/sample",
         gain="lower latency",
         is_hardware_bound=True,
+        is_per_answer=True,
     ),
+    Metric(TOKENS_OUT, "Answer length", "lower", "inference", "tokens", is_context=True),
     Metric(
         "inference/peak_vram_gb",
         "Inference VRAM",
@@ -115,6 +132,7 @@ METRICS: tuple[Metric, ...] = (
         "inference",
         "GFLOP",
         gain="fewer FLOPs per query",
+        is_per_answer=True,
     ),
     Metric(MODEL_SIZE, "Model size", "lower", "inference", "GB", gain="smaller model"),
     Metric(RUN_COST, "Device time of this run", "lower", "cost", "s", is_hardware_bound=True),
@@ -128,7 +146,7 @@ METRICS: tuple[Metric, ...] = (
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 # What a reader would put against the score, in order of interest.
-COST_AXES = (LATENCY, MODEL_SIZE, QUERY_FLOPS, TRAINING_FLOPS)
+COST_AXES = (TOKEN_LATENCY, LATENCY, MODEL_SIZE, QUERY_FLOPS, TRAINING_FLOPS)
 
 # ---------------------------------------------------------------------- variants
 # Okabe and Ito's colours, darkened where they are too pale on white, lightened for dark pages;

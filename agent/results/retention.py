@@ -7,26 +7,40 @@ stay blank, with the reason, wherever the two sides did not run the same budget.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from agent.results.columns import CURVE, SCORE
 from agent.results.comparable import BASELINE, Family, seed_of, tuned_values
-from agent.results.intervals import Interval, paired_scores, ratio_interval
+from agent.results.costs import mean_of
+from agent.results.intervals import Interval, ratio_interval
+from agent.results.noise import aligned
 from agent.results.run_table import Row
 
 
 @dataclass(frozen=True)
 class Retention:
     """`value` is a ratio (1 = all of Full LoRA's score kept) at the last evaluation point; None
-    when it cannot be said, with the reason in `note`. `rung_value` is the ratio at the last
-    evaluation point that both sides reached, when one of them stopped early."""
+    when it cannot be said, with the reason in `note`. `seeds` is that of the side with fewer.
+    `rung_value` is the ratio at the last evaluation point that both sides reached, when one of them
+    stopped early."""
 
     value: float | None = None
     interval: Interval | None = None
     note: str = ""
     rung_value: float | None = None
     rung_epoch: float | None = None
+    seeds: int = 0
+
+    @property
+    def is_one_seed(self) -> bool:
+        """The noise of training is unknown: nothing about such a ratio is significant."""
+        return self.value is not None and self.seeds == 1
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the ratio differs from 1 by more than the noise of seeds and examples."""
+        return self.interval is not None and self.interval.excludes(1.0)
 
 
 @dataclass(frozen=True)
@@ -69,16 +83,21 @@ def _matched(
 
 
 def matched_choice(
-    rows: Sequence[Row], family: Family, metric: str = SCORE, split: str = "validation"
+    rows: Sequence[Row],
+    family: Family,
+    metric: str = SCORE,
+    split: str = "validation",
+    load: Callable[[Row], Row] = lambda row: row,
 ) -> Retention:
     """The chosen runs of one cell (its seeds) against the Full LoRA runs of the same tuned values
-    and seeds. Seeds whose baseline is missing or stopped early are left out, and named."""
+    and seeds. Seeds whose baseline is missing or stopped early are left out, and named. `load`
+    brings the per-example scores of a baseline that come without them."""
     baseline_rows = family.baseline_rows
     pairs = [_matched(row, baseline_rows, metric, split, with_interval=False) for row in rows]
     whole = [pair for pair in pairs if pair.retention.value is not None]
     if not whole:
         return pairs[0].retention if pairs else Retention(note="no complete run")
-    baselines = [pair.baseline for pair in whole if pair.baseline is not None]
+    baselines = [load(pair.baseline) for pair in whole if pair.baseline is not None]
     found = retention([pair.row for pair in whole], baselines, metric, split)
     if len(whole) == len(pairs):
         return found
@@ -95,8 +114,8 @@ def retention(
     *,
     with_interval: bool = True,
 ) -> Retention:
-    """Ratio of mean scores of two sets of runs (over seeds), with a paired interval if both sides
-    have per-example scores for the same prompts."""
+    """Ratio of mean scores of two sets of runs (over seeds), with an interval if both sides have
+    per-example scores for the same prompts."""
     stopped = _stopped(baseline, f"the matched {BASELINE}") or _stopped(treated, "the run")
     if stopped:
         return _at_shared_rung(treated, baseline, stopped)
@@ -109,7 +128,8 @@ def retention(
     if sides[1] <= 0:
         return Retention(note=f"{BASELINE} scored 0, so nothing can be kept")
     interval, note = _interval(treated, baseline, metric, split) if with_interval else (None, "")
-    return Retention(sides[0] / sides[1], interval, note)
+    seeds = min(len({seed_of(row) for row in rows}) for rows in (treated, baseline))
+    return Retention(sides[0] / sides[1], interval, note, seeds=seeds)
 
 
 def _stopped(rows: Sequence[Row], who: str) -> str:
@@ -117,7 +137,7 @@ def _stopped(rows: Sequence[Row], who: str) -> str:
         if row.is_pruned:
             return f"{who} was pruned at {row.stopped_at}"
         if not row.is_complete:
-            return f"{who} is {row.outcome}, not finished"
+            return f"{who} is {row.ending}, not finished"
     return ""
 
 
@@ -145,13 +165,7 @@ def _different_length(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
 
 def _means(rows: Sequence[Row], metric: str) -> float | None:
     """Mean over seeds; a seed that ran twice counts once. None when a run has no value."""
-    seeds: dict[int, list[float]] = {}
-    for row in rows:
-        value = row.number(metric)
-        if value is None:
-            return None
-        seeds.setdefault(seed_of(row), []).append(value)
-    return statistics.fmean(statistics.fmean(v) for v in seeds.values()) if seeds else None
+    return None if any(row.number(metric) is None for row in rows) else mean_of(rows, metric)
 
 
 def _interval(
@@ -165,12 +179,15 @@ def _interval(
     if strange:
         odd = strange[0].run_id
         return None, f"no interval: the example scores of run {odd} do not average to {metric}"
-    scores = [[row.examples(split, metric) for row in side] for side in (treated, baseline)]
-    first, second = paired_scores(*scores)
-    answered = max((len(run) for side in scores for run in side), default=0)
-    if 0 < len(first) < answered:
-        return None, f"no interval: only {len(first)} of {answered} examples are shared"
-    return ratio_interval(first, second), ""
+    sides = aligned(treated, baseline, metric, split)
+    answered = max(len(row.examples(split, metric)) for row in (*treated, *baseline))
+    if sides is None or sides.examples < answered:
+        shared = 0 if sides is None else sides.examples
+        is_partly = answered > 0 and shared > 0
+        return None, (
+            f"no interval: only {shared} of {answered} examples are shared" if is_partly else ""
+        )
+    return ratio_interval(sides), ""
 
 
 def _differing_prompts(rows: Sequence[Row], split: str) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.errors import ReportError
 from agent.results.columns import CURVE, SCORE
+from agent.results.outcome import Outcome, outcome_of
 
 Scalar = str | float | int | bool
 Curve = tuple[tuple[float, float], ...]  # (epoch, value), in order of epoch
@@ -22,7 +23,8 @@ OWN_COLUMNS = ("run_id", "name", "state", "project", "tags")
 @dataclass(frozen=True)
 class Row:
     """One run. `scores` maps a split (validation, test) to example id -> score in [0, 1] at the
-    run's last evaluation point; `prompts` holds the hash of each example's prompt, where known."""
+    run's last evaluation point; `prompts` holds the hash of each example's prompt and `sources` the
+    document or question it is about, where known."""
 
     run_id: str
     state: str
@@ -33,6 +35,7 @@ class Row:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prompts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def number(self, key: str) -> float | None:
         """The finite number under `key`; None when missing, NaN or not a number."""
@@ -46,26 +49,23 @@ class Row:
         return None if value is None else str(value)
 
     @property
+    def outcome(self) -> Outcome:
+        return outcome_of(self.state, self.tags, self.values)
+
+    @property
     def is_pruned(self) -> bool:
-        """Stopped early because peers did better, at `stopped/rung`."""
-        has_rung = self.values.get("stopped/rung") is not None
-        return (
-            self.state == "pruned"
-            or "pruned" in self.tags
-            or (self.state == "finished" and has_rung)
-        )
+        return self.outcome.is_pruned
 
     @property
     def is_complete(self) -> bool:
-        """Ran its whole budget: only such runs compete for the final score."""
-        return self.state == "finished" and not self.is_pruned and "diverged" not in self.tags
+        return self.outcome.is_complete
 
     @property
-    def outcome(self) -> str:
-        """How the run ended, in words: pruned and diverged runs end as finished on W&B."""
+    def ending(self) -> str:
+        """How the run ended, in words: with the rung for a pruned one."""
         if self.is_pruned:
             return f"pruned at {self.stopped_at}"
-        return "diverged" if "diverged" in self.tags else self.state
+        return self.state if self.outcome is Outcome.UNKNOWN else self.outcome.value
 
     @property
     def epochs_run(self) -> float | None:
@@ -120,12 +120,24 @@ def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curv
     return {key: tuple(sorted(values.items())) for key, values in points.items() if values}
 
 
-def parse_predictions(
-    lines: Iterable[str], *, where: str = "the predictions"
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Scores and prompt hashes by example id, from the lines of a `predictions.jsonl`."""
+@dataclass(frozen=True)
+class Predictions:
+    """Each by example id. Examples of one source are no independent evidence."""
+
+    scores: Mapping[str, float]
+    prompts: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+def parse_predictions(lines: Iterable[str], *, where: str = "the predictions") -> Predictions:
+    """Scores, prompt hashes and sources, from the lines of a `predictions.jsonl`.
+
+    Lines end at a newline and nowhere else: `str.splitlines` would also cut at the separators of
+    Unicode (U+2028, U+0085), which JSON leaves as they are inside an answer.
+    """
     scores: dict[str, float] = {}
     prompts: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -141,15 +153,18 @@ def parse_predictions(
             ) from None
         if record.get("prompt_hash"):
             prompts[example] = str(record["prompt_hash"])
-    return scores, prompts
+        if record.get("source"):
+            sources[example] = f"{record.get('dataset', '')}/{record['source']}"
+    return Predictions(scores, prompts, sources)
 
 
 def with_predictions(row: Row, text: str, split: str = "validation", *, where: str = "") -> Row:
-    scores, prompts = parse_predictions(text.splitlines(), where=where or f"run {row.run_id}")
+    found = parse_predictions(text.split("\n"), where=where or f"run {row.run_id}")
     return replace(
         row,
-        scores={**row.scores, split: scores},
-        prompts={**row.prompts, split: prompts},
+        scores={**row.scores, split: found.scores},
+        prompts={**row.prompts, split: found.prompts},
+        sources={**row.sources, split: found.sources},
     )
 
 

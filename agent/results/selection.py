@@ -8,12 +8,13 @@ beside it: candidates within noise, a winner at the edge of the grid, seeds that
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from agent.results.columns import CURVE, SCORE, TEST_SCORE
 from agent.results.comparable import Family, cell_label, seed_of, tuned_values
-from agent.results.noise import Difference, difference
+from agent.results.noise import Difference, SeedNoise, difference, seed_noise
 from agent.results.run_table import Row, Scalar
 
 Tuned = tuple[tuple[str, Scalar | None], ...]
@@ -77,9 +78,29 @@ class Selection:
     cell: tuple[str, str, str]
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]  # the best point of each setting, best first
-    ties: tuple[tuple[Candidate, Difference], ...]
     edges: tuple[str, ...]
-    notes: tuple[str, ...]
+    remarks: tuple[str, ...]
+    seed_noise: SeedNoise = field(default_factory=SeedNoise)
+
+    @cached_property
+    def differences(self) -> tuple[tuple[Candidate, Difference], ...]:
+        """The chosen one against every other. Lazy, because it reads example scores."""
+        if self.chosen is None:
+            return ()
+        others = self.candidates[1:]
+        return tuple((c, difference(self.chosen, c, self.seed_noise)) for c in others)
+
+    @property
+    def ties(self) -> tuple[tuple[Candidate, Difference], ...]:
+        """The candidates within noise of the chosen one."""
+        return tuple((c, found) for c, found in self.differences if found.is_within_noise)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.differences and self.differences[0][1].method == "unknown":
+            unknown = "the noise is unknown: no per-example scores, seeds or number of examples"
+            return (*self.remarks, unknown)
+        return self.remarks
 
     @property
     def label(self) -> str:
@@ -88,28 +109,35 @@ class Selection:
 
 def select(family: Family, points: Points = "final", metric: str = SCORE) -> tuple[Selection, ...]:
     """The choice for every cell of a family, in the order of the table of variants."""
+    noise = seed_noise_of(family)
     return tuple(
-        _select_cell(family.label, cell, rows, points, metric)
+        _select_cell(family.label, cell, rows, points, metric, noise)
         for cell, rows in family.cells.items()
     )
 
 
+def seed_noise_of(family: Family) -> SeedNoise:
+    """The noise of training, from every setting of the family that has several seeds."""
+    settings = (candidates_of(rows).values() for rows in family.cells.values())
+    return seed_noise(found[0] for cell in settings for found in cell)
+
+
 def _select_cell(
-    family: str, cell: tuple[str, str, str], rows: Sequence[Row], points: Points, metric: str
+    family: str,
+    cell: tuple[str, str, str],
+    rows: Sequence[Row],
+    points: Points,
+    metric: str,
+    noise: SeedNoise,
 ) -> Selection:
     per_setting = [best(found) for found in candidates_of(rows, points, metric).values() if found]
     ranked = tuple(sorted(per_setting, key=_rank))
     if not ranked:
-        states = sorted({"pruned" if row.is_pruned else row.outcome for row in rows})
+        states = sorted({"pruned" if row.is_pruned else row.ending for row in rows})
         note = f"no complete run with a score (states: {', '.join(states)})"
-        return Selection(family, cell, None, (), (), (), (note,))
+        return Selection(family, cell, None, (), (), (note,))
     chosen = ranked[0]
-    compared = [(other, difference(chosen, other)) for other in ranked[1:]]
-    ties = tuple((other, found) for other, found in compared if found.is_within_noise)
-    notes = _seed_notes(ranked)
-    if ranked[1:] and compared[0][1].method == "unknown":
-        notes += ("the noise is unknown: no per-example scores, seeds or number of examples",)
-    return Selection(family, cell, chosen, ranked, ties, edges(chosen, rows), notes)
+    return Selection(family, cell, chosen, ranked, edges(chosen, rows), _seed_notes(ranked), noise)
 
 
 def candidates_of(

@@ -1,10 +1,12 @@
 """Everything a report says, computed once from the table of runs; writers only lay it out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 
 from agent.results import columns as columns_module
+from agent.results import costs
 from agent.results.columns import COLUMNS, SCORE, TEST_SCORE, Column
 from agent.results.comparable import (
     BASE,
@@ -18,11 +20,14 @@ from agent.results.comparable import (
     families_of,
     require_joinable,
 )
-from agent.results.costs import Gain, Spending, gains, mean_of, reference_gpu, spending
-from agent.results.presentation import style_of, variant_labels
+from agent.results.costs import Cost, Gain, Spending, gains, mean_of, reference_gpu, spending
+from agent.results.presentation import MODEL_SIZE, style_of, variant_labels
 from agent.results.retention import MatchedRun, Retention, matched_choice, matched_runs, retention
 from agent.results.run_table import Row
 from agent.results.selection import Selection, select
+from agent.results.sentences import opening_sentence, variant_sentence
+
+Load = Callable[[Row], Row]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class CellReport:
     best: Retention
     matched: Retention
     gains: tuple[Gain, ...]
-    values: Mapping[str, float]  # means of every column over the chosen runs
+    values: Mapping[str, float]  # means over the seeds of the chosen runs
+    costs: Mapping[str, Cost]  # the same, on one type of GPU for all cells of the family
 
     @property
     def label(self) -> str:
@@ -69,11 +75,31 @@ class FamilyReport:
     metric: str
     cells: tuple[CellReport, ...]
     bases: tuple[BaseReport, ...]
-    matched: tuple[MatchedRun, ...]
 
     @property
     def label(self) -> str:
         return self.family.label
+
+    @property
+    def split(self) -> str:
+        return split_of(self.metric)
+
+    @cached_property
+    def matched(self) -> tuple[MatchedRun, ...]:
+        """Every run against Full LoRA's at the same tuned values and seed."""
+        return matched_runs(self.family, self.metric, self.split)
+
+    @property
+    def retentions(self) -> dict[str, Retention]:
+        """Best against best, of every variant but Full LoRA."""
+        return {cell.label: cell.best for cell in self.cells if not cell.is_baseline}
+
+    def sentence(self, cell: CellReport) -> str:
+        """One variant in one sentence."""
+        share = {g.column.key: 1 / g.ratio for g in cell.gains if g.ratio}
+        phrase = columns_module.find(self.metric).phrase
+        size, memory = share.get(MODEL_SIZE), share.get("train/peak_vram_gb")
+        return variant_sentence(cell.label, cell.best, phrase, size, memory)
 
     @property
     def compared_rows(self) -> tuple[Row, ...]:
@@ -100,6 +126,25 @@ class Study:
     gpu: str | None
     notes: tuple[str, ...]
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """What was resolved and what was not, family by family: the first thing to read."""
+        several = len(self.families) > 1
+        return tuple(
+            opening_sentence(family.retentions, family.label if several else "")
+            for family in self.families
+        )
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One for every variant but Full LoRA."""
+        return tuple(
+            f"{family.sentence(cell)}."
+            for family in self.families
+            for cell in family.cells
+            if not cell.is_baseline
+        )
+
     def styles(self) -> dict[str, int]:
         """Every cell's label with the number of its colour and marker: the variant's own, the same
         in every report; cells that no table knows get the numbers after those."""
@@ -109,12 +154,17 @@ class Study:
         return {label: known[label] if label in known else next(free) for label in labels}
 
 
-def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:
-    """Compare, select and sum up. ReportError when projects must not be joined."""
+def examine(
+    rows: Sequence[Row], title: str = "Sweep report", load: Load = lambda row: row
+) -> Study:
+    """Compare, select and sum up. ReportError when projects must not be joined.
+
+    `load` brings the per-example scores of the few runs that are chosen, where `rows` come without.
+    """
     bases = [row for row in rows if row.state == "baseline" or row.text("job_type") == "baseline"]
     runs = tuple(row for row in rows if row not in bases)
     require_joinable(runs)
-    families = tuple(_examine_family(family, bases) for family in families_of(runs))
+    families = tuple(_examine_family(family, bases, load) for family in families_of(runs))
     values = [row.values for row in rows]
     return Study(
         title=title,
@@ -128,17 +178,21 @@ def examine(rows: Sequence[Row], title: str = "Sweep report") -> Study:
     )
 
 
-def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
+def split_of(metric: str) -> str:
+    return "test" if metric == TEST_SCORE else "validation"
+
+
+def _examine_family(family: Family, bases: Sequence[Row], load: Load) -> FamilyReport:
     final = select(family, "final")
     anywhere = select(family, "all")
     judged = anywhere if is_tested(anywhere) and not is_tested(final) else final
     metric = TEST_SCORE if is_tested(judged) else SCORE
-    split = "test" if metric == TEST_SCORE else "validation"
     reference = next((s for s in judged if s.cell == BASELINE_CELL and s.chosen), None)
-    baseline = reference.chosen.rows if reference and reference.chosen else ()
-    by_cell = family.cells
+    baseline = tuple(map(load, reference.chosen.rows)) if reference and reference.chosen else ()
+    complete = [row for row in family.rows if row.is_complete]
+    gpus = {column.key: costs.reference_gpu(complete, column) for column in COLUMNS}
     cells = tuple(
-        _examine_cell(family, by_cell[by.cell], by, over_all, baseline, metric, split)
+        _examine_cell(family, by, over_all, baseline, metric, gpus, load)
         for by, over_all in zip(judged, anywhere, strict=True)
     )
     own = bases_for(family, bases)
@@ -147,30 +201,33 @@ def _examine_family(family: Family, bases: Sequence[Row]) -> FamilyReport:
         metric,
         cells,
         tuple(BaseReport(base, _base_retention(base, baseline, metric)) for base in own),
-        matched_runs(family, metric, split),
     )
 
 
 def _examine_cell(
     family: Family,
-    rows: tuple[Row, ...],
     selection: Selection,
     best_point: Selection,
     baseline: tuple[Row, ...],
     metric: str,
-    split: str,
+    gpus: Mapping[str, str | None],
+    load: Load,
 ) -> CellReport:
-    chosen = selection.chosen.rows if selection.chosen else ()
+    split = split_of(metric)
+    chosen = tuple(map(load, selection.chosen.rows)) if selection.chosen else ()
     if not chosen:
         best = matched = Retention(note="no complete run")
     elif not baseline:
         best = Retention(note=f"no complete {BASELINE} run")
-        matched = matched_choice(chosen, family, metric, split)
+        matched = matched_choice(chosen, family, metric, split, load)
     else:
         best = retention(chosen, baseline, metric, split)
-        matched = matched_choice(chosen, family, metric, split)
+        if selection.cell == BASELINE_CELL:  # against itself
+            best = replace(best, interval=None)
+        matched = matched_choice(chosen, family, metric, split, load)
     keys = dict.fromkeys([*(c.key for c in COLUMNS), *(k for r in chosen for k in r.values)])
     means = {key: mean for key in keys if (mean := mean_of(chosen, key)) is not None}
+    on_one_gpu = {c.key: costs.cost_of(chosen, c, gpus[c.key]) for c in COLUMNS}
     spread = selection.chosen.spread if selection.chosen else None
     tested = selection.chosen.test if selection.chosen and metric == TEST_SCORE else None
     if tested is not None:
@@ -178,7 +235,7 @@ def _examine_cell(
         means[metric] = tested.mean
     return CellReport(
         selection.cell,
-        rows,
+        family.cells[selection.cell],
         selection,
         best_point,
         means.get(metric),
@@ -187,6 +244,7 @@ def _examine_cell(
         matched,
         gains(chosen, baseline),
         means,
+        {key: cost for key, cost in on_one_gpu.items() if cost is not None},
     )
 
 
@@ -233,7 +291,7 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
     lost = [row for row in rows if not row.text("model_variant")]
     if lost:
         notes.append(f"{len(lost)} runs name no model_variant and take no part in comparisons.")
-    states = sorted({row.outcome for row in rows if not row.is_complete and not row.is_pruned})
+    states = sorted({row.ending for row in rows if not row.is_complete and not row.is_pruned})
     if states:
         notes.append(f"Runs that are {', '.join(states)} are listed but not compared.")
     return tuple(notes)

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent.config.run_config import RunConfig
 from agent.errors import StoreError, TrackingError, first_line
+from agent.results.outcome import outcome_of
 from agent.tracking.client import full_path, wandb
 
 
@@ -40,7 +41,7 @@ class FinishedRun:
     @property
     def is_complete(self) -> bool:
         """Ran its whole budget: neither pruned nor diverged nor cut off."""
-        return self.state == "finished" and not self.tags & {"pruned", "diverged", "invalid"}
+        return outcome_of(self.state, self.tags, self.summary).is_complete
 
 
 # ---------------------------------------------------------------------- reading
@@ -83,7 +84,7 @@ def complete_runs(api: Any, sweep: str) -> list[str]:
     found = [
         f"{project}/{run.id}"
         for run in runs
-        if run.state == "finished" and not {"pruned", "diverged", "invalid"} & set(run.tags or ())
+        if outcome_of(str(run.state), run.tags or (), dict(run.summary._json_dict)).is_complete
     ]
     if not found:
         raise TrackingError(f"sweep {path}: none of its {len(runs)} runs has finished unpruned")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import TrackingError
+from agent.results.outcome import Outcome, outcome_of
 from agent.tracking import client
 from agent.tracking.endpoint import ServerAccess
 
@@ -27,8 +28,12 @@ class RunFacts:
     tags: tuple[str, ...] = ()
 
     @property
+    def outcome(self) -> Outcome:
+        return outcome_of(self.state, self.tags, self.summary)
+
+    @property
     def is_pruned(self) -> bool:
-        return "pruned" in self.tags
+        return self.outcome.is_pruned
 
 
 class Reader:

@@ -55,14 +55,34 @@ def test_retention_bars_are_percentages_with_the_base_last() -> None:
 
 
 def test_retention_intervals_are_percentages_too() -> None:
-    scores = {str(i): 1.0 for i in range(10)}
+    scores = {str(i): 1.0 for i in range(100)}
     rows = [
         run("full", 1e-3, 1.0, scores=scores),
         run("qlora4", 1e-3, 0.5, scores=dict.fromkeys(scores, 0.5)),
     ]
     found = {figure.name: figure for figure in figures_of(examine(rows))}["retention"]
     bar = next(s for s in found.series if s.label == "QLoRA int4")
-    assert (bar.x, bar.low, bar.high) == ((50.0,), (50.0,), (50.0,))
+    assert bar.x == (50.0,)
+    half = 100 * 1.96 * 1.96 / 100  # nothing differs from its ratio: the floor alone
+    assert bar.low == pytest.approx((50 - half,), abs=0.1)
+    assert bar.high == pytest.approx((50 + half,), abs=0.1)
+    assert bar.is_hollow  # one seed
+
+
+def test_a_front_is_drawn_over_one_type_of_gpu_and_answers_of_one_length() -> None:
+    def one(rate: float, f1: float, ms: float, gpu: str, tokens: float) -> Row:
+        more = {"inference__gpu": gpu, "inference__tokens_out": tokens}
+        return run("full", rate, f1, inference__avg_latency_ms_per_sample=ms, **more)
+
+    rows = [
+        one(1e-4, 0.5, 40.0, "A100", 12.0),
+        one(1e-3, 0.6, 50.0, "A100", 11.0),
+        one(1e-2, 0.4, 10.0, "H100", 12.0),
+        one(2e-2, 0.1, 5.0, "A100", 1.9),
+    ]
+    found = {figure.name: figure for figure in figures_of(examine(rows))}["pareto"]
+    assert [series.x for series in found.series if series.kind == "front"] == [(40.0, 50.0)]
+    assert "another type of GPU or whose answers are much longer" in found.caption
 
 
 def test_the_pareto_figure_has_every_complete_run_and_its_front() -> None:

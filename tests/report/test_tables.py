@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from agent.report import layouts, tables
 from agent.report.tables import Cell, Heading, TextTable
 from agent.results.run_table import Row
@@ -21,7 +23,7 @@ def _tables() -> dict[str, TextTable]:
 
 def test_the_retention_table_of_the_known_table() -> None:
     found = _named(_tables()["retention"])
-    assert found["QLoRA int4"]["Best vs best (%)"] == "75.0"
+    assert found["QLoRA int4"]["Best vs best (%)"] == f"75.0{tables.ONE_SEED_MARK}"
     assert found["Full LoRA"]["Best vs best (%)"] == "100"
     assert found["LoRA+PTQ int4"]["Matched (%)"] == tables.MARK
     assert found["Full LoRA"]["Pruned"] == "1"
@@ -33,6 +35,7 @@ def test_a_blank_retention_has_its_reason_below_the_table() -> None:
     assert _tables()["retention"].notes == (
         "LoRA+PTQ int4, matched: the matched Full LoRA was pruned at rung 1, epoch 1; "
         "250 % at epoch 1, where both were.",
+        "‡ one seed: training noise not included; nothing about it is significant.",
     )
 
 
@@ -43,7 +46,25 @@ def test_intervals_stand_in_brackets() -> None:
         run("qlora4", 1e-3, 0.375, scores={k: v / 2 for k, v in scores.items()}),
     ]
     ((table, *_),) = tables.family_tables(examine(rows))
-    assert _named(table)["QLoRA int4"]["Matched (%)"] == "50.0 [50.0, 50.0]"
+    found = _named(table)["QLoRA int4"]
+    assert found["Matched (%)"] == "50.0 [36.7, 63.3]‡"
+    assert (found["n"], found["Seeds"]) == ("40", "1")
+
+
+def test_several_seeds_have_no_mark_and_sources_are_counted() -> None:
+    scores = {str(i): (1.0 if i % 2 else 0.5) for i in range(40)}
+    sources = {"validation": {str(i): str(i // 4) for i in range(40)}}
+    rows = [
+        replace(run(cell, 1e-3, 0.75, scores=scores, seed=seed), sources=sources)
+        for cell in ("full", "qlora4")
+        for seed in range(3)
+    ]
+    ((table, *_),) = tables.family_tables(examine(rows))
+    found = _named(table)["QLoRA int4"]
+    assert found["Matched (%)"].startswith("100.0 [")
+    assert found["Matched (%)"].endswith("]")
+    assert (found["n"], found["Seeds"]) == ("40 in 10", "3")
+    assert table.notes == ()
 
 
 def test_missing_costs_stay_blank() -> None:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from agent.results.comparable import families_of
@@ -92,15 +95,53 @@ def test_a_failed_baseline_is_not_finished() -> None:
     assert found["note"] == "the matched Full LoRA is failed, not finished"
 
 
-def test_the_interval_comes_from_paired_examples() -> None:
-    base = {str(i): 1.0 for i in range(50)}
-    half = {str(i): 0.5 for i in range(50)}
-    found = retention(
-        [run("qlora4", 1e-3, 0.5, scores=half)], [run("full", 1e-3, 1.0, scores=base)]
+def _scored(cell: str, score: float, seed: int, count: int = 500, **more: Any) -> Row:
+    return run(
+        cell, 1e-3, score, seed=seed, scores=dict.fromkeys(map(str, range(count)), score), **more
     )
+
+
+def test_the_interval_comes_from_examples_and_seeds() -> None:
+    found = retention([_scored("qlora4", 0.5, 0)], [_scored("full", 1.0, 0)])
     assert found.value == 0.5
     assert found.interval is not None
-    assert (found.interval.low, found.interval.high, found.interval.examples) == (0.5, 0.5, 50)
+    assert (found.interval.examples, found.interval.seeds, found.interval.clusters) == (500, 1, 500)
+    assert found.interval.low < 0.5 < found.interval.high
+    assert found.is_one_seed
+    assert not found.is_resolved  # whatever the examples say
+    treated = [_scored("qlora4", 0.5 + s / 100, s) for s in range(3)]
+    found = retention(treated, [_scored("full", 0.9 + s / 100, s) for s in range(3)])
+    assert found.seeds == 3
+    assert found.is_resolved
+
+
+def test_one_seed_of_a_variant_against_another_is_not_called_different() -> None:
+    found = retention([_scored("full", 0.606, 1)], [_scored("full", 0.663, 0)])
+    assert found.value == pytest.approx(0.914, abs=1e-3)
+    assert not found.is_resolved
+
+
+def test_sides_served_from_the_same_trainings_are_paired_by_seed() -> None:
+    def side(cell: str, loss: float, keys: str) -> list[Row]:
+        scores = [0.5, 0.7, 0.9]
+        return [
+            _scored(cell, f - loss, s, training__key=f"{keys}{s}") for s, f in enumerate(scores)
+        ]
+
+    same = retention(side("ptq8", 0.02, "t"), side("full", 0.0, "t")).interval
+    other = retention(side("ptq8", 0.02, "u"), side("full", 0.0, "t")).interval
+    assert same is not None
+    assert other is not None
+    assert same.high - same.low < 0.2 * (other.high - other.low)
+
+
+def test_documents_of_several_questions_count_as_one() -> None:
+    rows = [_scored(cell, 0.5, 0, 50) for cell in ("qlora4", "full")]
+    sources = {"validation": {str(i): f"document {i // 10}" for i in range(50)}}
+    known = [replace(row, sources=sources) for row in rows]
+    found = retention(known[:1], known[1:]).interval
+    assert found is not None
+    assert (found.examples, found.clusters) == (50, 5)
 
 
 def test_partly_shared_examples_give_no_interval_and_say_so() -> None:

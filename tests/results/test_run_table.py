@@ -30,7 +30,7 @@ def test_without_a_history_the_summary_gives_the_known_points() -> None:
 
 def test_a_diverged_run_is_not_complete() -> None:
     row = replace(run("full", 1e-3, 0.5), tags=frozenset({"diverged"}))
-    assert (row.is_complete, row.outcome) == (False, "diverged")
+    assert (row.is_complete, row.ending) == (False, "diverged")
 
 
 def test_nan_is_no_number() -> None:
@@ -43,7 +43,8 @@ def test_predictions_give_scores_and_prompt_hashes() -> None:
         "",
         json.dumps({"example_id": "8", "score": 0.5}),
     ]
-    assert run_table.parse_predictions(lines) == ({"nq/7": 1.0, "8": 0.5}, {"nq/7": "p"})
+    found = run_table.parse_predictions(lines)
+    assert (found.scores, found.prompts) == ({"nq/7": 1.0, "8": 0.5}, {"nq/7": "p"})
 
 
 def test_a_bad_prediction_names_its_line() -> None:

@@ -109,14 +109,15 @@ def test_a_point_that_one_seed_never_reported_is_no_candidate() -> None:
     assert chosen.epoch == 3.0
 
 
-def _scored(rate: float, gain: float) -> Row:
+def _scored(rate: float, gain: float, seed: int = 0) -> Row:
     scores = {str(i): min(1.0, (i % 10) / 10 + (gain if i % 2 else 0)) for i in range(100)}
-    return run("full", rate, sum(scores.values()) / 100, scores=scores)
+    return run("full", rate, sum(scores.values()) / 100, scores=scores, seed=seed)
 
 
-def test_ties_come_from_paired_examples_where_both_have_them() -> None:
-    found = _only([_scored(1e-3, 0.1), _scored(1e-4, 0.0)])
+def test_ties_come_from_seeds_and_examples_where_both_have_them() -> None:
+    found = _only([_scored(r, g, s) for r, g in ((1e-3, 0.1), (1e-4, 0.0)) for s in range(3)])
     assert found.ties == ()
+    assert found.differences[0][1].method == "seeds and examples"
     scattered = {str(i): float(i % 2) for i in range(100)}
     other = {str(i): float((i + 1) % 2) for i in range(98)} | {"98": 0.0, "99": 0.0}
     found = _only([run("full", 1e-3, 0.5, scores=scattered), run("full", 1e-4, 0.49, scores=other)])
@@ -150,8 +151,29 @@ def test_the_number_of_examples_bounds_the_noise() -> None:
     rows = [run("full", 1e-3, 0.80, eval_examples=200), run("full", 1e-4, 0.78, eval_examples=200)]
     ((_, difference),) = _only(rows).ties
     assert difference.method == "bound"
-    # 1.96 * sqrt((0.16 + 0.1716) / 200) = 0.0798
-    assert difference.high == pytest.approx(0.02 + 0.0798, abs=1e-4)
+    # 1.96 * sqrt((0.16 + 0.1716) / 200 + 2 * 0.04**2) = 0.1366
+    assert difference.high == pytest.approx(0.02 + 0.1366, abs=1e-4)
+
+
+def test_two_seeds_of_one_setting_are_no_evidence_that_rates_differ() -> None:
+    """The demo's Full LoRA gave 0.663 with seed 0 and 0.606 with seed 1."""
+    scores = {str(i): float(i < 663) for i in range(1000)}
+    other = {str(i): float(i < 606) for i in range(1000)}
+    rows = [run("full", 1e-3, 0.663, scores=scores), run("full", 1e-4, 0.606, scores=other)]
+    assert len(_only(rows).ties) == 1
+    far = {str(i): float(i < 126) for i in range(1000)}
+    assert _only([rows[0], run("full", 1e-4, 0.126, scores=far)]).ties == ()
+
+
+def test_seed_noise_seen_in_one_setting_is_used_for_the_others() -> None:
+    rows = [run("full", 1e-3, f, seed=s) for s, f in enumerate((0.6, 0.6, 0.6, 0.6, 0.6))]
+    calm = _only(rows).seed_noise
+    assert (calm.settings, calm.freedom) == (1, 4)
+    assert calm.sd == pytest.approx((3 * 0.04**2 / 7) ** 0.5)
+    wild = _only([run("full", 1e-3, f, seed=s) for s, f in enumerate((0.3, 0.9))]).seed_noise
+    assert wild.sd == pytest.approx(((0.18 + 3 * 0.04**2) / 4) ** 0.5)
+    assert "of 1 settings" in str(wild)
+    assert "none measured" in str(_only(rows[:1]).seed_noise)
 
 
 def test_with_nothing_known_the_noise_is_called_unknown() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agent.config.run_config import RunConfig, digest
+from agent.results.outcome import Outcome
 from agent.tracking.reader import RunFacts
 
 
@@ -18,6 +19,7 @@ class PointState(enum.Enum):
 
     FINISHED = "finished"
     PRUNED = "pruned"
+    DIVERGED = "diverged"  # a re-run would diverge again
     RUNNING = "running"
     PARTIAL = "partial"  # crashed, preempted or stopped on the way: a re-run goes on from there
     FAILED = "failed"
@@ -27,7 +29,12 @@ class PointState(enum.Enum):
     @property
     def is_settled(self) -> bool:
         """True when nothing is left to do for the point, now or ever."""
-        return self in (PointState.FINISHED, PointState.PRUNED, PointState.RUNNING)
+        return self in (
+            PointState.FINISHED,
+            PointState.PRUNED,
+            PointState.DIVERGED,
+            PointState.RUNNING,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,13 @@ class PlannedPoint:
     run_id: str = ""
 
 
-_OF_RUN_STATE = {
-    "finished": PointState.FINISHED,
-    "running": PointState.RUNNING,
-    "pending": PointState.RUNNING,
-    "failed": PointState.FAILED,
+_OF_OUTCOME = {
+    Outcome.COMPLETE: PointState.FINISHED,
+    Outcome.PRUNED: PointState.PRUNED,
+    Outcome.DIVERGED: PointState.DIVERGED,
+    Outcome.RUNNING: PointState.RUNNING,
+    Outcome.FAILED: PointState.FAILED,
+    Outcome.INVALID: PointState.FAILED,
 }
 _ORDER = list(PointState)
 
@@ -60,7 +69,7 @@ def plan_points(
         if config is None:
             continue
         state = state_of(run)
-        if state in (PointState.FINISHED, PointState.PRUNED):
+        if state in (PointState.FINISHED, PointState.PRUNED, PointState.DIVERGED):
             trained.add(training_name(config))
         known = by_point.get(config.point_key())
         if known is None or _ORDER.index(state) < _ORDER.index(known[0]):
@@ -79,9 +88,7 @@ def plan_points(
 
 def state_of(run: RunFacts) -> PointState:
     """What a run means for its grid point."""
-    if run.is_pruned:
-        return PointState.PRUNED
-    return _OF_RUN_STATE.get(run.state, PointState.PARTIAL)
+    return _OF_OUTCOME.get(run.outcome, PointState.PARTIAL)
 
 
 def to_fill(planned: Sequence[PlannedPoint], *, failed: bool) -> list[PlannedPoint]:

@@ -51,7 +51,7 @@ def longest_records(path: Path, count: int) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".jsonl":
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             records = json.loads(text)
     except ValueError as error:

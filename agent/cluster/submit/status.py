@@ -27,7 +27,8 @@ def counts_of(status: SweepStatus) -> dict[str, int]:
     """Grid points by what has become of them; waiting ones have no run yet."""
     words = Counter(_word(run) for run in status.runs)
     known = {
-        name: words.get(name, 0) for name in ("done", "running", "pruned", "failed", "cut off")
+        name: words.get(name, 0)
+        for name in ("done", "running", "pruned", "diverged", "failed", "invalid", "cut off")
     }
     waiting = 0 if status.expected is None else max(status.expected - len(status.runs), 0)
     return {**known, "waiting": waiting}
@@ -57,10 +58,9 @@ def status_lines(statuses: Sequence[SweepStatus]) -> list[str]:
 
 
 def _word(run: RunFacts) -> str:
-    if run.is_pruned:
-        return "pruned"
-    known = {"finished": "done", "running": "running", "pending": "running", "failed": "failed"}
-    return known.get(run.state, "cut off")  # crashed, killed, preempted: a re-run goes on
+    if run.outcome.is_cut_off:
+        return "cut off"  # crashed, killed, preempted: a re-run goes on
+    return "done" if run.outcome.is_complete else run.outcome.value
 
 
 def _task_lines(tasks: Sequence[Task]) -> list[str]:

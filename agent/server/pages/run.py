@@ -113,7 +113,7 @@ def read_records(content: bytes) -> list[dict[str, Any]]:
         table = json.loads(text)
         columns = [str(name) for name in table["columns"]]
         return [dict(zip(columns, line, strict=False)) for line in table["data"]]
-    records = [json.loads(line) for line in text.splitlines() if line.strip()]
+    records = [json.loads(line) for line in text.split("\n") if line.strip()]
     if not all(isinstance(record, dict) for record in records):
         raise ValueError("a prediction is not an object")
     return records

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from agent.results.outcome import Outcome
 from agent.results.presentation import CURVE, LATENCY, MODEL_SIZE, SCORE
 from agent.search.proposals import Choice, grid_point, grid_size
 from agent.server.pages.metrics import better_of, heading_of
@@ -19,6 +20,8 @@ from agent.server.store.runs import of_sweep
 from agent.server.store.sweeps import config_of, list_agents
 
 MAX_POINTS = 2_000
+# What `shown_state` says beside the server's own states.
+ENDED_OUTCOMES = {Outcome.PRUNED.value, Outcome.DIVERGED.value, Outcome.INVALID.value}
 # What a person may do with a sweep in each state: (new state, word on the button, what it does).
 _PAUSE = ("PAUSED", "Pause", "hand out no more points for now; running runs go on")
 _STOP = ("FINISHED", "Stop", "hand out no more points; running runs end by themselves")
@@ -79,7 +82,7 @@ def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict
     ]
     counts = Counter(line["state"] for line in lines)
     expected = expected_count(sweep)
-    ended = sum(line["state"] in ENDED_STATES | {"pruned"} for line in lines)
+    ended = sum(line["state"] in ENDED_STATES | ENDED_OUTCOMES for line in lines)
     return {
         "title": title_of(sweep),
         "state": sweep.state,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from agent.results.outcome import Outcome, outcome_of
 from agent.results.presentation import BY_KEY, GPU, style_of
 from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
 from agent.server.store.database import Connection
@@ -141,9 +142,10 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
 
 
 def shown_state(run: Run) -> str:
-    """The run's state, but `pruned` for one that ended well because its pruner said so."""
-    is_pruned = run.state == "finished" and "pruned" in run.tag_list()
-    return "pruned" if is_pruned else run.state
+    """The run's state, but its outcome where that says more: `finished` is a complete run, and
+    neither a pruned nor a diverged nor an invalid one."""
+    outcome = outcome_of(run.state, [str(tag) for tag in run.tag_list()], run.summary_values())
+    return run.state if outcome is Outcome.UNKNOWN or outcome.is_running else outcome.value
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Scalar]]:
