@@ -1,6 +1,7 @@
 """The report's tables for a terminal."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -12,7 +13,9 @@ from agent.results.confirmation import PlannedPoint
 from agent.results.costs import spending_sentences
 from agent.results.selection import Selection
 from agent.results.study import Study
-from agent.tracking.queued_sweeps import Queued
+
+if TYPE_CHECKING:  # it loads wandb, which a report of a table needs not
+    from agent.tracking.queued_sweeps import Queued
 
 NARROW = ("Seeds", "n", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
 
@@ -56,7 +59,7 @@ def print_selections(
             out.print(line, markup=False, highlight=False)
 
 
-def print_queued(sweeps: Sequence[Queued], console: Console | None = None) -> None:
+def print_queued(sweeps: "Sequence[Queued]", console: Console | None = None) -> None:
     """The sweeps of the missing seeds, and how their agents are started."""
     out = console or Console(width=200)  # lines to copy are not wrapped
     for sweep in sweeps:

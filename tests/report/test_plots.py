@@ -1,5 +1,6 @@
 import csv
 import io
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_retention_intervals_are_percentages_too() -> None:
 
 def test_a_front_is_drawn_over_one_type_of_gpu_and_answers_of_one_length() -> None:
     def one(rate: float, f1: float, ms: float, gpu: str, tokens: float) -> Row:
-        more = {"inference__gpu": gpu, "inference__tokens_out": tokens}
+        more: dict[str, Any] = {"inference__gpu": gpu, "inference__tokens_out": tokens}
         return run("full", rate, f1, inference__avg_latency_ms_per_sample=ms, **more)
 
     rows = [

@@ -66,14 +66,16 @@ def test_the_opening_says_why_nothing_can_be_compared() -> None:
         "Nothing can be compared with Full LoRA: no complete Full LoRA run."
     )
     assert opening_sentence({"QLoRA int4": Retention(0.9, seeds=3)}) == (
-        "Without per-example scores, with 3 seeds, no difference between the variants is established."
+        "Without per-example scores, with 3 seeds, no difference between the variants is "
+        "established."
     )
 
 
 def test_a_study_opens_with_it_and_has_one_sentence_per_variant() -> None:
     study = examine(known_rows())
     assert study.headline == (
-        "Without per-example scores, with one seed, no difference between the variants is established.",
+        "Without per-example scores, with one seed, no difference between the variants is "
+        "established.",
     )
     assert len(study.sentences) == 4
     assert study.sentences[0].startswith(

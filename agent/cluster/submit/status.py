@@ -27,11 +27,14 @@ def counts_of(status: SweepStatus) -> dict[str, int]:
     """Grid points by what has become of them; waiting ones have no run yet."""
     words = Counter(_word(run) for run in status.runs)
     known = {
-        name: words.get(name, 0)
-        for name in ("done", "running", "pruned", "diverged", "failed", "invalid", "cut off")
+        name: words.get(name, 0) for name in ("done", "running", "pruned", "failed", "cut off")
     }
     waiting = 0 if status.expected is None else max(status.expected - len(status.runs), 0)
-    return {**known, "waiting": waiting}
+    return {
+        **known,
+        **{word: n for word, n in words.items() if word not in known},
+        "waiting": waiting,
+    }
 
 
 def own_gpu_hours(runs: Iterable[RunFacts]) -> float:
