@@ -22,8 +22,10 @@ def run_check(args: argparse.Namespace) -> int:
         points, found = sweep_yaml.check(path, files=not args.no_files)
         problems += [f"{path}: {problem}" for problem in found]
         if not found:
-            size = f"{points} grid points" if points else "no finite grid, its ends are"
-            print(f"{path}: {size} valid")
+            size = f"{points} grid points valid" if points else "valid at the ends of its ranges"
+            print(f"{path}: {size}")
+            for note in sweep_yaml.notes(path):
+                print(f"{path}: note: {note}")
     if problems:
         raise ConfigError(problems, where=f"{len(args.sweeps)} sweep file(s)")
     return 0

@@ -6,6 +6,7 @@ per proposal; here that function is made from the `parameters` of the sweep's YA
 YAML stays the one place that is edited.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 import optuna
 
 from agent.config import sweep_yaml, variants
+from agent.config.search_space import Choice, Parameter, Space, nested_point
+from agent.config.sweep_parameters import read_parameters
 from agent.errors import ConfigError
 
 VARIANT, STRATEGY = "model_variant", "quantization_strategy"
@@ -24,25 +27,26 @@ def conditional_space(path: Path) -> Callable[[optuna.Trial], dict[str, Any]]:
 
     ConfigError when a parameter cannot be proposed by Optuna, or no listed pair is a variant.
     """
-    parameters = sweep_yaml.parameters_of(sweep_yaml.load(path))
-    cells = valid_cells(parameters, where=str(path))
+    reading = read_parameters(sweep_yaml.load(path).get("parameters"))
+    if reading.problems:
+        raise ConfigError(reading.problems, where=str(path))
+    space = reading.space
+    cells = valid_cells(space, where=str(path))
 
     def search_space(trial: optuna.Trial) -> dict[str, Any]:
         point = suggest_cell(trial, cells)
-        for name, spec in parameters.items():
+        for name, parameter in space.items():
             if name not in (VARIANT, STRATEGY):
-                point[name] = suggest_value(trial, name, spec)
-        return point
+                point[name] = suggest_value(trial, name, parameter)
+        return nested_point(point, reading.nested)
 
     return search_space
 
 
-def valid_cells(
-    parameters: Mapping[str, Mapping[str, object]], *, where: str
-) -> dict[str, list[str]]:
-    """The strategies of each variant, of those that the parameters list; all where none are."""
-    listed = _listed(parameters, VARIANT, variants.model_variants())
-    strategies = _listed(parameters, STRATEGY, variants.quantization_strategies())
+def valid_cells(space: Space, *, where: str) -> dict[str, list[str]]:
+    """The strategies of each variant, of those that the space lists; all where none are."""
+    listed = _listed(space, VARIANT, variants.model_variants())
+    strategies = _listed(space, STRATEGY, variants.quantization_strategies())
     cells = {
         variant: [name for name in variants.strategies_of(variant) if name in strategies]
         for variant in listed
@@ -63,26 +67,26 @@ def suggest_cell(trial: optuna.Trial, cells: Mapping[str, list[str]]) -> dict[st
     return {VARIANT: variant, STRATEGY: trial.suggest_categorical(STRATEGY, strategies)}
 
 
-def suggest_value(trial: optuna.Trial, name: str, spec: Mapping[str, Any]) -> Any:
-    """One parameter as W&B writes it: a value, values, or a range with its distribution."""
-    if "value" in spec:
-        return spec["value"]
-    if "values" in spec:
-        return trial.suggest_categorical(name, list(spec["values"]))
-    low, high = _number(name, spec, "min"), _number(name, spec, "max")
-    whole = float(low).is_integer() and float(high).is_integer() and "." not in f"{low}{high}"
-    kind = spec.get("distribution", "int_uniform" if whole else "uniform")
-    match kind:
+def suggest_value(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
+    """One parameter of a sweep. ConfigError for a distribution that Optuna lacks."""
+    if isinstance(parameter, Choice):
+        if len(parameter.values) == 1:
+            return parameter.values[0]
+        return trial.suggest_categorical(name, list(parameter.values))
+    low, high = parameter.low, parameter.high
+    match parameter.distribution:
         case "int_uniform":
             return trial.suggest_int(name, int(low), int(high))
         case "uniform":
             return trial.suggest_float(name, low, high)
         case "log_uniform_values":
             return trial.suggest_float(name, low, high, log=True)
+        case "log_uniform":
+            return trial.suggest_float(name, math.exp(low), math.exp(high), log=True)
         case "q_uniform":
-            return trial.suggest_float(name, low, high, step=float(spec.get("q", 1)))
-    known = "int_uniform, uniform, log_uniform_values, q_uniform"
-    fault = f"{name}: Optuna has no distribution {kind!r}; known: {known}"
+            return trial.suggest_float(name, low, high, step=parameter.quantum)
+    known = "int_uniform, uniform, log_uniform_values, log_uniform, q_uniform"
+    fault = f"{name}: Optuna has no distribution {parameter.distribution!r}; known: {known}"
     raise ConfigError([fault], where="parameters")
 
 
@@ -105,20 +109,10 @@ def study_of_sweep(sweep: Any) -> optuna.Study:
     )
 
 
-def _listed(
-    parameters: Mapping[str, Mapping[str, object]], name: str, everything: tuple[str, ...]
-) -> list[str]:
-    spec = parameters.get(name)
-    if spec is None:
+def _listed(space: Space, name: str, everything: tuple[str, ...]) -> list[str]:
+    parameter = space.get(name)
+    if parameter is None:
         return list(everything)
-    values = spec.get("values", [spec.get("value")])
-    assert isinstance(values, list)
-    return ["None" if value is None else str(value) for value in values]
-
-
-def _number(name: str, spec: Mapping[str, Any], end: str) -> Any:
-    value = spec.get(end)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        fault = f"{name}: {end} = {value!r} is no number (YAML reads 1e-4 as text; write 1.0e-4)"
-        raise ConfigError([fault], where="parameters")
-    return value
+    if not isinstance(parameter, Choice):
+        raise ConfigError([f"{name}: needs value or values"], where="parameters")
+    return ["None" if value is None else str(value) for value in parameter.values]

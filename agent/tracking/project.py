@@ -12,6 +12,7 @@ from itertools import islice
 
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
+from agent.errors import ConfigError
 from agent.tracking.client import wandb
 
 MOST_SWEEPS = 50  # of a project, the newest first
@@ -77,5 +78,8 @@ def grid_of(sweep: Mapping[str, object]) -> Sequence[RunConfig]:
     and are nobody's competitors."""
     if sweep.get("method") != "grid":
         return []
-    points = islice(sweep_yaml.grid_points(sweep), MOST_POINTS)
+    try:
+        points = islice(sweep_yaml.grid_points(sweep), MOST_POINTS)
+    except ConfigError:  # somebody else's sweep, which W&B took
+        return []
     return [config for point in points if (config := RunConfig.violations(point)[1]) is not None]

@@ -9,6 +9,8 @@ import pytest
 
 from agent.config import sweep_yaml, variants
 from agent.config.run_config import RunConfig
+from agent.config.search_space import Choice, Range
+from agent.config.sweep_parameters import read_parameters
 from agent.errors import ConfigError
 from agent.search.conditional_space import conditional_space, suggest_value, valid_cells
 
@@ -80,7 +82,10 @@ def test_the_search_learns_both_objectives_and_takes_finished_runs_up_again(engi
 def test_only_the_listed_cells_are_proposed() -> None:
     def cells(variant: list[str], strategy: list[Any]) -> dict[str, list[str]]:
         return valid_cells(
-            {"model_variant": {"values": variant}, "quantization_strategy": {"values": strategy}},
+            {
+                "model_variant": Choice(tuple(variant)),
+                "quantization_strategy": Choice(tuple(strategy)),
+            },
             where="x.yaml",
         )
 
@@ -108,23 +113,37 @@ def test_only_the_listed_cells_are_proposed() -> None:
 )
 def test_every_kind_of_parameter_is_suggested(spec: dict[str, Any], kind: type) -> None:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    value = suggest_value(trial, "x", spec)
+    value = suggest_value(trial, "x", read_parameters({"x": spec}).space["x"])
     assert isinstance(value, kind)
     assert "min" not in spec or spec["min"] <= value <= spec["max"]
+
+
+def test_a_distribution_that_optuna_lacks_is_named() -> None:
+    trial = optuna.create_study().ask()
+    with pytest.raises(ConfigError, match="Optuna has no distribution 'normal'"):
+        suggest_value(trial, "x", Range("normal", 0.0, 1.0))
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"distribution": "normal", "min": 0, "max": 1}, "Optuna has no distribution 'normal'"),
-        ({"min": "1e-4", "max": 1.0}, "min = '1e-4' is no number"),
-        ({"min": 1}, "max = None is no number"),
+        ("{min: 0, max: 1, distribution: normal}", "normal takes only mu, sigma"),
+        ("{min: small, max: 1.0}", "min = 'small': uniform needs a number"),
+        ("{min: 1}", "needs value, values, or min and max"),
     ],
 )
-def test_a_parameter_optuna_cannot_propose_is_told(spec: dict[str, Any], message: str) -> None:
-    trial = optuna.create_study().ask()
+def test_a_faulty_parameter_is_named_as_check_names_it(
+    tmp_path: Path, spec: str, message: str
+) -> None:
+    (tmp_path / "s.yaml").write_text(f"parameters: {{learning_rate: {spec}}}")
     with pytest.raises(ConfigError, match=message):
-        suggest_value(trial, "x", spec)
+        conditional_space(tmp_path / "s.yaml")
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number_here_too(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("parameters: {learning_rate: {min: 1e-4, max: 1e-3}}")
+    trial = optuna.create_study().ask()
+    assert 1e-4 <= conditional_space(tmp_path / "s.yaml")(trial)["learning_rate"] <= 1e-3
 
 
 @pytest.mark.parametrize("name", ["random", "bayes", "pareto"])

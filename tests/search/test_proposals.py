@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from agent.search.proposals import (
+from agent.config.search_space import (
     Choice,
-    PastRun,
     Range,
     Space,
-    bayes_point,
     grid_order,
     grid_point,
     grid_points,
     grid_size,
+)
+from agent.search.proposals import (
+    PastRun,
+    bayes_point,
     random_point,
 )
 
@@ -145,7 +147,8 @@ def test_bayes_takes_running_failed_and_foreign_runs_as_they_are() -> None:
 def test_proposals_need_no_torch() -> None:
     code = (
         "import sys, agent.search.proposals as p\n"
-        "p.bayes_point({'x': p.Range('normal', 0, 1)}, [], 'minimize', 1)\n"
+        "from agent.config.search_space import Range\n"
+        "p.bayes_point({'x': Range('normal', 0, 1)}, [], 'minimize', 1)\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

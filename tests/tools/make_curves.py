@@ -31,7 +31,9 @@ def all_configs(
 ) -> list[RunConfig]:
     """Every grid point, with the settings of the demo's sweeps."""
     sweep = sweep_yaml.load(ROOT / "sweeps/demo/full_lora.yaml")
-    fixed = {k: s["value"] for k, s in sweep_yaml.parameters_of(sweep).items() if "value" in s}
+    swept = sweep_yaml.swept_keys(sweep)
+    point = next(sweep_yaml.grid_points(sweep))
+    fixed = {key: value for key, value in point.items() if key not in swept}
     dataset = Path(str(fixed["dataset"]))
     if not dataset.exists():
         demo_data.write_data(dataset)

@@ -1,8 +1,10 @@
 """Sweeps and agents: read, made, steered; the heartbeat that hands out work."""
 
+import itertools
 import json
 from typing import Any
 
+from agent.config.values import digest_of
 from agent.server.graphql.access import (
     connection_of,
     need_project,
@@ -15,10 +17,12 @@ from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
 from agent.server.store.filters import Clause
-from agent.server.store.points import add_point, digest_of, expected_count, flatten, unflatten
+from agent.server.store.points import add_point, expected_count
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Project, Run, Sweep, iso_time
+from agent.server.store.run_metrics import best_value
 from agent.server.store.runs import (
+    MAX_PAGE,
     count_runs,
     create_run,
     list_runs,
@@ -27,7 +31,6 @@ from agent.server.store.runs import (
     of_sweep,
 )
 from agent.server.store.sweeps import (
-    best_value,
     change_sweep,
     config_of,
     create_agent,
@@ -205,20 +208,28 @@ def upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         _take_prior_runs(request, found, project)
     if input.get("state"):
         found = set_state(request.connection, found, input["state"], request.now)
-    return {"sweep": found, "configValidationWarnings": []}
+    return {"sweep": found, "configValidationWarnings": list(config_of(found.config).notes)}
 
 
 def _take_prior_runs(request: Request, sweep: Sweep, project: Project) -> None:
     """The sweep knows existing runs: grid leaves their points out, bayes learns from them."""
     config = config_of(sweep.config)
-    page = list_runs(
-        request.connection, of_project(project.id), filters=sweep.prior_runs_filters, limit=1000
-    )
-    for run in page.items:
-        point = unflatten(flatten(run.config_values(), config), config)
-        request.connection.execute(
-            "INSERT OR IGNORE INTO prior_run VALUES (?, ?, ?)", (sweep.id, run.id, digest_of(point))
+    for offset in itertools.count(0, MAX_PAGE):
+        page = list_runs(
+            request.connection,
+            of_project(project.id),
+            filters=sweep.prior_runs_filters,
+            offset=offset,
+            limit=MAX_PAGE,
         )
+        for run in page.items:
+            point = config.nested_point(config.flat_point(run.config_values()))
+            request.connection.execute(
+                "INSERT OR IGNORE INTO prior_run VALUES (?, ?, ?)",
+                (sweep.id, run.id, digest_of(point)),
+            )
+        if offset + len(page.items) >= page.total or not page.items:
+            return
 
 
 @field("Sweep", "priorRuns")

@@ -5,16 +5,16 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
+from agent.config.search_space import grid_point, grid_size
+from agent.config.sweep_yaml import swept_paths
+from agent.config.values import digest_of
 from agent.results.outcome import Outcome
 from agent.results.presentation import CURVE, LATENCY, MODEL_SIZE, SCORE
-from agent.search.proposals import Choice, grid_point, grid_size
 from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.table import Column, RowCache, Scalar, column_payload, short_text
 from agent.server.pages.view import FIRST_ROWS, text_of
 from agent.server.store.database import Connection
-from agent.server.store.points import digest_of, expected_count, flatten, unflatten
+from agent.server.store.points import expected_count
 from agent.server.store.records import ENDED_STATES, Sweep
 from agent.server.store.runs import of_sweep
 from agent.server.store.sweeps import config_of, list_agents
@@ -38,9 +38,8 @@ ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
 
 @lru_cache(maxsize=256)
 def _named(config_text: str) -> str | None:
-    given = yaml.safe_load(config_text)
-    name = given.get("name") if isinstance(given, dict) else None
-    return name if isinstance(name, str) else None
+    """Remembered for more sweeps than whole configs are: a project's page names all of its."""
+    return config_of(config_text).name
 
 
 def title_of(sweep: Sweep) -> str:
@@ -50,11 +49,7 @@ def title_of(sweep: Sweep) -> str:
 
 def swept_keys(sweep: Sweep) -> list[str]:
     """The parameters that differ between points."""
-    space = config_of(sweep.config).space
-    return [
-        key for key, parameter in sorted(space.items())
-        if not (isinstance(parameter, Choice) and len(parameter.values) < 2)
-    ]  # fmt: skip
+    return sorted(swept_paths(config_of(sweep.config).space))
 
 
 @lru_cache(maxsize=32)
@@ -62,7 +57,7 @@ def _grid(config_text: str) -> tuple[tuple[str, dict[str, Any]], ...]:
     """(digest, flat point) of the grid's first points."""
     config = config_of(config_text)
     points = [grid_point(config.space, i) for i in range(min(grid_size(config.space), MAX_POINTS))]
-    return tuple((digest_of(unflatten(point, config)), point) for point in points)
+    return tuple((digest_of(config.nested_point(point)), point) for point in points)
 
 
 def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict[str, Any]:
@@ -131,7 +126,7 @@ def _lines(connection: Connection, sweep: Sweep, rows: dict[str, Any]) -> list[d
     for point in points:
         seen.add(point["digest"])
         row = rows.get(point["run_name"])
-        flat = flatten(json.loads(point["config"]), config)
+        flat = config.flat_point(json.loads(point["config"]))
         state = _state(point["status"], point["attempts"], row.values["state"] if row else None)
         lines.append(_line(point["run_name"], state, flat, row, point["attempts"]))
     named = {line["run"] for line in lines}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.server.store.database import Connection, update
-from agent.server.store.early_stopping import hopeless_runs, sweep_curves
+from agent.server.store.early_stopping import hopeless_runs
 from agent.server.store.points import (
     count_points,
     find_point,
@@ -25,6 +25,7 @@ from agent.server.store.points import (
 )
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Point, Run, Sweep
+from agent.server.store.run_metrics import has_reached_target, sweep_curves
 from agent.server.store.runs import change_run, create_run, end_run, find_run
 from agent.server.store.sweeps import change_sweep, config_of, get_sweep
 
@@ -181,6 +182,7 @@ def _next_command(
     connection: Connection, sweep: Sweep, agent: Agent, now: float, policy: Policy
 ) -> list[dict[str, Any]]:
     """Work for an idle agent."""
+    sweep = _end_at_target(connection, sweep, now)
     if sweep.state == "PAUSED":
         return []
     waits_only = sweep.state == "FINISHED" and config_of(sweep.config).has_scheduler
@@ -215,6 +217,16 @@ def _is_needless(connection: Connection, sweep: Sweep, agent: Agent, now: float)
     return int(row[0]) == 0
 
 
+def _end_at_target(connection: Connection, sweep: Sweep, now: float) -> Sweep:
+    """A sweep with a `metric.target` is FINISHED once a run has reached it; no point waits on."""
+    if sweep.state != "RUNNING" or not has_reached_target(connection, sweep):
+        return sweep
+    connection.execute(
+        "UPDATE point SET status = 'done' WHERE sweep_id = ? AND status = 'open'", (sweep.id,)
+    )
+    return change_sweep(connection, sweep, now, state="FINISHED")
+
+
 def _hand_out(
     connection: Connection, sweep: Sweep, agent: Agent, point: Point, now: float, policy: Policy
 ) -> dict[str, Any]:
@@ -245,6 +257,7 @@ def finish_if_complete(connection: Connection, sweep_id: int, now: float) -> Swe
     """A running sweep is FINISHED once nothing is left to propose and every point is done."""
     sweep = get_sweep(connection, sweep_id)
     assert sweep is not None
+    sweep = _end_at_target(connection, sweep, now)
     if sweep.state != "RUNNING" or count_points(connection, sweep.id, unfinished_only=True):
         return sweep
     config = config_of(sweep.config)

@@ -7,23 +7,14 @@ import hashlib
 import json
 from typing import Any
 
-from agent.search.proposals import (
-    PastRun,
-    RunState,
-    bayes_point,
-    grid_point,
-    grid_size,
-    random_point,
-)
+from agent.config.search_space import grid_point, grid_size
+from agent.config.sweep_yaml import SweepConfig
+from agent.config.values import digest_of
+from agent.search.proposals import PastRun, RunState, bayes_point, random_point
 from agent.server.store.database import Connection, insert, update
 from agent.server.store.records import Point, Run, Sweep
-from agent.server.store.sweep_config import SweepConfig
-from agent.server.store.sweeps import config_of, metric_value, short_name
-
-
-def digest_of(config: dict[str, Any]) -> str:
-    """Names a config, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+from agent.server.store.run_metrics import best_and_latest
+from agent.server.store.sweeps import config_of, short_name
 
 
 def find_point(connection: Connection, sweep_id: int, run_name: str) -> Point | None:
@@ -86,6 +77,8 @@ def expected_count(sweep: Sweep) -> int | None:
 def propose_point(connection: Connection, sweep: Sweep) -> Point | None:
     """The next new point, or None if the sweep has no more (which is remembered)."""
     config = config_of(sweep.config)
+    if config.has_scheduler:
+        return None  # the client's own scheduler proposes and enqueues
     issued = count_points(connection, sweep.id)
     if config.run_cap is not None and issued >= config.run_cap:
         update(connection, "sweep", sweep.id, exhausted=1)
@@ -94,11 +87,9 @@ def propose_point(connection: Connection, sweep: Sweep) -> Point | None:
         return _next_grid_point(connection, sweep, config)
     seed = int(hashlib.sha256(f"{sweep.name}:{issued}".encode()).hexdigest()[:8], 16)
     if config.method == "random":
-        return add_point(connection, sweep, unflatten(random_point(config.space, seed), config))
+        return add_point(connection, sweep, config.nested_point(random_point(config.space, seed)))
     if config.method == "bayes":
-        past = _past_runs(connection, sweep, config)
-        found = bayes_point(config.space, past, config.goal, seed)
-        return add_point(connection, sweep, unflatten(found, config))
+        return add_point(connection, sweep, _learned_point(connection, sweep, config, seed))
     return None  # custom: points come from outside
 
 
@@ -106,7 +97,7 @@ def _next_grid_point(connection: Connection, sweep: Sweep, config: SweepConfig) 
     """The first grid point that no run covers (prior runs and an update may cover some)."""
     size = grid_size(config.space)
     for index in range(sweep.next_index, size):
-        point = unflatten(grid_point(config.space, index), config)
+        point = config.nested_point(grid_point(config.space, index))
         known = connection.execute(
             "SELECT 1 FROM point WHERE sweep_id = ?1 AND digest = ?2 "
             "UNION SELECT 1 FROM prior_run WHERE sweep_id = ?1 AND digest = ?2",
@@ -119,52 +110,50 @@ def _next_grid_point(connection: Connection, sweep: Sweep, config: SweepConfig) 
     return None
 
 
+def _learned_point(
+    connection: Connection, sweep: Sweep, config: SweepConfig, seed: int
+) -> dict[str, Any]:
+    objective = config.objective
+    found = bayes_point(
+        config.space,
+        _past_runs(connection, sweep, config),
+        config.goal,
+        seed,
+        impute=objective.impute if objective else "worst",
+        impute_while_running=objective.impute_while_running if objective else None,
+    )
+    return config.nested_point(found)
+
+
 def _past_runs(connection: Connection, sweep: Sweep, config: SweepConfig) -> list[PastRun]:
+    """All points handed out or waiting to be, and the runs from before the sweep."""
     rows = connection.execute(
-        "SELECT run.*, point.config AS point_config FROM point JOIN run ON "
-        "run.sweep_id = point.sweep_id AND run.name = point.run_name WHERE point.sweep_id = ?",
+        "SELECT run.*, point.config AS point_config, point.status AS point_status "
+        "FROM point LEFT JOIN run ON run.sweep_id = point.sweep_id AND run.name = point.run_name "
+        "WHERE point.sweep_id = ?",
         (sweep.id,),
     ).fetchall()
     rows += connection.execute(
-        "SELECT run.*, NULL AS point_config FROM prior_run JOIN run ON run.id = prior_run.run_id "
-        "WHERE prior_run.sweep_id = ?",
+        "SELECT run.*, NULL AS point_config, NULL AS point_status FROM prior_run "
+        "JOIN run ON run.id = prior_run.run_id WHERE prior_run.sweep_id = ?",
         (sweep.id,),
     ).fetchall()
     past = []
     for row in rows:
+        if row["id"] is None:
+            if row["point_status"] != "done":
+                point = config.flat_point(json.loads(row["point_config"]))
+                past.append(PastRun(point, None, "running"))
+            continue
         run = Run.of(row)
-        value = metric_value(run, config.metric)
-        state: RunState = "failed" if value is None else "finished"
-        if not run.is_over:
-            state = "running"
+        best, latest = best_and_latest(connection, run, config.objective)
         tree = json.loads(row["point_config"]) if row["point_config"] else run.config_values()
-        point = flatten(tree, config)
-        past.append(PastRun(point, value, state))
+        past.append(PastRun(config.flat_point(tree), best, _state_of(run), latest))
     return past
 
 
-def unflatten(flat: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """Nested parameters become objects again; a dot in a plain name stays a dot."""
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        if path not in config.nested:
-            tree[path] = value
-            continue
-        *parents, leaf = path.split(".")
-        branch = tree
-        for name in parents:
-            branch = branch.setdefault(name, {})
-        branch[leaf] = value
-    return tree
-
-
-def flatten(tree: dict[str, Any], config: SweepConfig) -> dict[str, Any]:
-    """The inverse of `unflatten`, for the paths of the space."""
-    flat: dict[str, Any] = {}
-    for path in config.space:
-        value: Any = tree
-        for name in path.split(".") if path in config.nested else [path]:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value is not None:
-            flat[path] = value
-    return flat
+def _state_of(run: Run) -> RunState:
+    """What bayes makes of a run: one that failed or was stopped has no value of its own."""
+    if not run.is_over or run.state == "preempted":
+        return "running"
+    return "finished" if run.state == "finished" else "failed"

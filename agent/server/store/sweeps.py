@@ -1,16 +1,15 @@
 """Sweeps and their agents: found, listed, made, changed."""
 
-import json
 import secrets
 import string
 from functools import lru_cache
 from typing import Any
 
+from agent.config import sweep_yaml
+from agent.config.sweep_yaml import SweepConfig
 from agent.server.refusals import Refused
 from agent.server.store.database import Connection, insert, update
-from agent.server.store.records import Agent, Page, Project, Run, Sweep
-from agent.server.store.sampling import value_at
-from agent.server.store.sweep_config import SweepConfig, parse_sweep
+from agent.server.store.records import Agent, Page, Project, Sweep
 
 STATES = ("PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED")
 _NAME_ALPHABET = string.ascii_lowercase + string.digits
@@ -21,10 +20,10 @@ def short_name() -> str:
     return "".join(secrets.choice(_NAME_ALPHABET) for _ in range(8))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def config_of(text: str) -> SweepConfig:
-    """The parsed config (configs are few and never change in place)."""
-    return parse_sweep(text)
+    """The config of a stored sweep (configs are few and never change in place)."""
+    return sweep_yaml.parse_accepted(text)
 
 
 def find_sweep(connection: Connection, project_id: int, name: str) -> Sweep | None:
@@ -60,7 +59,7 @@ def create_sweep(
 
     Raises ConfigError with every violation of its config.
     """
-    config_of(config)
+    sweep_yaml.parse(config)
     sweep_id = insert(
         connection, "sweep", project_id=project.id, name=short_name(), config=config,
         state="PENDING", created_at=now, updated_at=now, **columns,
@@ -73,7 +72,7 @@ def create_sweep(
 def change_sweep(connection: Connection, sweep: Sweep, now: float, **columns: Any) -> Sweep:
     """The sweep after the change."""
     if "config" in columns and columns["config"] != sweep.config:
-        config_of(columns["config"])
+        sweep_yaml.parse(columns["config"])
         columns |= {"next_index": 0, "exhausted": 0}
     update(connection, "sweep", sweep.id, updated_at=now, **columns)
     changed = get_sweep(connection, sweep.id)
@@ -98,27 +97,6 @@ def set_state(connection: Connection, sweep: Sweep, state: str, now: float) -> S
     if state == "RUNNING":
         changes["exhausted"] = 0
     return change_sweep(connection, sweep, now, **changes)
-
-
-def metric_value(run: Run, metric: str | None) -> float | None:
-    """The run's metric as a number, None if it has none (yet)."""
-    if metric is None:
-        return None
-    value = value_at(json.loads(run.summary), metric)
-    if isinstance(value, dict):  # define_metric(summary="min") keeps {"min": …}
-        value = next((value[key] for key in ("min", "max", "best", "last") if key in value), None)
-    return float(value) if isinstance(value, int | float) and value == value else None
-
-
-def best_value(connection: Connection, sweep: Sweep) -> float | None:
-    """The best metric over the sweep's runs."""
-    config = config_of(sweep.config)
-    rows = connection.execute("SELECT * FROM run WHERE sweep_id = ?", (sweep.id,))
-    values = [metric_value(Run.of(row), config.metric) for row in rows]
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return max(known) if config.goal == "maximize" else min(known)
 
 
 def create_agent(connection: Connection, sweep: Sweep, host: str, now: float) -> Agent:

@@ -1,0 +1,60 @@
+"""`metric` and `metrics` of a sweep: what it optimises, and the value of a run without one."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agent.config.rules import unknown_name
+from agent.config.values import read_number
+
+Goal = Literal["minimize", "maximize"]
+Impute = Literal["worst", "best", "latest"]
+GOALS: tuple[Goal, ...] = ("minimize", "maximize")
+IMPUTATIONS: tuple[Impute, ...] = ("worst", "best", "latest")
+_KEYS = ("name", "goal", "target", "impute", "impute_while_running")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One metric of a sweep."""
+
+    name: str
+    goal: Goal = "minimize"
+    target: float | None = None  # the sweep ends once a run has reached it
+    impute: Impute = "worst"  # the value that bayes takes for runs that failed or were stopped
+    impute_while_running: Impute | None = None  # and for running ones; None: pending, no value
+
+    def is_reached(self, value: float | None) -> bool:
+        """Whether a value is as good as the target."""
+        if self.target is None or value is None:
+            return False
+        return value >= self.target if self.goal == "maximize" else value <= self.target
+
+
+def read_objective(given: Any, where: str, problems: list[str]) -> Objective | None:
+    """One metric; None, with its faults in `problems`, where it cannot be read."""
+    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or not given["name"]:
+        problems.append(f"{where} needs a name, here validation/f1_score")
+        return None
+    before = len(problems)
+    for key in given:
+        if key not in _KEYS:
+            problems.append(f"{where}: {unknown_name(str(key), _KEYS, 'key')}")
+    goal = given.get("goal", "minimize")
+    if goal not in GOALS:
+        problems.append(f"{where}.goal = {goal!r}: must be maximize or minimize")
+    target = read_number(given.get("target"))
+    if "target" in given and target is None:
+        problems.append(f"{where}.target = {given['target']!r}: must be a number")
+    impute = given.get("impute", "worst")
+    if impute not in IMPUTATIONS:
+        problems.append(f"{where}.impute = {impute!r}: must be one of {', '.join(IMPUTATIONS)}")
+    running = given.get("impute_while_running", "false")
+    running = None if running is False or running == "false" else running
+    if running is not None and running not in IMPUTATIONS:
+        known = ", ".join([*IMPUTATIONS, "false"])
+        problems.append(f"{where}.impute_while_running = {running!r}: must be one of {known}")
+    if len(problems) > before:
+        return None
+    return Objective(
+        given["name"], goal, None if target is None else float(target), impute, running
+    )

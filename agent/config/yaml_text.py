@@ -1,0 +1,85 @@
+"""A YAML text as a mapping, read strictly and within limits.
+
+YAML forgives what a study cannot: a key given twice silently wins last, and with aliases a few
+lines can stand for more values than memory holds. The text may come over the network, so its size
+is counted before anything is built from it.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from agent.errors import ConfigError
+
+MAX_TEXT = 2 * 1024 * 1024  # characters
+MAX_ENTRIES = 20_000  # scalars: keys and values; so many take a tenth of a second
+MAX_DEPTH = 100
+# Ten times as fast where PyYAML was built with libyaml.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _StrictLoader(_Base):  # type: ignore[misc]
+    """SafeLoader that refuses a key given twice in one mapping."""
+
+
+def _mapping_without_duplicates(loader: Any, node: yaml.MappingNode) -> dict[object, object]:
+    seen: set[object] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be a plain word", key_node.start_mark
+            )
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} is given twice", key_node.start_mark
+            )
+        seen.add(key)
+    found: dict[object, object] = loader.construct_mapping(node, deep=True)
+    return found
+
+
+_StrictLoader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates
+)
+
+
+def read_mapping(text: str, *, where: str, is_strict: bool = True) -> dict[str, Any]:
+    """The mapping that the text writes. Raises ConfigError with one problem.
+
+    Not strict, of a key given twice the last wins: for texts that were accepted before.
+    """
+    found: Any = None
+    try:
+        problem = _limit_exceeded(text)
+        if problem is None:
+            found = yaml.load(text, _StrictLoader if is_strict else _Base)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        problem = f"this is not YAML: {' '.join(str(error).split())[:200]}"
+    if problem is None and not isinstance(found, dict):
+        problem = "is not a mapping of sweep keys such as method and parameters"
+    if problem is not None:
+        raise ConfigError([problem], where=where)
+    return {str(key): value for key, value in found.items()}
+
+
+def _limit_exceeded(text: str) -> str | None:
+    """What the text has too much of, by its events: nothing is built. Raises YAMLError."""
+    if len(text) > MAX_TEXT:
+        return f"is longer than {MAX_TEXT} characters"
+    entries = depth = 0
+    for event in yaml.parse(text, _Base):
+        if isinstance(event, yaml.ScalarEvent):
+            entries += 1
+        elif isinstance(event, yaml.AliasEvent):
+            return f"aliases are not allowed in a sweep: write out what *{event.anchor} stands for"
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if entries > MAX_ENTRIES:
+            return f"has more than {MAX_ENTRIES} entries"
+        if depth > MAX_DEPTH:
+            return f"is nested too deeply: more than {MAX_DEPTH} levels"
+    return None
