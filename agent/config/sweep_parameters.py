@@ -63,7 +63,7 @@ def read_parameters(given: Any) -> Reading:
     reading = Reading()
     _read_level(given, "", reading)
     if len(reading.space) > MAX_PARAMETERS:
-        reading.problems.append(f"parameters: more than {MAX_PARAMETERS}")
+        reading.problems.append(f"parameters: more than {MAX_PARAMETERS} entries")
     return reading
 
 
