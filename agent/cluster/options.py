@@ -1,14 +1,16 @@
 """What a user can choose about an array job; from flags, a profile file, or an edited script.
 
 A profile is a small TOML file with the same names, so that a cluster's partition and account are
-written down once: `sweep-agent submit --profile slurm/mine.toml sweeps/*.yaml`.
+written down once. It is found by itself: `slurm/profile.toml` of the project, else
+`sweep-agent/profile.toml` in the user's configuration directory.
 """
 
 import dataclasses
 import difflib
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,9 @@ class ArrayOptions:
         "log of each task; its directory has to exist",
         "slurm/logs/%A_%a.log",
         directive="output",
-        pattern=r"[\w./%+@ -]+",
+        pattern=r"[^\"'\\#]+",
     )
+    sbatch: tuple[str, ...] = _option("any other option of sbatch, as KEY=VALUE or KEY", ())
     lead_s: str = _option(
         "seconds before the time limit at which runs save; checkpoint time + 60",
         "180",
@@ -67,8 +70,14 @@ class ArrayOptions:
     # -- environment
     project_dir: str = _option("the project; empty: where sbatch was called", "")
     code_dir: str = _option("the code that runs; empty: the project itself", "")
-    python: str = _option("interpreter; empty: .venv/bin/python if there is one", "")
+    python: str = _option(
+        "interpreter; empty: the one that submits; in a plain script .venv/bin/python, else python",
+        "",
+    )
     modules: str = _option("modules to load, separated by spaces", "", pattern=r"[\w./ +-]*")
+    setup: tuple[str, ...] = _option(
+        "a line of shell run before the interpreter, such as 'conda activate study'", ()
+    )
     container: str = _option("words before the interpreter: apptainer exec --nv image.sif", "")
     extensions: str = _option(
         "modules of your own for SWEEP_AGENT_EXTENSIONS, separated by commas",
@@ -78,13 +87,28 @@ class ArrayOptions:
     key_file: str = _option("0600 file with the API key; empty: ~/.netrc", "")
     base_url: str = _option("a W&B server of your own; empty: W&B's cloud", "")
     server_data: str = _option("data directory of `sweep-agent serve`; empty: none", "")
+    server_partition: str = _option(
+        "partition of the server's job; empty: the cluster's default", "", pattern=_WORD
+    )
+    server_time: str = _option(
+        "time limit of the server's job; empty: the partition's own",
+        "",
+        pattern=r"(\d+-)?\d+(:\d+){0,2}",
+    )
     points: str = _option("a list of grid points to run instead of sweeps; empty: none", "")
     offline: str = _option("1: compute nodes reach no server; with points only", "", pattern="1?")
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
+    notify: str = _option("URL that is told (POST, JSON) when the sweeps have ended", "")
     # -- agents
     gpus_per_agent: str = _option("GPUs of one agent", "1", pattern=r"[1-9]\d*")
     agents_per_gpu: str = _option("agents that share a GPU", "1", pattern=r"[1-9]\d*")
     max_restarts: str = _option("requeues before a task gives up", "50", pattern=r"\d+")
+    idle_limit_s: str = _option(
+        "seconds without a grid point after which a task leaves; empty: 120 on W&B's cloud, "
+        "360 with a server of your own, which ends idle agents itself",
+        "",
+        pattern=r"\d+",
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -97,9 +121,36 @@ class ArrayOptions:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(ArrayOptions)}
+SERVER_ONLY = ("server_partition", "server_time")  # not in the array's script
+LISTS = tuple(name for name, field in FIELDS.items() if isinstance(field.default, tuple))
+ACCESS = ("state_dir", "key_file", "base_url", "server_data")  # what reading the server takes
+# What the script itself decides; another value would break preemption, logs or the key's secrecy.
+_OURS = frozenset(
+    [
+        "export",
+        "export-file",
+        "signal",
+        "requeue",
+        "no-requeue",
+        "open-mode",
+        "wrap",
+        "error",
+        "parsable",
+        "test-only",
+        "chdir",
+        "dependency",
+        "wait",
+        "input",
+        "ntasks",
+    ]
+)
 
 
 def _problem_of(name: str, value: object) -> str | None:
+    if name in LISTS:
+        words = value if isinstance(value, tuple) else (value,)
+        check = _sbatch_problem if name == "sbatch" else _line_problem
+        return next((problem for word in words if (problem := check(word))), None)
     if not isinstance(value, str):
         return "must be a word"
     if any(ord(letter) < 32 for letter in value):
@@ -112,17 +163,41 @@ def _problem_of(name: str, value: object) -> str | None:
     return None
 
 
+def _line_problem(line: object) -> str | None:
+    if not isinstance(line, str) or any(ord(letter) < 32 for letter in line):
+        return "must be lines of text"
+    return None
+
+
+def _sbatch_problem(word: object) -> str | None:
+    """`KEY=VALUE` or `KEY`, with sbatch's long name and without its two dashes."""
+    if not isinstance(word, str) or not (found := re.fullmatch(_SBATCH, word)):
+        return f"{word!r} must look like mail-type=FAIL: KEY=VALUE or KEY, without quotes"
+    key = found.group(1)
+    if key in _OURS:
+        return f"{key} is the script's own: it would break preemption, the logs or the key"
+    own = {field.metadata["directive"]: name for name, field in FIELDS.items()}
+    if key in own:
+        return f"{key}: give it as --{own[key].replace('_', '-')}"
+    return None
+
+
+_SBATCH = r"([a-z][a-z0-9-]*)(?:=([^\"'#\\\x00-\x1f]+))?"
+
+
 def parse_options(
     *layers: Mapping[str, object], where: str = "the cluster options"
 ) -> ArrayOptions:
     """Later layers win; None means not given. ConfigError names every unknown option."""
-    merged: dict[str, str] = {}
+    merged: dict[str, Any] = {}
     problems = []
     for layer in layers:
         for name, value in layer.items():
             key = name.replace("-", "_")
             if key not in FIELDS:
                 problems.append(_unknown(name))
+            elif key in LISTS and value is not None:
+                merged[key] = _words(value)
             elif isinstance(value, bool) or not isinstance(value, str | int | None):
                 problems.append(f"{name} = {value!r}: must be a word or a whole number")
             elif value is not None:
@@ -132,10 +207,28 @@ def parse_options(
     return ArrayOptions(**merged)
 
 
+def _words(value: object) -> tuple[str, ...]:
+    """A list of words; one word; or a table of them, as TOML has it."""
+    if isinstance(value, Mapping):
+        return tuple(name if each is True else f"{name}={each}" for name, each in value.items())
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (str(value),)
+    return tuple(map(str, value))
+
+
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.replace("-", "_"), FIELDS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown option {name!r}; {hint}valid: {', '.join(FIELDS)}"
+
+
+def find_profile(given: Path | None, project_dir: Path) -> Path | None:
+    """The profile file to read: the one given, else the project's, else the user's."""
+    if given is not None:
+        return given
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    usual = (project_dir / "slurm" / "profile.toml", settings / "sweep-agent" / "profile.toml")
+    return next((path for path in usual if path.is_file()), None)
 
 
 def read_profile(path: Path) -> dict[str, object]:

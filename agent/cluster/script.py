@@ -42,6 +42,7 @@ _VARIABLES = {
     "PYTHON": "python",
     "MODULES": "modules",
     "CONTAINER": "container",
+    "NOTIFY": "notify",
     "EXTENSIONS": "extensions",
     "KEY_FILE": "key_file",
     "BASE_URL": "base_url",
@@ -52,29 +53,46 @@ _VARIABLES = {
     "GPUS_PER_AGENT": "gpus_per_agent",
     "AGENTS_PER_GPU": "agents_per_gpu",
     "MAX_RESTARTS": "max_restarts",
+    "IDLE_LIMIT_S": "idle_limit_s",
 }
+_EMPTY_SETUP = "# conda activate study, export NAME=VALUE, …\n"
+
+# From the job's shell to the interpreter, for the array and for the server's job alike. What is
+# missing is told in one line: an import error in the middle of a log helps no one.
+PLACE = """\
+PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
+cd "${CODE_DIR:-$PROJECT_DIR}"
+if [ -z "$PYTHON" ]; then
+  PYTHON=python
+  if [ -z "$CONTAINER" ] && [ -x "$PROJECT_DIR/.venv/bin/python" ]; then
+    PYTHON="$PROJECT_DIR/.venv/bin/python"
+  fi
+fi
+read -r -a container <<<"$CONTAINER"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+program="${container[0]:-$PYTHON}"
+if ! command -v "$program" >/dev/null; then
+  echo "$SLURM_JOB_NAME: there is no program $program on $(hostname)" >&2
+  exit 78
+fi
+if ! "${container[@]}" "$PYTHON" -c '
+import importlib.util, sys
+missing = [n for n in ("agent", "wandb", "yaml") if importlib.util.find_spec(n) is None]
+sys.exit(f"{sys.executable} has no module " + ", ".join(missing) if missing else 0)'; then
+  echo "$SLURM_JOB_NAME: $PYTHON on $(hostname) is not the environment of the project" >&2
+  exit 78
+fi
+"""
 
 _BODY = """\
 # ------------------------------------------------------------------------------------------------
-set -euo pipefail
+set -u # not before: the cluster's and conda's own functions are not written for it
 if [ "$#" -eq 0 ]; then set -- "${SWEEPS[@]}"; fi
 if [ "$#" -eq 0 ] && [ -z "$POINTS" ]; then
   echo "usage: sbatch --array=0-7 slurm/agents.sbatch ENTITY/PROJECT/SWEEP [MORE SWEEPS]" >&2
   exit 2
 fi
-PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
-cd "${CODE_DIR:-$PROJECT_DIR}"
-if [ -n "$MODULES" ]; then
-  read -r -a modules <<<"$MODULES"
-  set +u # the cluster's own functions are not written for it
-  module load "${modules[@]}"
-  set -u
-fi
-if [ -z "$PYTHON" ]; then
-  PYTHON=python
-  if [ -x "$PROJECT_DIR/.venv/bin/python" ]; then PYTHON="$PROJECT_DIR/.venv/bin/python"; fi
-fi
-case "$STATE_DIR" in /*) ;; *) STATE_DIR="$PROJECT_DIR/$STATE_DIR" ;; esac
+@PLACE@case "$STATE_DIR" in /*) ;; *) STATE_DIR="$PROJECT_DIR/$STATE_DIR" ;; esac
 options=(--state "$STATE_DIR" --environment "$STATE_DIR/environment"
   --gpus-per-agent "$GPUS_PER_AGENT" --agents-per-gpu "$AGENTS_PER_GPU"
   --lead-s "$LEAD_S" --max-restarts "$MAX_RESTARTS")
@@ -83,9 +101,9 @@ if [ -n "$BASE_URL" ]; then options+=(--base-url "$BASE_URL"); fi
 if [ -n "$SERVER_DATA" ]; then options+=(--server-data "$SERVER_DATA"); fi
 if [ -n "$POINTS" ]; then options+=(--points "$POINTS"); fi
 if [ -n "$OFFLINE" ]; then options+=(--offline); fi
-read -r -a container <<<"$CONTAINER"
+if [ -n "$NOTIFY" ]; then options+=(--notify "$NOTIFY"); fi
+if [ -n "$IDLE_LIMIT_S" ]; then options+=(--idle-limit-s "$IDLE_LIMIT_S"); fi
 export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 if [ -n "$EXTENSIONS" ]; then export SWEEP_AGENT_EXTENSIONS="$EXTENSIONS"; fi
 exec "${container[@]}" "$PYTHON" -m agent.cluster.job.task "${options[@]}" "$@"
 """
@@ -96,21 +114,45 @@ def array_script(options: ArrayOptions, sweeps: Sequence[str] = ()) -> str:
     return "\n".join(
         [
             _HEAD + "\n" + _directives(options) + _FIXED.format(lead_s=options.lead_s),
-            _variables(options, sweeps) + _BODY,
+            _variables(options, sweeps) + setup_lines(options) + _BODY.replace("@PLACE@", PLACE),
         ]
     )
+
+
+def setup_lines(options: ArrayOptions) -> str:
+    """Modules, then the user's own lines, in the job's shell."""
+    lines = "".join(f"{line}\n" for line in options.setup) or _EMPTY_SETUP
+    return f"{_SETUP_HEAD}{lines}"
+
+
+_SETUP_HEAD = """\
+set -eo pipefail
+if [ -n "$MODULES" ]; then
+  read -r -a modules <<<"$MODULES"
+  module load "${modules[@]}"
+fi
+# Lines of your own, run before the interpreter:
+"""
+
+
+def directive(name: str, value: str) -> str:
+    """One option of sbatch; quoted where it holds a space."""
+    return f'--{name}="{value}"' if " " in value else f"--{name}={value}"
 
 
 def _directives(options: ArrayOptions) -> str:
     """One #SBATCH line per option; one that is not set is shown as a comment to fill in."""
     lines = []
     for name, field in FIELDS.items():
-        directive, value = field.metadata["directive"], getattr(options, name)
-        if not directive:
+        option, value = field.metadata["directive"], getattr(options, name)
+        if not option:
             continue
         start = "#SBATCH" if value else "##SBATCH"
-        word = value or name.upper()
-        lines.append(f"{start} --{directive}={word}".ljust(44) + f"# {field.metadata['help']}")
+        word = directive(option, value or name.upper())
+        lines.append(f"{start} {word}".ljust(44) + f"# {field.metadata['help']}")
+    for word in options.sbatch:
+        option, _, value = word.partition("=")
+        lines.append(f"#SBATCH {directive(option, value) if value else f'--{option}'}")
     return "\n".join(lines) + "\n"
 
 

@@ -49,6 +49,18 @@ def call(
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Standard output. ClusterError with the command's own words when it fails or is missing."""
+    return _call(words, timeout_s, environment).stdout
+
+
+def call_with_errors(words: Sequence[str], *, environment: Mapping[str, str]) -> str:
+    """What the command says on both channels: `sbatch --test-only` answers on the second."""
+    done = _call(words, TIMEOUT_S, environment)
+    return done.stdout + done.stderr
+
+
+def _call(
+    words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None
+) -> "subprocess.CompletedProcess[str]":
     if shutil.which(words[0]) is None:
         raise ClusterError(
             f"{words[0]} is not installed here; run this on a login node of the Slurm cluster"
@@ -64,8 +76,13 @@ def call(
         ) from None
     if done.returncode:
         reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-        raise ClusterError(f"{words[0]} refused: {reason}")
-    return done.stdout
+        raise ClusterError(f"{words[0]} refused: {_plain(reason, words[0])}")
+    return done
+
+
+def _plain(reason: str, program: str) -> str:
+    """Slurm's words without the program's name before each of them."""
+    return reason.replace(f"{program}: error: ", "").replace(f"{program}: ", "")
 
 
 def _run(

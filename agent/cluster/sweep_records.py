@@ -41,6 +41,10 @@ class SweepRecords:
         self.directory.mkdir(parents=True, exist_ok=True)
         files.write_json(self._path(record.sweep), asdict(record))
 
+    def forget(self, sweep: str) -> None:
+        """The sweep was taken back."""
+        self._path(sweep).unlink(missing_ok=True)
+
     def add_job(self, sweep: str, job: str, *, file: str, snapshot: str, log: str) -> None:
         """Note that `job` works on `sweep`."""
         record = self.find(sweep) or SweepRecord(sweep, created_at=time.time())

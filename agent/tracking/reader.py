@@ -50,6 +50,16 @@ class Reader:
             expected = sweep.expected_run_count
             return str(sweep.state), int(expected) if expected else None
 
+    def points_left(self, path: str) -> int | None:
+        """Grid points that no run has finished yet; None without a finite grid."""
+        expected = self.sweep_state(path)[1]
+        if expected is None:
+            return None
+        over = sum(
+            run.state in ("finished", "failed", "killed") for run in self.runs_of_sweep(path)
+        )
+        return max(expected - over, 0)
+
     def sweep_config(self, path: str) -> Mapping[str, object]:
         with _server_errors():
             config: Mapping[str, object] = self._api.sweep(path).config

@@ -5,7 +5,6 @@ python tests/cluster/test_script.py writes the golden files anew.
 """
 
 import argparse
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -13,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
+from agent.cluster.options import (
+    FIELDS,
+    LISTS,
+    SERVER_ONLY,
+    ArrayOptions,
+    parse_options,
+    read_profile,
+)
 from agent.cluster.script import array_script
 from agent.cluster.submit.commands import options_of
+from agent.cluster.submit.server_job import server_script
 from agent.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -87,13 +94,21 @@ def test_every_option_reaches_the_script() -> None:
         "gpus_per_agent": "6",
         "agents_per_gpu": "9",
         "max_restarts": "77",
+        "idle_limit_s": "99",
         "offline": "1",
         "extensions": "my_dora,lab.metrics",
     }
     for name in FIELDS:
         value = values.get(name, f"value-of-{name.replace('_', '-')}")
-        text = array_script(dataclasses.replace(ArrayOptions(), **{name: value}))
-        assert f"={value}" in text or f"@{value}" in text, name
+        if name in SERVER_ONLY:
+            text = server_script(parse_options({name: values.get("time")}))
+            assert "1-02:03:04" in text, name
+            continue
+        given = ["mail-type=FAIL"] if name == "sbatch" else [value] if name in LISTS else value
+        text = array_script(parse_options({name: given}))
+        expected = "#SBATCH --mail-type=FAIL" if name == "sbatch" else value
+        lines = (f"={expected}", f"@{expected}", f"\n{expected}\n")
+        assert any(line in text for line in lines), name
 
 
 def test_an_unknown_option_is_answered_with_the_nearest_and_all_valid_ones() -> None:
@@ -110,6 +125,32 @@ def test_all_faults_of_the_options_are_told_at_once() -> None:
 def test_a_value_cannot_smuggle_commands_into_the_script(value: str) -> None:
     with pytest.raises(ConfigError, match="partition = "):
         parse_options({"partition": value})
+
+
+def test_any_option_of_sbatch_goes_through_but_those_that_would_break_the_job(
+    tmp_path: Path,
+) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(
+        'setup = ["conda activate study"]\n[sbatch]\nmail-type = "FAIL,END"\nexclusive = true\n'
+    )
+    text = array_script(parse_options(read_profile(profile)))
+    assert "\n#SBATCH --mail-type=FAIL,END\n#SBATCH --exclusive\n" in text
+    assert "\nconda activate study\n" in text
+    refusals = {
+        "export=ALL": "would break preemption",
+        "partition=gpu": "give it as --partition",
+        "comment=a\nb": "must look like",
+        "": "must look like",
+    }
+    for word, reason in refusals.items():
+        with pytest.raises(ConfigError, match=reason):
+            parse_options({"sbatch": [word]})
+
+
+def test_paths_with_spaces_are_quoted_for_slurm_too() -> None:
+    text = array_script(ArrayOptions(log="/my data/logs/%A_%a.log"))
+    assert '\n#SBATCH --output="/my data/logs/%A_%a.log"' in text
 
 
 def test_free_text_is_quoted_for_the_shell() -> None:

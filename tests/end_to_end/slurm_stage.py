@@ -136,6 +136,12 @@ class Stage:
         pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
         return [word for pair in pairs for word in pair]
 
+    def access(self, **values: object) -> list[str]:
+        """Of these options, those that commands take which only read."""
+        given = {"state_dir": "outputs/cluster", "server_data": self.server_data, **values}
+        pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
+        return [word for pair in pairs for word in pair]
+
     def init_git(self, *ignored: str) -> None:
         """Make the project a checkout with one commit, which submit can freeze."""
         names = ("outputs/", "logs/", "*.key", *ignored)
@@ -145,14 +151,26 @@ class Stage:
             subprocess.run(["git", *name, *words], cwd=self.directory, check=True)
 
     def command(
-        self, *words: str, check: bool = True, key_in_environment: str = ""
+        self,
+        *words: str,
+        check: bool = True,
+        key_in_environment: str = "",
+        first_in_path: Path | None = None,
+        closed_output: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run `sweep-agent` in the project, on the cluster's login node."""
+        """Run `sweep-agent` in the project, on the cluster's login node; with `closed_output` its
+        reader has gone, as `| head -0` has.
+        """
         environment = {**os.environ, **self.cluster.environment, "WANDB_ENTITY": self.entity}
         if key_in_environment:
             environment["WANDB_API_KEY"] = key_in_environment
+        if first_in_path:
+            environment["PATH"] = f"{first_in_path}{os.pathsep}{environment['PATH']}"
+        call = [sys.executable, "-m", "agent.cli", *words]
+        if closed_output:
+            call = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *call]
         done = subprocess.run(
-            [sys.executable, "-m", "agent.cli", *words],
+            call,
             cwd=self.directory,
             env=environment,
             capture_output=True,

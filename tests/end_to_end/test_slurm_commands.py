@@ -119,7 +119,8 @@ def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:
 def test_a_sweep_does_not_go_on_with_other_code_unless_told(stage: Stage) -> None:
     path = stage.write_sweep("third", 1, steps=2, step_s=0.1)
     server = ["--server-data", str(stage.server_data), "--array", "0", "--mem", "100M"]
-    waiting = ["--partition", "main", "--python", "/bin/true", "--gres", ""]
+    server += ["--cpus-per-task", "1"]
+    waiting = ["--partition", "main", "--python", "/bin/true", "--gres", "", "--unchecked"]
     stage.command("submit", str(path), *server, *waiting)
     sweep = stage.sweep_of("third")
     (stage.directory / "changed.py").write_text("changed = True\n")
@@ -140,11 +141,14 @@ def test_a_bad_sweep_is_refused_before_anything_is_submitted(stage: Stage) -> No
 
 def test_a_dry_run_prints_the_script_and_submits_nothing(stage: Stage) -> None:
     path = stage.write_sweep("dry", 1, steps=1, step_s=0.1)
-    before = stage.cluster.run("squeue", "-h", "-t", "all")
-    text = stage.command("submit", str(path), "--dry-run", "--array", "0-7%4").stdout
-    assert "#SBATCH --array=0-7%4" in text
+    before = stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i")
+    server = ["--server-data", str(stage.server_data), "--mem", "100M", "--cpus-per-task", "1"]
+    done = stage.command("submit", str(path), "--dry-run", "--array", "2-7%4", *server)
+    text = done.stdout
+    assert "#SBATCH --array=2-2 " in text
+    assert "1 tasks instead of 6: there are 1 grid points to run" in done.stderr
     assert "SWEEP-OF-dry" in text
-    assert stage.cluster.run("squeue", "-h", "-t", "all") == before
+    assert stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i") == before
 
 
 def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(

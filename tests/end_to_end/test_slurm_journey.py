@@ -52,10 +52,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_a_study_with_a_server_in_a_job_is_submitted_watched_read_and_rerun(stage: Stage) -> None:
     data = stage.directory / "outputs/served"
     flags = stage.flags(array="0-0", server_data=data, state_dir="outputs/cluster")
+    access = stage.access(server_data=data)
     shown = stage.command(
         "submit", "small.yaml", "--serve-in-job", "--extensions", "my_rows", *flags
     ).stdout
-    server = shown.partition("server  job ")[2].partition(",")[0]
+    server = shown.partition("server  job ")[2].partition(";")[0]
     job = next(line.split()[1] for line in shown.splitlines() if line.split()[:1] == ["job"])
 
     # -- the server is moved while the array runs; agents look its address up again
@@ -67,7 +68,7 @@ def test_a_study_with_a_server_in_a_job_is_submitted_watched_read_and_rerun(stag
         what="the array to end",
     )
     assert stage.cluster.fields_of(server)["Restarts"] == "1"
-    status = stage.command("status", *flags).stdout
+    status = stage.command("status", *access).stdout
     assert "finished of 1: 1 done" in status, stage.log_of(job)
 
     # -- what the run has recorded
@@ -79,11 +80,11 @@ def test_a_study_with_a_server_in_a_job_is_submitted_watched_read_and_rerun(stag
     assert run.config["code/extensions"] == "my_rows"
     assert {"train/gpu", "base/digest", "data/digest"} <= set(run.summary.keys())
     assert set((stage.directory / "outputs/imported").read_text().split()) > {"login"}
-    assert "[supervisor" in stage.command("logs", path, *flags).stdout
+    assert "[supervisor" in stage.command("logs", path, *access).stdout
 
     # -- the same point again, from the code that ran it
     (stage.directory / "train.py").write_text("raise SystemExit('not this one')\n")
-    differing = stage.command("rerun", path, *flags).stdout
+    differing = stage.command("rerun", path, *access).stdout
     assert "differs today: code: " in differing
     assert "differs today: uncommitted changes: none → " in differing
     again = next(other for other in runs_of(data) if other.id != run.id)

@@ -1,13 +1,17 @@
-"""Sending the array job: the script written, submitted, and how to watch it printed."""
+"""Sending the array job: the script written, submitted, recorded, and how to watch it said."""
 
 import os
 import shlex
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agent import files
+from agent.cluster.job_records import JobRecord, JobRecords
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import array_script
+from agent.cluster.submit.allocation import task_ids
 from agent.cluster.submit.submission import submit_script
 from agent.tracking.endpoint import ServerAccess
 
@@ -20,27 +24,56 @@ def access_of(options: ArrayOptions) -> ServerAccess:
     )
 
 
-def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[str]:
-    """Write the script, submit it, say how to watch it; the job ids."""
-    state_dir = Path(options.state_dir)
-    script = state_dir / "scripts" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.sbatch"
+def write_script(options: ArrayOptions, sweeps: Sequence[str]) -> Path:
+    """The array's script, where it stays, and the directories that the job needs."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{files.unique_suffix()}"
+    script = Path(options.state_dir) / "scripts" / f"{name}.sbatch"
     for directory in (script.parent, Path(options.log).parent):
         directory.mkdir(parents=True, exist_ok=True)
-    script.write_text(array_script(options, sweeps), encoding="utf-8")
-    jobs = submit_script(script, chain=chain, directory=Path(options.project_dir))
-    print_commands(jobs, options)
-    return jobs
+    files.write_atomically(script, array_script(options, sweeps))
+    return script
 
 
-def print_commands(jobs: list[str], options: ArrayOptions) -> None:
+def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[str]:
+    """Write the script, submit it and record each job before anything else; the job ids."""
+    script = write_script(options, sweeps)
+    records = JobRecords(Path(options.state_dir))
+
+    def record(job: str) -> None:
+        tasks = tuple(task_ids(options.array))
+        records.save(JobRecord(job, tuple(sweeps), tasks, options.log, str(script), time.time()))
+
+    return submit_script(script, chain=chain, directory=Path(options.project_dir), record=record)
+
+
+def watching(jobs: list[str], options: ArrayOptions) -> list[str]:
+    """The commands that watch and end these jobs, as they can be typed here."""
     chain = " ".join(jobs)
-    log = options.log.replace("%A", jobs[0]).replace("%a", "0")
+    log = options.log.replace("%A", jobs[0]).replace("%a", str(task_ids(options.array)[0]))
     shown: Mapping[str, str] = {
         "job": chain if len(jobs) == 1 else f"{chain} (each after the one before)",
-        "watch": "sweep-agent status",
+        "watch": command("status", options),
         "queue": f"squeue --jobs {','.join(jobs)}",
         "log": f"tail -f {shlex.quote(log)}",
         "cancel": f"scancel {chain}",
     }
-    for name, text in shown.items():
-        print(f"{name:>7}  {text}")
+    return [f"{name:>7}  {text}" for name, text in shown.items()]
+
+
+def command(words: str, options: ArrayOptions) -> str:
+    """A call of this program that reaches the same server and records."""
+    parts = [f"sweep-agent {words}"]
+    default = str(Path(options.project_dir or ".") / ArrayOptions().state_dir)
+    for name in ("server_data", "base_url", "key_file", "state_dir"):
+        value = getattr(options, name)
+        if value and not (name == "state_dir" and value == default):
+            parts.append(f"--{name.replace('_', '-')} {shlex.quote(value)}")
+    return " ".join(parts)
+
+
+def tell(lines: Sequence[str]) -> None:
+    """Print; a reader that has gone (head) changes nothing about what was done."""
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for the rest of the process

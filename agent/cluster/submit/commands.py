@@ -1,27 +1,47 @@
 """`sweep-agent submit`: sweeps to a running array with one command."""
 
 import argparse
+import dataclasses
 import os
-from collections.abc import Mapping
+import re
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent import extensions
 from agent.cluster import sweep_records
-from agent.cluster.options import FIELDS, ArrayOptions, parse_options, read_profile
+from agent.cluster.options import (
+    FIELDS,
+    LISTS,
+    ArrayOptions,
+    find_profile,
+    parse_options,
+    read_profile,
+)
 from agent.cluster.script import array_script
 from agent.cluster.snapshot import freeze
-from agent.cluster.submit.array import access_of, send
-from agent.cluster.submit.points import points_of, submit_points
-from agent.cluster.submit.server_job import start_server_job
+from agent.cluster.submit import preflight
+from agent.cluster.submit.allocation import fitting_array, time_problem, total
+from agent.cluster.submit.array import access_of, send, tell, watching, write_script
+from agent.cluster.submit.points import points_of, points_to_run, submit_points
+from agent.cluster.submit.server_job import (
+    check_server_options,
+    start_server_job,
+    write_server_script,
+)
 from agent.cluster.submit.submission import (
+    cancel_sweep,
     check_files,
     create_sweep,
     is_sweep_path,
     order_by_sharing,
 )
-from agent.cluster.sweep_records import SweepRecords
+from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.config import sweep_yaml
 from agent.errors import ConfigError
+from agent.tracking.reader import Reader
 
 # Options of the script that submit finds out itself.
 _DERIVED = ("project_dir", "code_dir", "points", "offline")
@@ -31,8 +51,14 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sweeps", nargs="+", metavar="SWEEP", help="sweep YAMLs to create, or ENTITY/PROJECT/SWEEP"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the script, submit nothing")
-    parser.add_argument("--profile", type=Path, help="TOML file with the options below by name")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check all, ask Slurm, print the script; no more"
+    )
+    parser.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="do not try interpreter, modules, set-up lines and container on this node",
+    )
     parser.add_argument("--entity", help="of the sweeps to create")
     parser.add_argument("--project", help="of the sweeps to create; else the YAML's")
     parser.add_argument(
@@ -60,13 +86,29 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     add_option_arguments(parser)
 
 
-def add_option_arguments(parser: argparse.ArgumentParser) -> None:
-    """One flag per option of the array script."""
-    for name, field in FIELDS.items():
-        if name not in _DERIVED:
-            default = f" (default: {field.default})" if field.default else ""
-            text = (field.metadata["help"] + default).replace("%", "%%")
-            parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+def add_option_arguments(
+    parser: argparse.ArgumentParser, names: Sequence[str] = tuple(FIELDS)
+) -> None:
+    """One flag per option in `names`: those that have an effect on the command."""
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        help="TOML file with options by name; else slurm/profile.toml, else "
+        "~/.config/sweep-agent/profile.toml",
+    )
+    for name in names:
+        field = FIELDS[name]
+        if name in _DERIVED:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        default = f" (default: {field.default})" if field.default else ""
+        text = (field.metadata["help"] + default).replace("%", "%%")
+        if name in LISTS:
+            parser.add_argument(
+                flag, action="append", metavar="LINE", help=f"{text}; may be repeated"
+            )
+        else:
+            parser.add_argument(flag, help=text)
 
 
 def options_of(args: argparse.Namespace, **derived: str) -> ArrayOptions:
@@ -77,7 +119,10 @@ def options_of(args: argparse.Namespace, **derived: str) -> ArrayOptions:
     """
     here = {"extensions": "".join(os.environ.get(extensions.VARIABLE, "").split()) or None}
     flags = {name: getattr(args, name, None) for name in FIELDS}
-    profile = read_profile(args.profile) if args.profile else {}
+    path = find_profile(args.profile, Path.cwd())
+    profile = read_profile(path) if path else {}
+    if not any(layer.get("server_data") for layer in (profile, flags)):
+        here["base_url"] = os.environ.get("WANDB_BASE_URL")  # where this shell's sweeps are made
     options = parse_options(here, profile, flags, derived, where="the cluster options")
     if options.extensions:
         os.environ[extensions.VARIABLE] = options.extensions
@@ -86,12 +131,17 @@ def options_of(args: argparse.Namespace, **derived: str) -> ArrayOptions:
 
 
 def _with_absolute_paths(options: ArrayOptions) -> ArrayOptions:
-    """`~` and relative paths mean the submitter's; the script runs elsewhere."""
+    """`~` and relative paths mean the submitter's; the script runs elsewhere. The interpreter is
+    the one that submits, unless a container or an activated environment brings its own.
+    """
     changed: dict[str, object] = {}
     for name in ("key_file", "server_data", "state_dir", "log", "points"):
         value = getattr(options, name)
         if value:
             changed[name] = str(Path(value).expanduser().absolute())
+    if not options.python:
+        brings_its_own = options.container or any("activate" in line for line in options.setup)
+        changed["python"] = "python" if brings_its_own else sys.executable
     return parse_options({name: getattr(options, name) for name in FIELDS}, changed)
 
 
@@ -103,37 +153,104 @@ def run_submit(args: argparse.Namespace) -> int:
     given = [word for word in args.sweeps if is_sweep_path(word)]
     paths = [Path(word) for word in args.sweeps if not is_sweep_path(word)]
     check_files(paths)
+    sweeps = {path: sweep_yaml.load(path) for path in paths}
     ordered = order_by_sharing(
-        {path: sweep_yaml.configs(sweep_yaml.load(path), where=str(path)) for path in paths}
+        {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
     )
+    options, said = _fit(options, given, [sweeps[path] for path in ordered])
+    lines = [f"  array  {said}"] if said else []
+    starts = _agree(args, options, given, ordered)
     if args.dry_run:
-        names = [*given, *(f"ENTITY/PROJECT/SWEEP-OF-{path.stem}" for path in ordered)]
-        print(array_script(options, names), end="")
+        print(array_script(options, [*given, *map(_placeholder, ordered)]), end="")
+        print("\n".join([*lines, starts]), file=sys.stderr)
         return 0
     records = SweepRecords(Path(options.state_dir))
-    code_dir = ""
     if not args.no_snapshot:
         code_dir = str(freeze(project_dir, Path(options.state_dir) / "snapshots")[0])
-        options = options_of(args, project_dir=str(project_dir), code_dir=code_dir)
+        options = dataclasses.replace(options, code_dir=code_dir)
         sweep_records.check_same_code(
             (records.find(sweep) for sweep in given), code_dir, allow_new_code=args.allow_new_code
         )
     if args.serve_in_job:
-        start_server_job(options)
+        job = start_server_job(options)
+        lines.append(f" server  job {job}; end it after the sweeps: scancel {job}")
+    lines += _create_and_send(args, options, given, ordered, records)
+    tell([*lines, starts])
+    return 0
+
+
+def _create_and_send(
+    args: argparse.Namespace,
+    options: ArrayOptions,
+    given: Sequence[str],
+    ordered: Sequence[Path],
+    records: SweepRecords,
+) -> list[str]:
+    """Create the sweeps and submit their array; what there is to say. Each sweep and job is
+    recorded as soon as it exists; when anything fails, the new sweeps are taken back.
+    """
     environment = access_of(options).environment(os.environ)
-    files = dict.fromkeys(given, "")
-    for path in ordered:
-        sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
-        files[sweep] = str(path.absolute())
-        print(f"{path}: {sweep}  {link}".rstrip())
-    if args.offline:
-        jobs = _submit_offline(files, options)
-    else:
-        jobs = send(options, list(files), chain=args.chain)
+    files, created, lines = dict.fromkeys(given, ""), [], []
+    try:
+        for path in ordered:
+            sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
+            created.append(sweep)
+            files[sweep] = str(path.absolute())
+            records.save(SweepRecord(sweep, files[sweep], options.code_dir, created_at=time.time()))
+            lines.append(f"{path}: {sweep}  {link}".rstrip())
+        if args.offline:
+            jobs = _submit_offline(files, options)
+        else:
+            jobs = send(options, list(files), chain=args.chain)
+            lines += watching(jobs, options)
+    except BaseException:
+        for sweep in created:
+            if cancel_sweep(sweep, environment):
+                records.forget(sweep)
+        raise
     for sweep, file in files.items():
         for job in jobs:
-            records.add_job(sweep, job, file=file, snapshot=code_dir, log=options.log)
-    return 0
+            records.add_job(sweep, job, file=file, snapshot=options.code_dir, log=options.log)
+    if args.offline:
+        lines.append(_sync_line(options))
+    return lines
+
+
+def _placeholder(path: Path) -> str:
+    return f"ENTITY/PROJECT/SWEEP-OF-{path.stem}"
+
+
+def _fit(
+    options: ArrayOptions, given: Sequence[str], sweeps: Sequence[Mapping[str, object]]
+) -> tuple[ArrayOptions, str]:
+    """No more tasks than grid points; a sentence when that changes the array."""
+    counts = [points_to_run(sweep) for sweep in sweeps]
+    if given:
+        reader = Reader(access_of(options))
+        counts += [reader.points_left(sweep) for sweep in given]
+    array, said = fitting_array(options, total(counts))
+    return dataclasses.replace(options, array=array), said
+
+
+def _agree(
+    args: argparse.Namespace, options: ArrayOptions, given: Sequence[str], ordered: Sequence[Path]
+) -> str:
+    """What can fail is found before anything is created; when the job would start, in a line."""
+    if not (args.serve_in_job or args.offline):
+        environment = access_of(options).environment(preflight.job_environment(os.environ))
+        preflight.check(options, environment, home=Path.home(), unchecked=args.unchecked)
+    elif problem := time_problem(options):
+        raise ConfigError([problem], where="the submission; nothing was created")
+    script = write_script(options, [*given, *map(_placeholder, ordered)])
+    try:
+        words = preflight.check_slurm(script, Path(options.project_dir))
+        if args.serve_in_job:
+            check_server_options(options)
+            preflight.check_slurm(write_server_script(options), Path(options.project_dir))
+    finally:
+        script.unlink()
+    start = re.search(r"to start at (\S+)", words)
+    return f" starts  about {start.group(1)}, by Slurm's estimate" if start else ""
 
 
 def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str]:
@@ -145,12 +262,21 @@ def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str
             where="the submission",
         )
     sweeps = {path: sweep_yaml.load(Path(file)) for path, file in files.items()}
-    jobs = submit_points(
+    return submit_points(
         [
             (path, sweep, [(values, "") for values, _ in points_of(sweep, files[path])])
             for path, sweep in sweeps.items()
         ],
         options,
     )
-    print(f"{'after':>7}  wandb sync {options.state_dir}/wandb/wandb/offline-run-*")
-    return jobs
+
+
+def _sync_line(options: ArrayOptions) -> str:
+    """With the server: the runs know their sweep, but not where it lives."""
+    runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
+    server = ""
+    if options.server_data:
+        server = f'eval "$(sweep-agent env --data {shlex.quote(options.server_data)})"; '
+    elif options.base_url:
+        server = f"WANDB_BASE_URL={shlex.quote(options.base_url)} "
+    return f"{'after':>7}  {server}wandb sync {runs}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent import files
-from agent.cluster.options import ArrayOptions
+from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit import node_checks
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
@@ -20,12 +20,12 @@ from agent.errors import ClusterError
 
 ENVIRONMENT_FILE = "environment"  # in the state directory; every task of an array reads it
 SRUN_TIMEOUT_S = 900.0
+_OF_SRUN = ("partition", "account", "qos", "constraint", "gres", "reservation")
 
 
 def add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--srun", action="store_true", help="look at a compute node as well")
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
+    add_option_arguments(parser, (*ACCESS, *_OF_SRUN))
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run_checks(options: ArrayOptions) -> list[Check]:
 def _doctor_on_a_node(options: ArrayOptions) -> bool:
     """True when something failed there. The key travels as a file's name only."""
     words = ["srun", "--export=NONE", "--time=10", "--cpus-per-task=1"]
-    for name in ("partition", "account", "qos", "constraint", "gres", "reservation"):
+    for name in _OF_SRUN:
         if getattr(options, name):
             words.append(f"--{name}={getattr(options, name)}")
     inner = [sys.executable, "-m", "agent.cli", "doctor", "--state-dir", options.state_dir]
@@ -90,8 +90,7 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--online", action="store_true", help="compute nodes may go on to ask the hub"
     )
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
+    add_option_arguments(parser, ("state_dir",))
 
 
 def run_prepare(args: argparse.Namespace) -> int:

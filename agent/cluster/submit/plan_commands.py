@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.cluster.options import ArrayOptions
+from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.snapshot import freeze
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
@@ -31,11 +31,13 @@ class FilePlan:
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
+    add_option_arguments(parser, ACCESS)
     parser.add_argument("--list", action="store_true", help="list every grid point")
 
 
 def add_fill_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
+    add_option_arguments(parser)
     parser.add_argument("--failed", action="store_true", help="run failed points again as well")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--no-snapshot", action="store_true", help="run the working tree itself")
@@ -49,8 +51,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--sweep", action="append", default=[], metavar="ENTITY/PROJECT/SWEEP",
         help="the sweep of each file, in order, when it was not submitted from here",
     )  # fmt: skip
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
 
 
 def run_plan(args: argparse.Namespace) -> int:

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.cluster.options import ArrayOptions
 from agent.cluster.point_queue import PointList
-from agent.cluster.submit.array import send
+from agent.cluster.submit.allocation import fitting_array
+from agent.cluster.submit.array import send, tell, watching
 from agent.cluster.submit.point_commands import make_claim
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
@@ -33,7 +34,22 @@ def submit_points(
         for values, run_id in points
     ]
     PointList.create(directory, claims)
-    return send(dataclasses.replace(options, points=str(directory)), [])
+    array, said = fitting_array(options, len(claims))
+    sent = dataclasses.replace(options, points=str(directory), array=array)
+    jobs = send(sent, [])
+    tell([*([f"  array  {said}"] if said else []), *watching(jobs, sent)])
+    return jobs
+
+
+def points_to_run(sweep: Mapping[str, object]) -> int | None:
+    """How many runs a new sweep will have: its grid, its run_cap, the smaller of both; None when
+    it has neither.
+    """
+    cap = sweep.get("run_cap")
+    counts = [cap] if isinstance(cap, int) else []
+    if sweep.get("method") == "grid":
+        counts.append(sum(1 for _ in sweep_yaml.grid_points(sweep)))
+    return min(counts, default=None)
 
 
 def points_of(sweep: dict[str, object], where: str) -> list[tuple[dict[str, object], RunConfig]]:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from agent import extensions
+from agent.cluster.options import ACCESS
 from agent.cluster.snapshot import (
     Snapshot,
     code_variables,
@@ -32,8 +33,7 @@ def add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--code", type=Path, help="the snapshot, when it lies elsewhere than the run recorded"
     )
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
+    add_option_arguments(parser, ACCESS)
 
 
 def run_rerun(args: argparse.Namespace) -> int:

@@ -10,81 +10,94 @@ import shlex
 import time
 from pathlib import Path
 
+from agent import files
+from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
+from agent.cluster.script import PLACE, directive, setup_lines
 from agent.cluster.submit.submission import call_sbatch
 from agent.errors import ClusterError, ConfigError
-from agent.tracking.endpoint import NOTE_NAME, read_note
+from agent.tracking.endpoint import NOTE_NAME
 
 START_TIMEOUT_S = 300.0
 
 _SCRIPT = """\
 #!/bin/bash -l
 #SBATCH --job-name={name}-server
-#SBATCH --time={time}
 #SBATCH --cpus-per-task=1
 #SBATCH --mem=2G
 #SBATCH --export=NONE
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@60
-#SBATCH --output={log}
-{directives}set -euo pipefail
-cd {code}
+{directives}
+PROJECT_DIR={project}
+CODE_DIR={code}
 PYTHON={python}
-if [ -z "$PYTHON" ]; then
-  PYTHON=python
-  if [ -x {project}/.venv/bin/python ]; then PYTHON={project}/.venv/bin/python; fi
-fi
-export PYTHONPATH="$PWD${{PYTHONPATH:+:$PYTHONPATH}}" WANDB_ERROR_REPORTING=false
-exec "$PYTHON" -m agent.cluster.job.server_task --shared {data} --local "${{TMPDIR:-/tmp}}"
+MODULES={modules}
+CONTAINER={container}
+{setup}set -u
+export WANDB_ERROR_REPORTING=false
+{place}exec "${{container[@]}}" "$PYTHON" -m agent.cluster.job.server_task --shared {data} \\
+  --local "${{TMPDIR:-/tmp}}"
 """
 
 
-def server_script(options: ArrayOptions, *, time_limit: str = "7-00:00:00") -> str:
-    """The text of the server's job: a pure function of the array's options."""
+def server_script(options: ArrayOptions) -> str:
+    """The text of the server's job: a pure function of the array's options. It needs no GPU, so
+    it goes to the cluster's default partition unless `server_partition` names one.
+    """
     quote = shlex.quote
-    directives = "".join(
-        f"#SBATCH --{name}={value}\n"
-        for name, value in (
-            ("partition", options.partition),
-            ("account", options.account),
-            ("qos", options.qos),
-        )
-        if value
+    values = (
+        ("time", options.server_time),
+        ("output", f"{options.state_dir}/server-%j.log"),
+        ("partition", options.server_partition),
+        ("account", options.account),
+        ("qos", options.qos),
     )
     return _SCRIPT.format(
         name=options.job_name,
-        time=time_limit,
-        log=f"{options.state_dir}/server-%j.log",
-        directives=directives,
+        directives="\n".join(f"#SBATCH {directive(n, value)}" for n, value in values if value),
         code=quote(options.code_dir or options.project_dir),
         project=quote(options.project_dir),
         python=quote(options.python) if options.python else "",
+        modules=quote(options.modules) if options.modules else "",
+        container=quote(options.container) if options.container else "",
+        setup=setup_lines(options),
+        place=PLACE,
         data=quote(options.server_data),
     )
 
 
-def start_server_job(options: ArrayOptions, *, timeout_s: float = START_TIMEOUT_S) -> str:
-    """Submit the server and wait until it has written its address; the job id."""
+def check_server_options(options: ArrayOptions) -> None:
     if not options.server_data:
         raise ConfigError(
             ["serve-in-job needs --server-data DIR, on storage that all nodes see"],
             where="the submission",
         )
+
+
+def write_server_script(options: ArrayOptions) -> Path:
+    script = Path(options.state_dir) / "scripts" / "server.sbatch"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(script, server_script(options))
+    return script
+
+
+def start_server_job(options: ArrayOptions, *, timeout_s: float = START_TIMEOUT_S) -> str:
+    """Submit the server and wait until it has written its address; the job id."""
+    check_server_options(options)
     data = Path(options.server_data)
     data.mkdir(parents=True, exist_ok=True)
     (data / NOTE_NAME).unlink(missing_ok=True)
-    script = Path(options.state_dir) / "scripts" / "server.sbatch"
-    script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(server_script(options), encoding="utf-8")
+    script = write_server_script(options)
     job = call_sbatch(["sbatch", "--parsable", "--export=NONE", str(script)])
     end = time.monotonic() + timeout_s
     while not (data / NOTE_NAME).exists():
         if time.monotonic() > end:
+            slurm.call(["scancel", job])
             raise ClusterError(
-                f"the server's job {job} wrote no note within {timeout_s:g} s; see "
-                f"squeue --jobs {job} and {options.state_dir}/server-{job}.log"
+                f"the server's job {job} wrote no note in {timeout_s:g} s and is cancelled; "
+                f"see {options.state_dir}/server-{job}.log"
             )
         time.sleep(1)
-    print(f" server  job {job}, {read_note(data).url}; end it after the sweeps: scancel {job}")
     return job

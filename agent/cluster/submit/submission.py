@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
@@ -90,8 +90,11 @@ def read_created_sweep(text: str, path: Path) -> tuple[str, str]:
     return agent.group(1), link.group(0) if link else ""
 
 
-def submit_script(script: Path, *, chain: int, directory: Path) -> list[str]:
-    """The job ids: one, or `chain` of them, each starting after the one before has ended.
+def submit_script(
+    script: Path, *, chain: int, directory: Path, record: Callable[[str], None]
+) -> list[str]:
+    """The job ids: one, or `chain` of them, each starting after the one before has ended; each is
+    recorded as soon as there is one. All are cancelled when Slurm refuses one of them.
 
     The environment loses every SBATCH_ variable, which would silently override the script, and
     the API key, which Slurm would store.
@@ -101,16 +104,44 @@ def submit_script(script: Path, *, chain: int, directory: Path) -> list[str]:
         words = ["sbatch", "--parsable", "--export=NONE", f"--chdir={directory}"]
         if jobs:
             words.append(f"--dependency=afterany:{jobs[-1]}")
-        jobs.append(call_sbatch([*words, str(script)]))
+        try:
+            jobs.append(call_sbatch([*words, str(script)]))
+            record(jobs[-1])
+        except BaseException:
+            if jobs:
+                slurm.call(["scancel", *jobs])
+            raise
     return jobs
 
 
 def call_sbatch(words: Sequence[str]) -> str:
     """Submit without SBATCH_ variables and without the key in the environment; the job id."""
-    clean = {
+    text = slurm.call(words, environment=clean_environment())
+    return text.strip().split(";")[0]
+
+
+def clean_environment() -> dict[str, str]:
+    """This shell's, without what would override the script or tell Slurm the key."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("SBATCH_") and name != "WANDB_API_KEY"
     }
-    text = slurm.call(words, environment=clean)
-    return text.strip().split(";")[0]
+
+
+def cancel_sweep(path: str, environment: Mapping[str, str]) -> bool:
+    """Take a sweep back that no job works on: canceled, so that no run follows or competes with
+    its points. False when the server did not do it.
+    """
+    words = [sys.executable, "-m", "wandb", "sweep", "--cancel", path]
+    try:
+        done = subprocess.run(
+            words,
+            env={**environment, "WANDB_ERROR_REPORTING": "false"},
+            capture_output=True,
+            timeout=CREATE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0

@@ -6,6 +6,7 @@ from collections import deque
 from pathlib import Path
 
 from agent.cluster import slurm
+from agent.cluster.options import ACCESS
 from agent.cluster.slurm import Task
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
@@ -20,8 +21,7 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
         "sweeps", nargs="*", metavar="SWEEP_OR_PROJECT",
         help="ENTITY/PROJECT/SWEEP or ENTITY/PROJECT; else every sweep submitted from here",
     )  # fmt: skip
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
+    add_option_arguments(parser, ACCESS)
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -71,8 +71,7 @@ def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="ENTITY/PROJECT/RUN")
     parser.add_argument("--lines", type=int, default=200, help="from the end (default %(default)s)")
     parser.add_argument("--follow", action="store_true", help="go on as the log grows")
-    parser.add_argument("--profile", type=Path, help="TOML file with cluster options")
-    add_option_arguments(parser)
+    add_option_arguments(parser, ACCESS)
 
 
 def run_logs(args: argparse.Namespace) -> int:

@@ -82,7 +82,7 @@ def test_only_wandbs_own_cloud_never_hands_out_crashed_points_again() -> None:
 
 def test_the_servers_job_is_requeued_and_keeps_the_environment_out() -> None:
     text = server_script(
-        ArrayOptions(server_data="/shared/d", project_dir="/home/me", partition="cpu")
+        ArrayOptions(server_data="/shared/d", project_dir="/home/me", server_partition="cpu")
     )
     for line in ("#SBATCH --export=NONE", "#SBATCH --requeue", "#SBATCH --partition=cpu"):
         assert line in text.splitlines()

@@ -1,0 +1,79 @@
+"""How many tasks a submission asks for: never more than there are grid points. Pure."""
+
+import math
+import re
+from collections.abc import Iterable
+
+from agent.cluster.options import ArrayOptions
+from agent.cluster.slurm import duration_s
+
+EARLY_S = 60  # Slurm sends its signal up to a minute earlier than asked
+WORKING_S = 120  # at least, between a task's start and its notice
+
+
+def task_ids(array: str) -> list[int]:
+    """The ids of `0-7:2,9%4`."""
+    found: list[int] = []
+    for part in array.partition("%")[0].split(","):
+        ends, _, step = part.partition(":")
+        first, _, last = ends.partition("-")
+        if first:
+            found += range(int(first), int(last or first) + 1, int(step or 1))
+    return found
+
+
+def agents_per_task(options: ArrayOptions) -> int:
+    """Workers of one task: its GPUs divided among agents, as `job.workload.slots` does."""
+    count = re.search(r":(\d+)(?:\(|$)", options.gres.split(",")[0])
+    gpus = int(count.group(1)) if count else 1
+    groups = max(gpus // int(options.gpus_per_agent), 1)
+    return groups * int(options.agents_per_gpu)
+
+
+def fitting_array(options: ArrayOptions, points: int | None) -> tuple[str, str]:
+    """The array that `points` grid points can use, and a sentence where it is smaller than asked;
+    `points` is None where nobody knows how many there will be.
+    """
+    ids = task_ids(options.array)
+    if points is None:
+        return options.array, ""
+    needed = max(math.ceil(points / agents_per_task(options)), 1)
+    if len(ids) <= needed:
+        return options.array, ""
+    kept = ids[:needed]
+    is_range = kept == list(range(kept[0], kept[0] + needed))
+    text = f"{kept[0]}-{kept[-1]}" if is_range else ",".join(map(str, kept))
+    _, percent, throttle = options.array.partition("%")
+    if percent and int(throttle) < needed:
+        text += f"%{throttle}"
+    return text, f"{needed} tasks instead of {len(ids)}: there are {points} grid points to run"
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum; None as soon as one is unknown."""
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
+
+
+def time_problem(options: ArrayOptions) -> str | None:
+    """Why a task could make no step between its start and the notice before its time limit."""
+    limit_s = limit_seconds(options.time)
+    needed_s = int(options.lead_s) + EARLY_S + WORKING_S
+    if limit_s is None or limit_s >= needed_s:
+        return None
+    return (
+        f"time = {options.time}: a task would save and requeue itself before it has trained; with "
+        f"lead_s = {options.lead_s} it needs {needed_s} s or more, or a smaller --lead-s"
+    )
+
+
+def limit_seconds(text: str) -> int | None:
+    """Seconds of sbatch's --time: minutes, minutes:seconds, hours:minutes:seconds, days-hours…"""
+    days, dash, rest = text.rpartition("-")
+    parts = rest.split(":")
+    if not text or not all(part.isdigit() for part in [*parts, days or "0"]):
+        return None
+    if dash:
+        hours, minutes, seconds = (*map(int, parts), 0, 0)[:3]
+        return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds
+    return int(rest) * 60 if len(parts) == 1 else duration_s(rest)

@@ -1,0 +1,170 @@
+"""What `submit` refuses on a real Slurm before anything exists, and the environments it brings."""
+
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
+from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+
+pytestmark = [
+    pytest.mark.xdist_group("slurm-commands"),
+    needs_slurm,
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    place = tmp_path_factory.mktemp("stage") / "my stüdy"
+    with running_stage(place, cluster, "--settle-s", "2") as stage:
+        stage.init_git()
+        yield stage
+
+
+REVOKED = "local-" + "z" * 40
+MISTAKES = {
+    "partition": (["--partition", "gpuu"], r"partition.*partitions here: main, hi, scav, cancel"),
+    "gres": (["--gres", "gpu:h100:1"], r"(gres|node configuration)"),
+    "memory": (["--mem", "9000G"], r"node configuration.*nodes here: \d+ MB"),
+    "cpus": (["--cpus-per-task", "999"], r"node configuration"),
+    "qos": (["--sbatch", "no-such-option=1"], r"unrecognized option"),
+    "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
+    "python": (["--python", "/no/such/python"], r"python = /no/such/python: there is no such"),
+    "module in python": (["--python", "BARE"], r"it has no module .*wandb"),
+    "modules": (["--modules", "cuda/99"], r"modules: module load cuda/99 fails here"),
+    "setup": (["--setup", "conda activate nowhere"], r"setup: conda activate nowhere fails here"),
+    "container": (["--container", "apptainerr exec a.sif"], r"there is no program apptainerr"),
+    "image": (["--container", "env no.sif"], r"container: no image no\.sif"),
+    "key": (["--key-file", "REVOKED"], r"refuses the key in .*revoked"),
+    "no key": (["--base-url", "SERVER", "--server-data", ""], r"there is no key for 127\.0\.0\.1"),
+    "data": (["DATA"], r"no/such/file\.jsonl"),
+}
+
+
+CALLS = [*((name, "submit") for name in MISTAKES)]
+CALLS += [(name, "dry-run") for name in ("partition", "time", "key")]
+
+
+@pytest.mark.parametrize(("name", "mode"), CALLS)
+def test_a_mistake_is_refused_in_one_sentence_before_anything_exists(
+    stage: Stage, name: str, mode: str
+) -> None:
+    path = stage.write_sweep("refused", 1, steps=1, step_s=0.1)
+    words, reason = MISTAKES[name]
+    flags = [*stage.flags(array="0-0"), *(_given(stage, path, word) for word in words if word)]
+    if "" in words:
+        flags = _without(flags, "--server-data")
+    flags = [word for word in flags if word != "DATA"]
+    before = stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i")
+    extra = ["--dry-run"] if mode == "dry-run" else []
+    done = stage.command("submit", str(path), *flags, *extra, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(reason, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i") == before
+    assert not (stage.directory / "outputs/cluster/sweeps").exists()
+    assert list(stage.api().projects(stage.entity)) == []
+
+
+def _given(stage: Stage, sweep: Path, word: str) -> str:
+    if word == "REVOKED":
+        path = stage.directory / "revoked.key"
+        path.write_text(REVOKED)
+        path.chmod(0o600)
+        return str(path)
+    if word == "BARE":  # an interpreter without packages
+        path = stage.directory.parent / "bare"
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E -I "$@"\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+    if word == "DATA":
+        sweep.write_text(sweep.read_text().replace("somebody/data", "no/such/file.jsonl"))
+    return stage.base_url if word == "SERVER" else word
+
+
+def _without(flags: list[str], flag: str) -> list[str]:
+    places = [index for index, word in enumerate(flags) if word == flag]
+    return [w for i, w in enumerate(flags) if not any(i in (p, p + 1) for p in places)]
+
+
+def test_a_sweep_is_taken_back_when_slurm_refuses_after_all(stage: Stage) -> None:
+    """The controller may say yes to the test and no to the job."""
+    path = stage.write_sweep("taken", 1, steps=1, step_s=0.1)
+    programs = stage.directory.parent / "programs"
+    programs.mkdir()
+    real = next(
+        p for d in stage.cluster.environment["PATH"].split(os.pathsep)
+        if (p := Path(d) / "sbatch").exists()
+    )  # fmt: skip
+    script = f'#!/bin/sh\ncase "$*" in *--test-only*) exec {real} "$@";; esac\n'
+    (programs / "sbatch").write_text(f"{script}echo 'sbatch: error: not today' >&2\nexit 1\n")
+    (programs / "sbatch").chmod(0o755)
+    done = stage.command(
+        "submit", str(path), *stage.flags(array="0-0"), check=False, first_in_path=programs
+    )
+    assert done.returncode == 2
+    assert "sbatch refused: not today" in done.stderr
+    (sweep,) = stage.api().project("taken", stage.entity).sweeps()
+    assert sweep.state.lower() in ("canceled", "cancelled")
+    assert list((stage.directory / "outputs/cluster/sweeps").glob("*.json")) == []
+
+
+def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(
+    stage: Stage,
+) -> None:
+    """As conda has it: a shell function that puts an interpreter first and sets variables."""
+    path = stage.write_sweep("spaced", 2, steps=3, step_s=0.1)
+    home = stage.directory.parent / "conda home"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (home / "bin/python").chmod(0o755)
+    (home / "activate.sh").write_text(
+        f'activate() {{ export PATH="{home}/bin:$PATH" CONDA_PREFIX="{home}" MINE="$UNSET"; }}\n'
+    )
+    (stage.directory / "slurm").mkdir(exist_ok=True)
+    (stage.directory / "slurm/profile.toml").write_text(
+        f"setup = ['. \"{home}/activate.sh\"', 'activate']\n"
+        "[sbatch]\ncomment = 'two words'\nnice = 5\n"
+    )
+    flags = _without(stage.flags(array="0-15"), "--python")
+    done = stage.command("submit", str(path), *flags)
+    (stage.directory / "slurm/profile.toml").unlink()
+    assert "2 tasks instead of 16" in done.stdout
+    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    fields = stage.cluster.run("scontrol", "show", "job", job)
+    assert "Comment=two words" in fields
+    wait_until(
+        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
+        timeout_s=150,
+        what="the array to end",
+    )
+    runs = stage.runs(stage.sweep_of("spaced"))
+    assert [run.state for run in runs] == ["finished"] * 2, stage.log_of(job)
+
+    # -- the commands that submit has printed work as they stand
+    watch = next(line for line in done.stdout.splitlines() if line.startswith("  watch"))
+    assert f"--server-data '{stage.server_data}'" in watch
+    record = json.loads((stage.directory / f"outputs/cluster/jobs/{job}.json").read_text())
+    assert record["tasks"] == [0, 1]
+
+
+def test_a_reader_that_leaves_early_costs_no_record(stage: Stage) -> None:
+    path = stage.write_sweep("piped", 1, steps=1, step_s=0.1)
+    stage.command("submit", str(path), *stage.flags(array="0-0"), closed_output=True)
+    record = json.loads(
+        next((stage.directory / "outputs/cluster/sweeps").glob("*__piped__*.json")).read_text()
+    )
+    assert len(record["jobs"]) == 1
