@@ -7,6 +7,7 @@ run of its own, and stands on the training run too, next to its scores.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from agent import extensions
 from agent.config.run_config import RunConfig
+from agent.config.shared_devices import agents_on_device
 from agent.errors import DataError, SweepAgentError
 from agent.files import write_json
 from agent.log_noise import quieten_libraries
@@ -73,6 +75,14 @@ def benchmark(
     hardware = benchmark_hardware.describe(base_model.choose_device(run.config))
     if only_missing and has_measurement(run, hardware.key):
         print(f"{run.name}: measured before on {hardware.setup}", flush=True)
+        return {}
+    if (agents := agents_on_device(os.environ)) > 1:
+        print(
+            f"{run.name}: not measured, because {agents} agents share this GPU and a latency "
+            f"would be that of all of them; run `sweep-agent benchmark {run.path}` where one has "
+            "it to itself",
+            flush=True,
+        )
         return {}
     measured: dict[str, object] = {
         **measure(run, queries, store=store),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from agent import signals, takeover
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
+from agent.config.shared_devices import agents_on_device
 from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged, first_line
 from agent.signals import Interrupted, Interruption, seconds_since_notice
 from agent.takeover import Term
@@ -146,8 +147,8 @@ class Run:
 
     def _paid_s(self) -> float:
         """Seconds this run has held its devices, earlier attempts and waiting included; under
-        torchrun each process holds one."""
-        devices = int(os.environ.get("WORLD_SIZE", "1"))
+        torchrun each process holds one, and agents that share a GPU hold a share of it."""
+        devices = int(os.environ.get("WORLD_SIZE", "1")) / agents_on_device(os.environ)
         return self._paid_before_s + devices * (time.monotonic() - self._opened)
 
     def summarise(self, values: Mapping[str, object]) -> None:

@@ -9,7 +9,6 @@ attention over full length, output head), so three counts give it for all.
 import importlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,16 +210,6 @@ class Work(NamedTuple):
 
     def plus(self, other: "Work") -> "Work":
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
-
-
-# Set for each agent where several share a GPU, by what starts them.
-AGENTS_PER_GPU = "SWEEP_AGENT_AGENTS_PER_GPU"
-
-
-def agents_on_device() -> int:
-    """How many agents share this process's GPU, itself included, by what started it."""
-    word = os.environ.get(AGENTS_PER_GPU, "1")
-    return int(word) if word.isdigit() and int(word) > 0 else 1
 
 
 def _sum(before: float | None, more: float) -> float | None:

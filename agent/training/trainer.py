@@ -5,6 +5,7 @@ checkpoint, so the same steps give the same bits whoever runs them.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agent.config.run_config import RunConfig
+from agent.config.shared_devices import agents_on_device
 from agent.errors import OutOfMemory, StoreError, TrainingDiverged
 from agent.training import (
     adapters,
@@ -144,7 +146,9 @@ class Writer:
         return self._lease.token if self._lease else ""
 
     def _paid_by_this_process(self, spent: cost.Cost) -> cost.Cost:
-        return replace(spent, devices=self._team.size, agents_on_device=cost.agents_on_device())
+        return replace(
+            spent, devices=self._team.size, agents_on_device=agents_on_device(os.environ)
+        )
 
     def close(self) -> None:
         """Give the lease back and let the model go, whoever still refers to this writer: an

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from agent.config.run_config import RunConfig
+from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.errors import ConfigError, StoreError, TrackingError
 from agent.programs import benchmark_command
 from agent.programs.benchmark_command import Start
 from agent.results import metrics
 from agent.tracking import client, finished_runs
 from agent.tracking.finished_runs import FinishedRun
+from tests.training import lab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -335,3 +337,21 @@ def test_scores_go_to_the_inference_run_and_spending_does_not() -> None:
     }
     kept = {"final/validation_f1_score", "best/epoch", "train/peak_vram_gb"}
     assert set(metrics.beside_inference(summary)) == kept
+
+
+def test_no_latency_is_measured_beside_neighbours_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agent.programs import benchmark
+
+    def measure(*_: object, **__: object) -> dict[str, float | None]:
+        raise AssertionError("two agents share this GPU")
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setenv(AGENTS_PER_GPU, "2")
+    config = lab.make_config(tmp_path)
+    run = FinishedRun("e/p/r", "a run", "finished", frozenset(), config, {}, None)
+    assert benchmark.benchmark(run, 5) == {}
+    said = capsys.readouterr().out
+    assert "2 agents share this GPU" in said
+    assert "sweep-agent benchmark e/p/r" in said

@@ -23,8 +23,8 @@ SETTINGS: dict[str, dict[str, object]] = {
 VOCABULARY = 200
 
 
-def make_model(kind: str) -> Any:
-    """In fp32 on the CPU, two layers, without any dropout."""
+def make_model(kind: str, **settings: object) -> Any:
+    """In fp32 on the CPU, two layers, without any dropout; `settings` change the shape."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         kind,
@@ -37,6 +37,7 @@ def make_model(kind: str) -> Any:
             "num_key_value_heads": 2,
             "max_position_embeddings": 256,
             **SETTINGS[kind],
+            **settings,
         },
     )
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()

@@ -19,7 +19,7 @@ def test_a_base_loads_with_the_fastest_kernel_that_its_architecture_has(
     tmp_path: Path, kind: str, max_length: int, kernel: str
 ) -> None:
     place = tmp_path / "model"
-    make_model(kind).save_pretrained(place)
+    make_model(kind, vocab_size=1024, max_position_embeddings=1024).save_pretrained(place)
     AutoTokenizer.from_pretrained(lab.BASE_MODEL).save_pretrained(place)
     config = lab.make_config(tmp_path, base_model=str(place), max_length=max_length)
     base = base_model.load(config, place, "16bit", torch.device("cpu"))

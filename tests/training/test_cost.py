@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.programs import logged_values
 from agent.training import adapters, base_model, cost
 from tests.training import lab
@@ -122,7 +123,7 @@ def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_pa
 def test_an_agent_that_shares_its_gpu_claims_its_share_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(cost.AGENTS_PER_GPU, "4")
+    monkeypatch.setenv(AGENTS_PER_GPU, "4")
     (first, _) = lab.open_training(tmp_path).points()
     assert first.cost.agents_on_device == 4
     assert first.cost.device_seconds == pytest.approx(first.cost.train_seconds / 4)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from agent.training.data_parallel import Team
 from tests.training import lab, team_script
 
 
@@ -34,6 +35,26 @@ def test_a_team_trains_as_one_process_goes_on_to_the_same_bits_and_ends_together
     for whole, cut in pairs:
         lab.assert_equal_bits(whole, cut)
     assert (tmp_path / "told").exists()  # the run heard of the divergence, its helper ended
+
+
+def test_gradients_of_all_weights_are_summed_in_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    messages: list[int] = []
+
+    def double(tensor: torch.Tensor) -> None:
+        messages.append(tensor.numel())
+        tensor.mul_(2)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", double)
+    weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 3), (4,), (1, 5))]
+    for number, weight in enumerate(weights[:2], start=1):
+        weight.grad = torch.full_like(weight, number)
+    Team(torch.device("cpu")).sum_gradients(weights)  # the last has had no part in this step
+    assert messages == [15]
+    for weight, expected in zip(weights, (2.0, 4.0, 0.0), strict=True):
+        assert torch.equal(weight.grad, torch.full_like(weight, expected))
 
 
 def places(store: Path) -> list[Path]:

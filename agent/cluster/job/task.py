@@ -29,6 +29,7 @@ from agent.cluster.job.workload import (
 )
 from agent.cluster.point_queue import PointList
 from agent.cluster.snapshot import code_variables
+from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.errors import SweepAgentError
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
@@ -67,7 +68,7 @@ def build_workers(
     base = dict(environment)
     if args.environment and args.environment.exists():
         base |= read_assignments(args.environment.read_text(encoding="utf-8").splitlines())
-    extra = task_facts(environment)
+    extra = {**task_facts(environment), AGENTS_PER_GPU: str(args.agents_per_gpu)}
 
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
