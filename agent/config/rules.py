@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PRUNERS = (
     "paired",
+    "paired_patient",
     "median",
     "percentile",
     "successive_halving",

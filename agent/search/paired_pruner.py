@@ -1,4 +1,4 @@
-"""The pruner `paired`: `decisions.judge` behind Optuna's interface."""
+"""The pruners `paired` and `paired_patient`: `paired_test.judge` behind Optuna's interface."""
 
 import json
 import time
@@ -23,7 +23,7 @@ _STANDINGS: tuple[Standing, ...] = ("suspended", "pruned", "running", "complete"
 
 
 class PairedPruner(BasePruner):
-    """Stops a run that a paired test on per-example scores finds worse than another; see decisions.
+    """Stops a run that a paired test on per-example scores finds worse: see `paired_test`.
 
     Works on trials that carry their example scores (`agent.search.trials` writes them); a trial
     that reports only means is never stopped.

@@ -1,36 +1,41 @@
 """When a run is stopped: a pure function of what the runs of its stratum scored at each rung.
 
-A run is pruned at a rung when some run that has been there is better, example by example, by more
-than chance explains, and would stay so if the run were to gain what can be hoped for.
+A run is pruned at a rung when it is past the steepest part of its own curve, and some run that has
+been there is better, example by example, and would stay so if the run gained what its curve says.
 
 - *Any* better run will do, not only the leader. So an early decision is never regretted: with
   more runs present the reasons to stop can only grow in number, and once everybody has been at
   the rung the verdict is the same for every order of arrival.
-- Today's deficit is tested by a one-sided paired t test over examples. It is repeated at every
-  rung, so look k gets the share 1/(k(k+1)) of `level`; the shares of all looks sum to at most
-  `level` (union bound), and most of it is spent early, where stopping saves most. The look is
-  numbered by its rung, not by how often somebody asked.
-- Learning curves cross: low learning rates learn more slowly and often end higher. So a share of
-  the run's last gain is added (a damped trend, Gardner 1985: φ + φ² + … of it), while the better
-  run is held to what it has. At the first rung the gain is the score itself, as nobody knows where
-  the run began, and one and a half times as much is hoped for (φ = 3/5); later half of it
-  (φ = 1/3). A loss is not extrapolated. What deficit is left is a forecast, not an observation:
-  the same test over it has to say no more than that it is likelier than not (`doubt`).
+- *Patience*: a run that still gains as much as it ever did is left alone (see `trend`): one that
+  lags behind by a rung, or rises late like a sigmoid, looks hopeless until it is not. One that has
+  not begun to rise by half of the budget has no time left for it. A trend needs two points, so no
+  run is judged at its first.
+- Today's deficit is tested by a one-sided paired t test over examples. Its level is chosen such
+  that a run as good as all of its rivals fails the first look with chance `level`, whatever their
+  number (Dunnett 1955), and look k with `level` x `decay`^(k−1). Over all looks that is at most
+  level / (1 − decay), the rule's `bound`, and far less in truth, as the looks are alike. The look
+  is numbered by its rung, not by how often somebody asked.
+- Learning curves cross: low learning rates learn more slowly and often end higher. So the forecast
+  of the run's own gain is added, `hope` times, while the better run is held to what it has. What
+  deficit is left must still have a p-value of at most `doubt`.
 - Nobody is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
+
+`Rule()` is the point of the frontier of saving against lost winners that costs least when a
+hundredth of the final score is worth a whole grid of trainings; `Rule.patient` holds the chance to
+stop a run that is not worse under 10 %, and assumes nothing about where the runs began.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
-
-import numpy as np
-from scipy.special import stdtr
+from typing import Any, Literal
 
 from agent.search.example_scores import ExampleScores
+from agent.search.significance import level_per_rival, p_value
+from agent.search.trend import Trend, trend
 
 Standing = Literal["running", "suspended", "pruned", "complete"]
 Detail = float | int | str
@@ -41,21 +46,34 @@ class Rule:
     """The settings of the paired comparison."""
 
     rungs: int  # evaluation points of the full budget
-    warmup: int = 1  # rungs every run is given: it is judged at this rung for the first time
-    level: float = 0.2  # chance, over all looks, to stop a run that is not worse
-    doubt: float = 0.4  # largest p-value of the deficit that is left when the hoped gain is added
-    regain: float = 0.5  # share of its last gain that a run may be hoped to gain by the end
-    first_regain: float = 1.5  # the same at its first rung, of its score
+    warmup: int = 1  # rungs every run is given
+    level: float = 0.8  # chance that a run as good as all its rivals fails the first look
+    decay: float = 0.8  # share of the level that each look leaves to the next
+    slowing: float = 0.1  # largest p-value of a run's having slowed down for it to be judged
+    doubt: float = 0.25  # largest p-value of the deficit that is left when the forecast is added
+    hope: float = 1.0  # how many times the forecast gain is added
+    from_nothing: bool = True  # the runs began at a score of 0, so the first score is a gain
+
+    @classmethod
+    def patient(cls, rungs: int, warmup: int = 1, **settings: Any) -> "Rule":
+        """A run that is not worse is stopped with a chance of at most 10 %, over all looks."""
+        given = {"level": 0.05, "decay": 0.5, "hope": 1.5, "doubt": 0.2, "from_nothing": False}
+        return cls(rungs, warmup, **{**given, **settings})
 
     @property
     def first(self) -> int:
-        """The first rung at which runs are judged."""
-        return max(1, self.warmup)
+        """The first rung at which runs are judged: a trend needs two gains."""
+        return max(2 if self.from_nothing else 3, self.warmup)
+
+    @property
+    def bound(self) -> float:
+        """No more than this is the chance, over all looks, that a run as good as all of its rivals
+        is stopped, in whatever way the looks depend on each other."""
+        return min(1.0, self.level / (1 - self.decay)) if self.decay < 1 else 1.0
 
     def level_at(self, rung: int) -> float:
-        """The share of `level` that is spent at `rung`."""
-        look = rung - self.first + 1
-        return self.level / (look * (look + 1))
+        """The chance that a run as good as all of its rivals fails the comparison at `rung`."""
+        return self.level * self.decay ** (rung - self.first)
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,13 @@ class Peer:
     @property
     def last_rung(self) -> int:
         return max(self.scores, default=0)
+
+    def history(self, rung: int) -> tuple[tuple[ExampleScores, ...], bool]:
+        """The scores up to `rung` without a gap and on its examples; whether from the first on."""
+        examples, first = self.scores[rung].examples, rung
+        while first - 1 in self.scores and self.scores[first - 1].examples == examples:
+            first -= 1
+        return tuple(self.scores[r] for r in range(first, rung + 1)), first == 1
 
 
 @dataclass(frozen=True)
@@ -127,8 +152,10 @@ def _judge_at(
     if not better:
         reason = f"best of {len(rivals) + 1} at rung {rung}"
         return Verdict(False, rung, reason, {"compared_runs": len(rivals)})
-    level = rule.level_at(rung)
-    hopeless = [x for x in better if x.p_value <= level and x.hoped_p_value <= rule.doubt]
+    level = level_per_rival(rule.level_at(rung), rivals_of(peers, total_points))
+    own = trend_of(me, rung, rule)
+    is_past = is_past_its_rise(own, rung, rule)
+    hopeless = [x for x in better if is_past and is_hopeless(x, rule, level)]
     worst = _strongest(hopeless or better)
     details: dict[str, Detail] = {
         "compared_runs": len(rivals),
@@ -138,8 +165,12 @@ def _judge_at(
         "level": level,
         "hoped_gain": worst.hoped_gain,
         "hoped_p_value": worst.hoped_p_value,
+        "slowing_p_value": own.slowing,
     }
-    return Verdict(bool(hopeless), rung, _sentence(rung, worst, level, len(rivals)), details)
+    reason = _sentence(rung, worst, level, len(rivals))
+    if not is_past:
+        reason += f"; its gains have not slowed down yet (p = {own.slowing:.2g})"
+    return Verdict(bool(hopeless), rung, reason, details)
 
 
 def quorum(rung: int, peers: Iterable[Peer], total_points: int | None) -> tuple[int, int]:
@@ -152,46 +183,47 @@ def quorum(rung: int, peers: Iterable[Peer], total_points: int | None) -> tuple[
     return present, min(live, left)
 
 
+def rivals_of(peers: Sequence[Peer], total_points: int | None) -> int:
+    """How many runs a run is compared with in the end: those that are still to come count, so that
+    the level does not depend on the order of arrival."""
+    return max(len(peers), total_points or 0) - 1
+
+
+def is_hopeless(found: Comparison, rule: Rule, level: float) -> bool:
+    """Whether a run that is past its rise stops because of this comparison."""
+    return found.p_value <= level and found.hoped_p_value <= rule.doubt
+
+
+def is_past_its_rise(own: Trend, rung: int, rule: Rule) -> bool:
+    """Whether a run gains less than it did, or has not gained anything by half of the budget."""
+    return own.slowing <= rule.slowing or (2 * rung > rule.rungs and own.rising > rule.slowing)
+
+
+def trend_of(me: Peer, rung: int, rule: Rule) -> Trend:
+    """The trend of a run at a rung."""
+    history, whole = me.history(rung)
+    return trend(history, rule.rungs - rung, from_nothing=whole and rule.from_nothing)
+
+
 def compare(me: Peer, rival: Peer, rung: int, rule: Rule) -> Comparison | None:
     """The run against one rival at a rung; None when the rival is not better or not comparable."""
-    mine, theirs, before = me.scores[rung], rival.scores[rung], me.scores.get(rung - 1)
+    mine, theirs = me.scores[rung], rival.scores[rung]
     if mine.examples != theirs.examples:
         return None
-    if before is not None and before.examples != mine.examples:
-        before = None
-    share = rule.first_regain if before is None else rule.regain
-    found = _test(mine, before, theirs, share)
+    found = _test(mine, theirs, trend_of(me, rung, rule), rule.hope)
     return Comparison(rival.point, *found) if found[0] > 0 else None
 
 
 @lru_cache(maxsize=1 << 15)  # every report asks again about all earlier rungs
 def _test(
-    mine: ExampleScores, before: ExampleScores | None, theirs: ExampleScores, share: float
+    mine: ExampleScores, theirs: ExampleScores, own: Trend, hope: float
 ) -> tuple[float, float, float, float]:
     """Mean difference and its p-value, hoped-for gain and the p-value of what it leaves."""
     gaps = theirs.values - mine.values
-    gains = mine.values - before.values if before is not None else mine.values
     difference, chance = math.fsum(gaps) / len(gaps), p_value(gaps)
-    hoped_gain = share * math.fsum(gains) / len(gains)
-    if hoped_gain <= 0:
+    if difference <= 0 or own.mean * hope == 0.0:
         return difference, chance, 0.0, chance
-    return difference, chance, hoped_gain, p_value(gaps - share * gains)
-
-
-def p_value(gaps: "np.typing.NDArray[np.float64]") -> float:
-    """One-sided paired t test of mean(gaps) > 0.
-
-    Never below 2**-m with m gaps other than 0, the least that an exact sign-flip test could say:
-    with few or equal gaps the t distribution promises more than the data hold.
-    """
-    count, mean = len(gaps), float(gaps.mean())
-    least = 0.5 ** int(np.count_nonzero(gaps))
-    if count < 2:
-        return 1.0
-    error = float(gaps.std(ddof=1)) / math.sqrt(count)
-    if error == 0.0:
-        return least if mean > 0 else 1.0
-    return max(float(stdtr(count - 1, -mean / error)), least)
+    return difference, chance, hope * own.mean, p_value(gaps - hope * own.gains)
 
 
 def _strongest(found: Iterable[Comparison]) -> Comparison:

@@ -53,8 +53,8 @@ def _build(
 
 def options_of(name: str) -> tuple[str, ...]:
     """The names that `pruner_options` may hold for a pruner."""
-    if name == "paired":
-        return ("level", "doubt", "regain", "first_regain")
+    if name in ("paired", "paired_patient"):
+        return ("level", "decay", "slowing", "doubt", "hope")
     if name == "none":
         return ()
     parameters = tuple(inspect.signature(_CLASSES[name]).parameters)
@@ -95,16 +95,20 @@ class ExampleWilcoxonPruner(BasePruner):
         return self._pruner.prune(view, own)
 
 
-def _paired(
-    options: Mapping[str, Any], config: RunConfig, rungs: int, peers: int | None
-) -> BasePruner:
-    given = {name: float(value) for name, value in options.items()}
-    for name, value in given.items():
-        is_chance = name in ("level", "doubt")
-        if not (0 < value < 1 if is_chance else 0 <= value < math.inf):
-            wanted = "lie between 0 and 1" if is_chance else "be a number from 0 on"
-            raise ValueError(f"{name} = {value} must {wanted}")
-    return PairedPruner(Rule(rungs, config.pruner_warmup, **given), peers=peers)
+def _paired(make_rule: Callable[..., Rule]) -> Maker:
+    """A maker for the paired comparison with the settings of `make_rule`."""
+
+    def make(
+        options: Mapping[str, Any], config: RunConfig, rungs: int, peers: int | None
+    ) -> BasePruner:
+        given = {name: float(value) for name, value in options.items()}
+        for name, value in given.items():
+            if not (0 <= value < math.inf if name == "hope" else 0 < value < 1):
+                wanted = "be a number from 0 on" if name == "hope" else "lie between 0 and 1"
+                raise ValueError(f"{name} = {value} must {wanted}")
+        return PairedPruner(make_rule(rungs, config.pruner_warmup, **given), peers=peers)
+
+    return make
 
 
 def _with_warmup(name: str, **defaults: Any) -> Maker:
@@ -164,7 +168,8 @@ _CLASSES: dict[str, type[BasePruner]] = {
 }
 
 _MAKERS: dict[str, Maker] = {
-    "paired": _paired,
+    "paired": _paired(Rule),
+    "paired_patient": _paired(Rule.patient),
     "median": _with_warmup("median"),
     "percentile": _with_warmup("percentile", percentile=25.0),
     "successive_halving": _halving,

@@ -40,11 +40,11 @@ def test_optunas_dashboard_loads_the_studies_and_their_trials(tmp_path: Path) ->
             RunConfig.parse(point),
             run_id=f"run-{rate:g}",
             scope="me/project",
-            rungs=2,
+            rungs=3,
             peers=2,
             default_journal=journal,
         ) as trial:
-            for rung in (1, 2):
+            for rung in (1, 2, 3):
                 scores = {f"e{i}": score + 0.01 * i for i in range(20)}
                 if trial.report(rung, scores).prune:
                     break
@@ -56,7 +56,7 @@ def test_optunas_dashboard_loads_the_studies_and_their_trials(tmp_path: Path) ->
     complete, pruned = detail["trials"]
     assert (complete["state"], pruned["state"]) == ("Complete", "Pruned")
     assert complete["params"][0]["name"] == "learning_rate"
-    assert [point["step"] for point in complete["intermediate_values"]] == [1, 2]
+    assert [point["step"] for point in complete["intermediate_values"]] == [1, 2, 3]
     reasons = {item["key"]: item["value"] for item in pruned["user_attrs"]}
     assert "below learning_rate=0.001" in reasons["pruned"]
     assert b"<html" in get(app, "/dashboard").lower()

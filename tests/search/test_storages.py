@@ -65,14 +65,15 @@ def examples(mean: float) -> dict[str, float]:
 @pytest.mark.xdist_group("postgres")  # one server for the three
 def test_two_runs_prune_through_postgresql_and_a_resumed_one_goes_on(database: str) -> None:
     with opened(database, "a", 1e-3) as good:
-        good.report(1, examples(0.8))
+        for rung in (1, 2):
+            good.report(rung, examples(0.8))
         with opened(database, "b", 1e-2) as bad:
-            assert bad.report(1, examples(0.3)).prune
+            bad.report(1, examples(0.3))
+            assert bad.report(2, examples(0.3)).prune
         good.suspend()
     with opened(database, "a", 1e-3) as good:
-        assert good.reported_rungs == (1,)
+        assert good.reported_rungs == (1, 2)
         good.report(1, examples(0.1))
-        good.report(2, examples(0.8))
         good.report(3, examples(0.8))
         name = good.study_name
     (complete, pruned) = trials_in(database, name)
@@ -143,9 +144,11 @@ def proxy(tmp_path: Path) -> Iterator[str]:
 
 def test_runs_prune_through_optunas_storage_proxy(proxy: str) -> None:
     with opened(proxy, "a", 1e-3) as good:
-        good.report(1, examples(0.8))
+        for rung in (1, 2):
+            good.report(rung, examples(0.8))
         with opened(proxy, "b", 1e-2) as bad:
-            assert bad.report(1, examples(0.3)).prune
+            bad.report(1, examples(0.3))
+            assert bad.report(2, examples(0.3)).prune
         good.suspend()
     states = [trial.state for trial in trials_in(proxy, "me/p")]
     assert states == [TrialState.WAITING, TrialState.PRUNED]

@@ -40,6 +40,12 @@ def examples(mean: float, count: int = 40) -> Mapping[str, float]:
     return {f"e{i:02}": float(mean + hard[i] + own[i]) for i in range(count)}
 
 
+def report_twice(trial: Any, mean: float) -> Any:
+    """The verdict on a run that gains nothing from its first rung to its second."""
+    trial.report(1, examples(mean))
+    return trial.report(2, examples(mean))
+
+
 def opened(journal: Path, run: str, rate: float, peers: int | None = 3, **values: Any) -> Any:
     return open_trial(
         config(rate, **values),
@@ -79,14 +85,13 @@ def test_a_run_that_reports_every_rung_is_complete_with_its_values(journal: Path
 
 def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: Path) -> None:
     with opened(journal, "a", 1e-3) as first, opened(journal, "b", 1e-2) as second:
-        assert not first.report(1, examples(0.8)).prune
-        verdict = second.report(1, examples(0.3))
+        assert not report_twice(first, 0.8).prune
+        verdict = report_twice(second, 0.3)
         assert verdict.prune
         assert verdict.details["compared_with"] == "learning_rate=0.001"
-        first.report(2, examples(0.8))
         first.report(3, examples(0.8))
     with opened(journal, "c", 1e-4) as late:
-        assert "may still be gained" in late.report(1, examples(0.5)).reason
+        assert late.report(1, examples(0.5)).reason == "not judged before rung 2"
         assert late.report(2, examples(0.52)).prune  # at once, against what is on record
     states = {t.system_attrs[paired_pruner.RUN]: t.state for t in trials_in(journal)}
     assert states == {
@@ -102,7 +107,7 @@ def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal:
         trials = [
             stack.enter_context(opened(journal, f"r{i}", 1e-3 / (i + 1), peers=8)) for i in range(8)
         ]
-        at_once = [t.report(1, examples(m)).prune for t, m in zip(trials, means, strict=True)]
+        at_once = [report_twice(t, m).prune for t, m in zip(trials, means, strict=True)]
         asked_again = [t.reconsider().prune for t in trials]
     assert at_once == [False] * 8  # the quorum was only there with the last one, the best
     assert asked_again == [True] * 7 + [False]
@@ -111,8 +116,8 @@ def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal:
 def test_asking_again_between_steps_is_rate_limited(journal: Path) -> None:
     with opened(journal, "a", 1e-4) as best, opened(journal, "b", 1e-3) as bad:
         assert not bad.reconsider().prune  # nothing was reported yet
-        assert "waits for its quorum" in bad.report(1, examples(0.3)).reason
-        best.report(1, examples(0.8))
+        assert "waits for its quorum" in report_twice(bad, 0.3).reason
+        report_twice(best, 0.8)
         assert not bad.reconsider(at_most_every_s=3600).prune
         assert bad.reconsider(at_most_every_s=0).prune
         best.suspend()
@@ -129,11 +134,12 @@ def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
                 for rate in order
             }
             for rate in order:
-                trials[rate].report(1, examples(means[rate]))
+                report_twice(trials[rate], means[rate])
             verdicts = {rate: trials[rate].reconsider() for rate in sorted(means)}
         outcomes.add(tuple((v.prune, v.rung, v.reason) for v in verdicts.values()))
     (outcome,) = outcomes
-    assert [prune for prune, _, _ in outcome] == [False, False, True, True]
+    assert [prune for prune, _, _ in outcome][2:] == [True, True]
+    assert not outcome[1][0]
 
 
 def test_runs_of_another_stratum_are_never_compared(journal: Path) -> None:
@@ -144,9 +150,9 @@ def test_runs_of_another_stratum_are_never_compared(journal: Path) -> None:
             journal, "c", 1e-2, model_variant="QLoRA", quantization_strategy="int4"
         ) as other_cell,
     ):
-        best.report(1, examples(0.9))
-        assert other_seed.report(1, examples(0.1)).reason == "best of 1 at rung 1"
-        assert other_cell.report(1, examples(0.1)).reason == "best of 1 at rung 1"
+        report_twice(best, 0.9)
+        assert report_twice(other_seed, 0.1).reason == "best of 1 at rung 2"
+        assert report_twice(other_cell, 0.1).reason == "best of 1 at rung 2"
         assert len({t.study_name for t in (best, other_seed, other_cell)}) == 3
 
 
@@ -253,12 +259,12 @@ def test_a_pruned_run_stays_pruned_and_so_does_its_grid_point(journal: Path) -> 
         for rung in (1, 2, 3):
             best.report(rung, examples(0.8))
         with opened(journal, "b", 1e-2) as bad:
-            first = bad.report(1, examples(0.3))
+            first = report_twice(bad, 0.3)
         with opened(journal, "b", 1e-2) as again:
             assert again.verdict == first
-            assert again.report(2, examples(0.9)) == first
+            assert again.report(3, examples(0.9)) == first
         with opened(journal, "other run", 1e-2) as rerun:
-            assert rerun.report(1, examples(0.3)) == first
+            assert report_twice(rerun, 0.3) == first
     assert [t.state for t in trials_in(journal)] == [
         TrialState.COMPLETE,
         TrialState.PRUNED,
@@ -281,9 +287,9 @@ def test_two_last_runs_that_leave_at_the_same_moment_do_not_both_leave(journal: 
 def test_a_killed_run_is_not_waited_for_and_not_left_running(journal: Path) -> None:
     with opened(journal, "good", 1e-3) as good:
         killed = _start_worker(journal, "killed", 1e-2)
-        good.report(1, examples(0.8))
+        report_twice(good, 0.8)
         with opened(journal, "bad", 2e-2) as bad:
-            assert "waits for its quorum" in bad.report(1, examples(0.3)).reason
+            assert "waits for its quorum" in report_twice(bad, 0.3).reason
             killed.send_signal(signal.SIGKILL)
             killed.wait()
             deadline = time.monotonic() + 20
@@ -401,7 +407,7 @@ def test_an_unknown_option_is_answered_with_the_valid_ones(name: str) -> None:
     ("name", "options", "message"),
     [
         ("paired", {"level": 2}, "level = 2.0 must lie between 0 and 1"),
-        ("paired", {"regain": "x"}, "could not convert"),
+        ("paired", {"hope": "x"}, "could not convert"),
         ("patient", {}, "patience"),
         ("patient", {"patience": 1, "wrapped": "nonsense"}, "unknown pruner 'nonsense'"),
         ("threshold", {}, "lower or upper"),

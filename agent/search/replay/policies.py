@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -14,8 +15,9 @@ from agent.errors import ConfigError
 from agent.search import paired_pruner
 from agent.search.paired_test import Peer, Rule, Standing, judge
 from agent.search.pruners import build_pruner
+from agent.search.replay import batch
 from agent.search.replay.curves import Stratum
-from agent.search.replay.simulation import Policy, Session, run_in_steps
+from agent.search.replay.simulation import Policy, run_in_steps
 
 BASELINES = ("oracle", "wandb_hyperband", "top_1", "top_2", "top_3")
 NAMES = (*PRUNERS, *BASELINES)
@@ -45,22 +47,35 @@ def policy(name: str, *, warmup: int, options: Mapping[str, Any] | None = None) 
             "pruner_options": given,
         }
     )
-    build_pruner(config, rungs=2, peers=None)  # complains about options now, not in the middle
+    # Complains about options now, not in the middle.
+    if isinstance(known := build_pruner(config, rungs=2, peers=None), paired_pruner.PairedPruner):
+        return PairedPolicy(known.rule)
 
     def run(stratum: Stratum, order: Sequence[int], workers: int) -> list[int]:
-        session: Session
         pruner = build_pruner(config, rungs=stratum.rungs, peers=len(stratum.curves))
-        if isinstance(pruner, paired_pruner.PairedPruner):
-            session = Paired(stratum, pruner.rule)
-        else:
-            session = Optuna(stratum, pruner, order)
-        return run_in_steps(stratum, order, workers, session)
+        return run_in_steps(stratum, order, workers, Optuna(stratum, pruner, order))
 
     return run
 
 
+@dataclass(frozen=True)
+class PairedPolicy:
+    """The paired comparison; `batch` gives the same for many orders, faster."""
+
+    rule: Rule
+
+    def __call__(self, stratum: Stratum, order: Sequence[int], workers: int) -> list[int]:
+        session = Paired(stratum, replace(self.rule, rungs=stratum.rungs))
+        return run_in_steps(stratum, order, workers, session)
+
+    def batch(self, stratum: Stratum, orders: batch.Counts, workers: int) -> batch.Counts:
+        rule = replace(self.rule, rungs=stratum.rungs)
+        why = batch.reasons(stratum, rule)
+        return batch.trained_rungs(why, rule.first, orders, workers)
+
+
 class Paired:
-    """`decisions.judge`, exactly as the pruner `paired` asks it."""
+    """`paired_test.judge`, exactly as the pruner `paired` asks it."""
 
     def __init__(self, stratum: Stratum, rule: Rule) -> None:
         self._stratum = stratum

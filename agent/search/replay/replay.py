@@ -8,6 +8,9 @@ Per policy and number of workers, over all strata and orders:
   workers, and `oracle_factor_share`, the ratio of the two saving factors;
 - `regret`: final score of the full grid's winner − that of the run the policy leaves, mean, with
   a 95 % bootstrap interval over strata (orders of one stratum are no independent evidence);
+- `kept`: share of cases with a regret of at most `TOLERATED`;
+- `good_stopped`: chance that a run whose own regret is that small is stopped, which costs nothing
+  where another such run is kept, and is the whole error of a rule where all runs are equal;
 - `within_noise`: share of cases whose chosen run lies in the paired 95 % interval of the winner;
 - `exact_winner`: share of cases that choose the winner itself, which is luck between near-equals.
 """
@@ -21,9 +24,10 @@ import numpy.typing as npt
 
 from agent.search.replay.curves import Stratum
 from agent.search.replay.policies import policy
-from agent.search.replay.simulation import Policy, chosen_run
+from agent.search.replay.simulation import BatchPolicy, Policy, chosen_run
 
 BOOTSTRAPS = 2000
+TOLERATED = 0.01  # regret that counts as none
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Row:
     regret: float
     regret_low: float
     regret_high: float
+    kept: float
+    good_stopped: float
     within_noise: float
     exact_winner: float
 
@@ -55,6 +61,8 @@ class Cases:
     rungs: npt.NDArray[np.float64]
     training_rungs: npt.NDArray[np.float64]  # shape (orders,), over all strata together
     regret: npt.NDArray[np.float64]
+    good: npt.NDArray[np.float64]  # runs of tolerated regret
+    good_stopped: npt.NDArray[np.float64]  # and how many of them were stopped
     within_noise: npt.NDArray[np.float64]
     exact: npt.NDArray[np.float64]
 
@@ -98,23 +106,35 @@ def run_cases(
 ) -> Cases:
     """Run a policy on every stratum in `orders` random orders of arrival."""
     shape = (len(strata), orders)
-    rungs, regret, noise, exact = (np.zeros(shape) for _ in range(4))
+    rungs, regret, good, stopped, noise, exact = (np.zeros(shape) for _ in range(6))
     trainings: list[dict[str, int]] = [{} for _ in range(orders)]
     for row, stratum in enumerate(strata):
         rng = np.random.default_rng([seed, row])
-        for column in range(orders):
-            order = [int(i) for i in rng.permutation(len(stratum.curves))]
-            trained = chosen(stratum, order, workers)
+        permutations = np.array([rng.permutation(len(stratum.curves)) for _ in range(orders)])
+        regrets = np.array([stratum.regret(i) for i in range(len(stratum.curves))])
+        good[row] = (regrets <= TOLERATED + 1e-9).sum()
+        for column, trained in enumerate(_trained(chosen, stratum, permutations, workers)):
             left = chosen_run(stratum, trained)
+            is_stopped = np.array(trained) < stratum.rungs
             rungs[row, column] = sum(trained)
-            regret[row, column] = stratum.regret(left)
+            regret[row, column] = regrets[left]
+            stopped[row, column] = (is_stopped & (regrets <= TOLERATED + 1e-9)).sum()
             noise[row, column] = stratum.is_within_noise(left)
             exact[row, column] = left == stratum.winner
             for curve, length in zip(stratum.curves, trained, strict=True):
                 longest = trainings[column]
                 longest[curve.training] = max(longest.get(curve.training, 0), length)
     together = np.array([float(sum(longest.values())) for longest in trainings])
-    return Cases(rungs, together, regret, noise, exact)
+    return Cases(rungs, together, regret, good, stopped, noise, exact)
+
+
+def _trained(
+    chosen: Policy, stratum: Stratum, orders: npt.NDArray[np.int64], workers: int
+) -> list[list[int]]:
+    if isinstance(chosen, BatchPolicy):
+        told: list[list[int]] = chosen.batch(stratum, orders, workers).tolist()
+        return told
+    return [chosen(stratum, [int(i) for i in order], workers) for order in orders]
 
 
 def _row(
@@ -137,6 +157,8 @@ def _row(
         regret=float(cases.regret.mean()),
         regret_low=low,
         regret_high=high,
+        kept=float((cases.regret <= TOLERATED + 1e-9).mean()),
+        good_stopped=float(cases.good_stopped.sum() / cases.good.sum()),
         within_noise=float(cases.within_noise.mean()),
         exact_winner=float(cases.exact.mean()),
     )

@@ -7,12 +7,24 @@ case; a run that is judged late, because it asks only at its next rung, is not m
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from agent.search.replay.curves import Stratum
 
 # Rungs that each curve of a stratum was trained for, given the order of arrival and the workers.
 Policy = Callable[[Stratum, Sequence[int], int], list[int]]
+
+
+@runtime_checkable
+class BatchPolicy(Protocol):
+    """A policy that can play many orders, one per row, at once."""
+
+    def batch(
+        self, stratum: Stratum, orders: npt.NDArray[np.int64], workers: int
+    ) -> npt.NDArray[np.int64]: ...
 
 
 class Session(Protocol):
