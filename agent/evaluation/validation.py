@@ -18,8 +18,8 @@ from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import DataError, StoreError
 from agent.evaluation import deployments, generation
 from agent.evaluation.scores import SCORERS, macro_f1
-from agent.training import device_memory, prompts, store
-from agent.training.base_model import Base
+from agent.training import data, device_memory, prompts, store
+from agent.training.base_model import Base, load_tokenizer
 from agent.training.data_formats import Example
 from agent.training.evaluation_points import EvaluationPoint, Training
 
@@ -120,14 +120,29 @@ class Scores:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def evaluation_digest(config: RunConfig, validation_digest: str) -> str:
-    """What was asked and how it was scored: equal for runs whose scores may be compared."""
+def evaluation_digest(config: RunConfig, validation_digest: str, prompts_digest: str) -> str:
+    """What was asked, in which words, and how it was scored: equal for runs whose scores may be
+    compared."""
     return config.evaluation_key(
         {
             "validation": validation_digest,
+            "prompts": prompts_digest,
             "prompt_format": prompts.PROMPT_FORMAT,
             "scores_format": SCORES_FORMAT,
         }
+    )
+
+
+def digest_of_examples(config: RunConfig, base: Path, examples: Sequence[Example]) -> str:
+    """`evaluation_digest` of examples as the base model at `base` reads them."""
+    tokenizer = load_tokenizer(base, trust_remote_code=config.trust_remote_code)
+    asked = data.digest_of(examples, with_ids=True)
+    return evaluation_digest(config, asked, prompts.digest_of(tokenizer, examples))
+
+
+def _evaluation_of(training: Training) -> str:
+    return evaluation_digest(
+        training.config, training.data.validation_digest, training.validation_prompts
     )
 
 
@@ -139,7 +154,7 @@ def identity(training: Training) -> dict[str, str]:
         "training/key": training.key,
         "base/digest": str(environment["base"]),
         "data/digest": training.data.train_digest,
-        "evaluation/digest": evaluation_digest(training.config, training.data.validation_digest),
+        "evaluation/digest": _evaluation_of(training),
         "hardware/gpu": torch.cuda.get_device_name(training.device) if is_cuda else "cpu",
     }
 
@@ -154,7 +169,7 @@ def score_point(
     The training's memory has been read before, so the peak starts afresh here and after.
     """
     config = training.config
-    evaluation = evaluation_digest(config, training.data.validation_digest)
+    evaluation = _evaluation_of(training)
     place = point.directory / "scores" / digest([config.deployment_key(), evaluation])
     if store.is_whole(place):
         return read_scores(place)

@@ -102,7 +102,7 @@ def score_base(config: RunConfig, *, queries: int = 0, on_test: bool = False) ->
         "final/avg_f1": named["avg_f1"],
         **tested,
         "inference/model_size_gb": scores.model_size_gb,
-        "evaluation/digest": validation.evaluation_digest(config, examples.validation_digest),
+        "evaluation/digest": validation.digest_of_examples(config, path, examples.validation),
         **(measure_base(config, path, examples.validation, queries) if queries else {}),
     }
 

@@ -121,16 +121,16 @@ def measure(run: FinishedRun, queries: int, *, store: str | None = None) -> dict
 
     config = run.config
     examples = data.load(config)
-    digest = validation.evaluation_digest(config, examples.validation_digest)
+    root = store_of(config, store)
+    base_path = served_model.locate_base(
+        config, str(run.summary.get("base/digest", "")), root / "digests"
+    )
+    digest = validation.digest_of_examples(config, base_path, examples.validation)
     if (wanted := run.summary.get("evaluation/digest")) not in (None, digest):
         raise DataError(
             f"{run.path}: dataset = {config.dataset!r} gives other validation queries "
             f"({digest}) than the run was scored on ({wanted}); put its data back in place"
         )
-    root = store_of(config, store)
-    base_path = served_model.locate_base(
-        config, str(run.summary.get("base/digest", "")), root / "digests"
-    )
     with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
         served = served_model.serve(
             config, base_path, lambda: adapter_of(run, root, Path(folder)), examples.train

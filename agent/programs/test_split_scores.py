@@ -95,10 +95,10 @@ def score(
 
     config = run.config
     examples = data.load_test(config)
-    digest = validation.evaluation_digest(config, data.digest_of(examples, with_ids=True))
     root = store_of(config, store)
     wanted = str(run.summary.get("base/digest", ""))
     path = served_model.locate_base(config, wanted, root / "digests")
+    digest = validation.digest_of_examples(config, path, examples)
     with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
         adapter = adapter_of(run, root, Path(folder), epoch)
         loaded = base_model.load(

@@ -26,10 +26,12 @@ from agent.training import (
     run_registry,
     store,
 )
+from agent.training.data_formats import Example
 from agent.training.schedule import PLAN_FORMAT, Plan, make_plan
 from agent.training.trainer import NO_HOOKS, HelperStopped, Hooks, StepLoss, Writer
 
 POLL_S = 0.5
+_PROMPT_DIGESTS: dict[tuple[str, str], str] = {}  # by base and data
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,22 @@ class Training:
             "data": self.data.train_digest,
             "device": self.device.type,
             "world_size": data_parallel.world_size(),
+            "prompts": self._digest_prompts(self.data.train, self.data.train_digest),
             "prompt_format": prompts.PROMPT_FORMAT,
             "plan_format": PLAN_FORMAT,
             "libraries": base_model.library_versions(),
         }
+
+    def _digest_prompts(self, examples: Sequence[Example], digest: str) -> str:
+        """Of prompts as this base reads them, made once for all trainings of a process."""
+        known = (str(self.base_path), digest)
+        if known not in _PROMPT_DIGESTS:
+            _PROMPT_DIGESTS[known] = prompts.digest_of(self.tokenizer, examples)
+        return _PROMPT_DIGESTS[known]
+
+    @property
+    def validation_prompts(self) -> str:
+        return self._digest_prompts(self.data.validation, self.data.validation_digest)
 
     # Loaded on first use: a run whose points and scores exist already never needs them.
     @cached_property
