@@ -1,5 +1,9 @@
-"""`metric` and `metrics` of a sweep: what it optimises, and the value of a run without one."""
+"""`metric` and `metrics` of a sweep: what it optimises, and the value of a run without one.
 
+Also the one reader of a metric in a summary: it knows the goal and what `define_metric` keeps.
+"""
+
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +14,11 @@ Goal = Literal["minimize", "maximize"]
 Impute = Literal["worst", "best", "latest"]
 GOALS: tuple[Goal, ...] = ("minimize", "maximize")
 IMPUTATIONS: tuple[Impute, ...] = ("worst", "best", "latest")
+# What `define_metric(summary="min,max")` keeps of a metric, the best first.
+KEPT: dict[Goal, tuple[str, ...]] = {
+    "minimize": ("min", "best", "last", "mean", "first", "max"),
+    "maximize": ("max", "best", "last", "mean", "first", "min"),
+}
 _KEYS = ("name", "goal", "target", "impute", "impute_while_running")
 
 
@@ -58,3 +67,22 @@ def read_objective(given: Any, where: str, problems: list[str]) -> Objective | N
     return Objective(
         given["name"], goal, None if target is None else float(target), impute, running
     )
+
+
+def number_of(value: Any) -> float | None:
+    """The finite number that a logged value is; None for text, booleans, NaN and infinities."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def summary_number(value: Any, goal: Goal) -> float | None:
+    """The number that a summary says of a metric, of several the best."""
+    if not isinstance(value, dict):
+        return number_of(value)
+    found = (number_of(value.get(key)) for key in KEPT[goal])
+    return next((number for number in found if number is not None), None)

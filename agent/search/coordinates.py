@@ -148,8 +148,7 @@ def listed_values(parameter: Parameter) -> tuple[Any, ...] | None:
         return None
     first, last = sorted(float(_quantile(parameter, u)) for u in (0.0, 1.0))
     quantum = parameter.quantum
-    steps = (last - first) / quantum
-    if steps >= MOST_LISTED:
+    lowest, highest = math.floor(first / quantum), math.ceil(last / quantum)
+    if highest - lowest >= MOST_LISTED:
         return None
-    places = (first + quantum * step for step in range(int(steps + 1e-9) + 2))
-    return distinct(quantised(x, parameter) for x in places if x <= last + quantum / 2)
+    return distinct(quantised(step * quantum, parameter) for step in range(lowest, highest + 1))

@@ -17,11 +17,9 @@ from agent.config.search_space import (
     grid_points,
     grid_size,
 )
-from agent.search.proposals import (
-    PastRun,
-    bayes_point,
-    random_point,
-)
+from agent.config.values import value_key
+from agent.search.coordinates import listed_values
+from agent.search.proposals import PastRun, bayes_point, imputed, random_point
 
 
 def test_a_grid_runs_through_the_learning_rate_fastest_and_is_the_same_every_time() -> None:
@@ -152,3 +150,78 @@ def test_proposals_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FINITE: dict[str, Range | Choice] = {
+    "kind": Choice(([1, 2], {"a": 1}, None, True, 1)),
+    "layers": Range("int_uniform", 1, 3),
+    "q": Range("q_log_uniform_values", 1, 6, 2.0),
+}
+
+
+@pytest.mark.parametrize("state", ["finished", "failed", "running"])
+def test_bayes_repeats_nothing_of_a_finite_space_while_something_new_is_left(state: Any) -> None:
+    past: list[PastRun] = []
+    size = 5 * 3 * 4
+    for number in range(size):
+        point = bayes_point(FINITE, past, "minimize", seed=number)
+        # The other forms of the same numbers are the same point.
+        layers = float(point["layers"])
+        past.append(PastRun({**point, "layers": layers}, float(number), state))
+    assert len({value_key(dict(run.point)) for run in past}) == size
+    assert value_key(bayes_point(FINITE, past, "minimize", seed=1)) in {
+        value_key(dict(run.point)) for run in past
+    }
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        Range("q_uniform", 1.0, 10.0, 4.0),
+        Range("q_uniform", 0.0, 1.0, 0.25),
+        Range("q_log_uniform_values", 8, 512, 8),
+        Range("q_log_uniform", 0.0, 3.0, 1.0),
+        Range("q_beta", 2.0, 5.0, 0.1),
+        Range("int_uniform", -2, 4),
+    ],
+)
+def test_the_listed_values_of_a_quantised_range_are_all_that_is_drawn(parameter: Range) -> None:
+    listed = listed_values(parameter)
+    assert listed is not None
+    assert set(drawn(parameter, 500)) <= set(listed)
+
+
+def test_a_space_without_end_has_no_list_and_is_proposed_from_all_the_same() -> None:
+    space: Space = {"x": Range("q_normal", 0.0, 0.1, 1.0)}
+    past = [PastRun({"x": 0}, 1.0, "finished")]
+    assert bayes_point(space, past, "minimize", seed=1) is not None
+    assert listed_values(Range("int_uniform", 0, 10**9)) is None
+
+
+def test_failed_runs_get_the_value_that_impute_says() -> None:
+    runs = [
+        PastRun({}, 1.0, "finished", 2.0),
+        PastRun({}, 5.0, "finished", 5.0),
+        PastRun({}, 0.5, "failed", 0.7),
+        PastRun({}, None, "failed"),
+        PastRun({}, 3.0, "running", 4.0),
+        PastRun({}, None, "running"),
+    ]
+
+    def values(impute: Any, running: Any = None, goal: Any = "minimize") -> list[Any]:
+        found = imputed(runs, goal, impute, running)
+        assert [run.state for run in found[:4]] == ["finished"] * 4
+        return [run.value if run.state == "finished" else run.state for run in found]
+
+    assert values("worst") == [1.0, 5.0, 5.0, 5.0, "running", "running"]
+    assert values("worst", goal="maximize") == [1.0, 5.0, 0.5, 0.5, "running", "running"]
+    assert values("best") == [1.0, 5.0, 0.5, 5.0, "running", "running"]
+    assert values("latest") == [1.0, 5.0, 0.7, 5.0, "running", "running"]
+    assert values("worst", "latest") == [1.0, 5.0, 5.0, 5.0, 4.0, "running"]
+    assert values("worst", "best") == [1.0, 5.0, 5.0, 5.0, 3.0, "running"]
+    assert values("worst", "worst") == [1.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_without_any_value_a_failed_run_has_none() -> None:
+    (run,) = imputed([PastRun({}, None, "failed")], "minimize", "best", None)
+    assert (run.state, run.value) == ("failed", None)

@@ -225,7 +225,7 @@ def _take_prior_runs(request: Request, sweep: Sweep, project: Project) -> None:
         for run in page.items:
             point = config.nested_point(config.flat_point(run.config_values()))
             request.connection.execute(
-                "INSERT OR IGNORE INTO prior_run VALUES (?, ?, ?)",
+                "INSERT OR REPLACE INTO prior_run VALUES (?, ?, ?)",
                 (sweep.id, run.id, digest_of(point)),
             )
         if offset + len(page.items) >= page.total or not page.items:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ServerError
-from agent.server.store.patterns import is_match
+from agent.server.store.sql_functions import add_functions
 from agent.server.store.tables import MIGRATIONS
 
 Connection = sqlite3.Connection
@@ -55,7 +55,7 @@ class Database:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA cache_size=-16000")
-        connection.create_function("REGEXP", 2, is_match, deterministic=True)
+        add_functions(connection)
         return connection
 
     @contextmanager

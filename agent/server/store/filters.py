@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.server.refusals import Refused
 from agent.server.store.patterns import compile_pattern
+from agent.server.store.sampling import finite
 
 MAX_DEPTH = 12
 MAX_CLAUSES = 300  # SQLite's own limit on nested expressions is not far above
@@ -82,7 +83,9 @@ def compile_order(text: str | None) -> str:
         pieces = field.sql.split("?")
         quoted = ["'" + str(value).replace("'", "''") + "'" for value in field.values]
         sql = pieces[0] + "".join(a + b for a, b in zip(quoted, pieces[1:], strict=True))
-        terms.append(f"{sql} IS NULL, typeof({sql}) = 'text', {sql} {direction}")
+        goal = "maximize" if direction == "DESC" else "minimize"
+        number = f"as_number({sql}, '{goal}')"
+        terms.append(f"{number} IS NULL, {number} {direction}, {sql} IS NULL, {sql} {direction}")
     return ", ".join([*terms, "run.id"])
 
 
@@ -137,7 +140,7 @@ def _operate(
     field: Clause, op: str, value: Any, convert: Callable[[Any], Any], depth: int
 ) -> Clause:
     if op in _COMPARISONS:
-        return Clause(f"{field.sql} {_COMPARISONS[op]} ?", (*field.values, convert(value)))
+        return _compare(field, op, convert(value))
     if op == "$eq":
         return Clause(f"{field.sql} IS ?", (*field.values, convert(value)))
     if op == "$ne":
@@ -157,6 +160,17 @@ def _operate(
         joined = _join(" AND ", inner)
         return Clause(f"NOT ({joined.sql})", joined.values)
     raise Refused(f"filters: operator {op!r} is not supported")
+
+
+def _compare(field: Clause, op: str, operand: Any) -> Clause:
+    """Numbers are compared with numbers and text with text, as MongoDB does: SQLite would put text,
+    and NaN is stored as text, above all numbers."""
+    if isinstance(operand, str):
+        sql = f"ifnull(typeof({field.sql}) = 'text' AND {field.sql} {_COMPARISONS[op]} ?, 0)"
+        return Clause(sql, (*field.values, *field.values, operand))
+    goal = "maximize" if op.startswith("$g") else "minimize"
+    sql = f"ifnull(as_number({field.sql}, '{goal}') {_COMPARISONS[op]} ?, 0)"
+    return Clause(sql, (*field.values, operand))
 
 
 def _tags(value: Any) -> Clause:
@@ -215,6 +229,7 @@ def _path(names: list[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    value = finite(value)  # NaN and infinities are stored as text
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return float(value) if abs(value) < 10**300 else None
     if isinstance(value, dict | list):

@@ -53,7 +53,7 @@ def _value_of(key: str, values: Values) -> Any:
 
 def _fits(value: Any, wanted: Any) -> bool:
     if not isinstance(wanted, dict):
-        return wanted in value if isinstance(value, list) else value == wanted
+        return _compare(value, "$eq", wanted)
     return all(_compare(value, op, operand) for op, operand in wanted.items())
 
 
@@ -61,18 +61,32 @@ def _compare(value: Any, op: str, operand: Any) -> bool:
     held = value if isinstance(value, list) else [value]
     if op in ("$eq", "$in", "$ne", "$nin"):
         options = operand if isinstance(operand, list) else [operand]
-        return any(item in options for item in held) == (op in ("$eq", "$in"))
+        found = any(_same(item, option) for item in held for option in options)
+        return found == (op in ("$eq", "$in"))
     if op in ("$gt", "$gte", "$lt", "$lte"):
-        try:
-            low, high = (operand, value) if op.startswith("$g") else (value, operand)
-            return bool(low < high or (op.endswith("e") and low == high))
-        except TypeError:
+        if not _comparable(value, operand):
             return False
+        low, high = (operand, value) if op.startswith("$g") else (value, operand)
+        return bool(low < high or (op.endswith("e") and low == high))
     if op == "$exists":
         return (value is not None) == bool(operand)
     if op == "$regex":
         return any(is_match(str(operand), item) for item in held)
     raise Refused(f"filters: operator {op!r} is not supported")
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are one JSON value: 1 and 1.0 are, 1 and true are not."""
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _comparable(value: Any, other: Any) -> bool:
+    """Numbers are compared with numbers and text with text; a boolean is neither."""
+    if isinstance(value, bool) or isinstance(other, bool):
+        return False
+    return (isinstance(value, int | float) and isinstance(other, int | float)) or (
+        isinstance(value, str) and isinstance(other, str)
+    )
 
 
 def in_order(

@@ -130,7 +130,7 @@ def _past_runs(connection: Connection, sweep: Sweep, config: SweepConfig) -> lis
     rows = connection.execute(
         "SELECT run.*, point.config AS point_config, point.status AS point_status "
         "FROM point LEFT JOIN run ON run.sweep_id = point.sweep_id AND run.name = point.run_name "
-        "WHERE point.sweep_id = ?",
+        "WHERE point.sweep_id = ? ORDER BY point.id",
         (sweep.id,),
     ).fetchall()
     rows += connection.execute(

@@ -131,12 +131,7 @@ class Run(Record):
 
     def config_values(self) -> dict[str, Any]:
         """The config as the user wrote it, without the client's wrapping."""
-        wrapped = json.loads(self.config)
-        return {
-            key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
-            for key, entry in wrapped.items()
-            if key != "_wandb"
-        }
+        return unwrapped(self.config)
 
     def summary_values(self) -> dict[str, Any]:
         values: dict[str, Any] = json.loads(self.summary)
@@ -268,3 +263,12 @@ def iso_time(epoch_s: float | None) -> str | None:
     if epoch_s is None:
         return None
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unwrapped(config: str) -> dict[str, Any]:
+    """The values of a stored config (name -> {"value": …}), without what the client adds."""
+    return {
+        key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
+        for key, entry in json.loads(config).items()
+        if key != "_wandb"
+    }

@@ -1,60 +1,33 @@
 """The metric of a run as a number: from its summary and from all that it has logged.
 
-The one reader of summaries: it knows the goal of a sweep and what `define_metric(summary=…)` keeps.
+What a summary says is read by `config.objective`; here it is joined with the run's history.
 """
 
 import json
-import math
 from collections import OrderedDict
 from threading import Lock
-from typing import Any
 
-from agent.config.objective import Goal, Objective
+from agent.config.objective import Objective, number_of, summary_number
 from agent.server.store.database import Connection
 from agent.server.store.records import Run, Sweep
 from agent.server.store.sampling import read_row, value_at
 from agent.server.store.streams import HISTORY, lines_between
 from agent.server.store.sweeps import config_of
 
-# What `define_metric(summary="min,max")` keeps of a metric, the best first. An order of runs (in
-# `filters`) reads a metric the same way: ascending as minimize, descending as maximize.
-KEPT: dict[Goal, tuple[str, ...]] = {
-    "minimize": ("min", "best", "last", "mean", "first", "max"),
-    "maximize": ("max", "best", "last", "mean", "first", "min"),
-}
-
-
-def number_of(value: Any) -> float | None:
-    """The finite number that a logged value is; None for text, booleans, NaN and infinities."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def summary_number(value: Any, goal: Goal) -> float | None:
-    """The number that a summary says of a metric, of several the best."""
-    if not isinstance(value, dict):
-        return number_of(value)
-    found = (number_of(value.get(key)) for key in KEPT[goal])
-    return next((number for number in found if number is not None), None)
-
 
 class CurveCache:
     """The metric curves of runs, read again only when a run has logged more."""
 
     def __init__(self, size: int = 5000) -> None:
-        self._curves: OrderedDict[tuple[int, str], tuple[int, list[float]]] = OrderedDict()
+        self._curves: OrderedDict[tuple[object, ...], tuple[int, list[float]]] = OrderedDict()
         self._size = size
         self._lock = Lock()
 
     def curve(self, connection: Connection, run: Run, metric: str) -> list[float]:
         """The finite values in the order logged."""
+        key = (run.id, run.name, run.created_at, metric)  # an id alone may come again
         with self._lock:
-            known = self._curves.get((run.id, metric))
+            known = self._curves.get(key)
         if known is not None and known[0] == run.revision:
             return known[1]
         values = (
@@ -63,7 +36,7 @@ class CurveCache:
         )
         curve = [value for value in values if value is not None]
         with self._lock:
-            self._curves[run.id, metric] = (run.revision, curve)
+            self._curves[key] = (run.revision, curve)
             while len(self._curves) > self._size:
                 self._curves.popitem(last=False)
         return curve

@@ -158,4 +158,16 @@ ALTER TABLE artifact ADD COLUMN distributed_id TEXT;
 ALTER TABLE manifest ADD COLUMN base_id INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS, _SHARED_WORK)
+# A point's digest once depended on the form of its numbers (1.0 or 1), a prior run's on its nulls.
+_DIGESTS_OF_VALUES = """
+UPDATE point SET digest = point_digest(config);
+UPDATE prior_run SET digest = prior_digest(
+    (SELECT config FROM run WHERE run.id = run_id),
+    (SELECT config FROM sweep WHERE sweep.id = sweep_id));
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS,
+    _SHARED_WORK,
+    _DIGESTS_OF_VALUES,
+)
