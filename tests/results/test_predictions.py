@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.cluster.submit.probe import longest_records
 from agent.results.run_table import with_predictions
 from agent.server.pages.run import read_records
 from tests.results.known_table import run
@@ -26,12 +25,6 @@ def test_the_report_reads_answers_with_unicode_separators() -> None:
 def test_the_page_of_a_run_reads_them_too() -> None:
     records = read_records(_lines().encode())
     assert [record["score"] for record in records] == [0.0, 0.5, 1.0]
-
-
-def test_the_probe_reads_them_too(tmp_path: Path) -> None:
-    path = tmp_path / "data.jsonl"
-    path.write_text(_lines(), encoding="utf-8")
-    assert len(longest_records(path, 10)) == 3
 
 
 @pytest.mark.parametrize(

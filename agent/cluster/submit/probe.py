@@ -1,7 +1,8 @@
 """What a sweep will cost, before it is started: each cell once, on its longest records.
 
 The real train.py runs two optimizer steps and one validation batch per cell, in a store of its
-own that is thrown away. Everything is read from what it stored.
+own that is thrown away, on the longest records of those that training keeps. Everything is read
+from what it stored.
 """
 
 import json
@@ -13,11 +14,10 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent import files
 from agent.cluster.submit.plan import training_name
-from agent.config.run_config import RunConfig, is_path
+from agent.config.run_config import RunConfig
 from agent.errors import ClusterError
 
 STEPS = 2
@@ -31,6 +31,8 @@ class Measured:
     validation_s: float  # one batch, with loading the deployed form
     peak_vram_gb: float | None  # None where there is no such memory
     point_gb: float  # one evaluation point in the store
+    train_records: int  # that training keeps
+    validation_records: int  # that are scored
 
 
 @dataclass(frozen=True)
@@ -44,54 +46,6 @@ class Estimate:
     gpu_hours: float
     store_gb: float
     peak_vram_gb: float | None
-
-
-def longest_records(path: Path, count: int) -> list[dict[str, Any]]:
-    """The `count` longest records of a JSON array or JSONL file, by characters."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".jsonl":
-            records = [json.loads(line) for line in text.split("\n") if line.strip()]
-        else:
-            records = json.loads(text)
-    except ValueError as error:
-        raise ClusterError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(records, list) or not records:
-        raise ClusterError(f"{path}: holds no list of records")
-    return sorted(records, key=lambda record: -len(json.dumps(record)))[:count]
-
-
-def count_records(dataset: str) -> int:
-    """How many records a local data set has."""
-    return sum(len(longest_records(path, 10**9)) for path in data_files(dataset))
-
-
-def data_files(dataset: str) -> list[Path]:
-    """The files behind a `dataset` value. ClusterError for a data set that is not on this disk."""
-    found: list[Path] = []
-    for part in (word.strip() for word in dataset.split(",")):
-        path = Path(part).expanduser()
-        if not is_path(part) or not path.exists():
-            raise ClusterError(
-                f"dataset = {part!r} is not a local file; probe needs one: run `sweep-agent "
-                "prepare`, or name a JSON or JSONL file"
-            )
-        found += sorted(p for p in path.glob("*.json*")) if path.is_dir() else [path]
-    return found
-
-
-def write_longest(dataset: str, directory: Path, count: int) -> None:
-    """The longest records of each file under its own name, which may tell its task."""
-    directory.mkdir(parents=True)
-    paths = data_files(dataset)
-    each = max(math.ceil(count / len(paths)), 1)
-    for path in paths:
-        records = longest_records(path, each)
-        while len(records) < each:
-            records = (records * 2)[:each]
-        lines = (json.dumps(record, ensure_ascii=False) for record in records)
-        text = "\n".join(lines) if path.suffix == ".jsonl" else f"[{', '.join(lines)}]"
-        (directory / path.name).write_text(text + "\n", encoding="utf-8")
 
 
 def probe_values(config: RunConfig, directory: Path) -> dict[str, object]:
@@ -116,27 +70,34 @@ def measure(config: RunConfig, train_program: Path) -> Measured:
     """Run one cell. ClusterError with train.py's last words when it fails."""
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
         directory = Path(folder)
-        write_longest(config.dataset, directory / "train", STEPS * config.batch_size)
-        write_longest(config.dataset, directory / "validation", config.eval_batch_size)
         point = directory / "point.json"
+        files.write_json(point, config.model_dump(mode="json"))
+        wanted = ["--train", str(STEPS * config.batch_size)]
+        wanted += ["--validation", str(config.eval_batch_size)]
+        chooser = ["-m", "agent.programs.longest_records", "--out", str(directory)]
+        _run([*chooser, *wanted, "--config", str(point)], f"{config.display_name()}: its records")
+        counts = json.loads((directory / "counts.json").read_text())
         files.write_json(point, probe_values(config, directory))
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("WANDB_")
-        }
-        done = subprocess.run(
-            [sys.executable, str(train_program), "--config", str(point)],
-            env={**environment, "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            reason = " ".join((done.stderr.strip().splitlines() or ["no words"])[-3:])
-            raise ClusterError(f"{config.display_name()}: train.py failed: {reason}")
-        return read_measured(directory / "store")
+        _run([str(train_program), "--config", str(point)], f"{config.display_name()}: train.py")
+        return read_measured(directory / "store", counts["train"], counts["validation"])
 
 
-def read_measured(store: Path) -> Measured:
+def _run(words: Sequence[str], what: str) -> None:
+    """Run Python. ClusterError with its last words when it fails."""
+    environment = {n: value for n, value in os.environ.items() if not n.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**environment, "WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = " ".join((done.stderr.strip().splitlines() or ["no words"])[-3:])
+        raise ClusterError(f"{what} failed: {reason}")
+
+
+def read_measured(store: Path, train_records: int, validation_records: int) -> Measured:
     """Read time, memory and size from a store with one evaluation point per step.
 
     The first step and the first validation load and compile things; the last ones count.
@@ -152,6 +113,8 @@ def read_measured(store: Path) -> Measured:
         validation_s=float(scores[0]["seconds"]) if scores else 0.0,
         peak_vram_gb=costs[-1].get("peak_vram_gb"),
         point_gb=size / 1e9,
+        train_records=train_records,
+        validation_records=validation_records,
     )
 
 
@@ -159,7 +122,6 @@ def estimate(
     cell: str,
     configs: Sequence[RunConfig],
     measured: Measured,
-    records: int,
     seen: set[str],
 ) -> Estimate:
     """Scale one cell's measurement to all of its grid points.
@@ -169,12 +131,9 @@ def estimate(
     training_s, validation_s, points = 0.0, 0.0, 0
     longest_s, own = 0.0, len(seen)
     for config in configs:
-        share = 1 - config.test_fraction
-        share -= 0 if config.validation_dataset else config.validation_fraction
-        steps = math.ceil(records * share / config.batch_size) * config.epochs
+        steps = math.ceil(measured.train_records / config.batch_size) * config.epochs
         evaluations = max(math.floor(config.epochs / config.eval_every), 1)
-        scored = config.eval_examples or math.ceil(records * config.validation_fraction)
-        batches = math.ceil(scored / config.eval_batch_size)
+        batches = math.ceil(measured.validation_records / config.eval_batch_size)
         own_s = steps * measured.step_s
         scoring_s = evaluations * batches * measured.validation_s
         longest_s = max(longest_s, own_s + scoring_s)

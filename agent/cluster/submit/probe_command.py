@@ -26,12 +26,11 @@ def run_probe(args: argparse.Namespace) -> int:
         print(f"{cell}: two steps and one validation batch …", flush=True)
         try:
             measured = probe.measure(points[0], args.program)
-            records = probe.count_records(points[0].dataset)
-            estimates.append(probe.estimate(cell, points, measured, records, seen))
+            estimates.append(probe.estimate(cell, points, measured, seen))
         except ClusterError as error:
             failed.append(f"{cell}: {error}")
     print("\n".join(table(probe.table_rows(estimates))))
-    print("upper bounds: every record is taken to be as long as the longest")
+    print("upper bounds: every record is taken to be as long as the longest that max_length admits")
     print("a training that several cells share is counted with the first of them")
     if failed:
         raise ClusterError("; ".join(failed))

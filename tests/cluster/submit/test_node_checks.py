@@ -205,30 +205,15 @@ def test_only_what_is_not_on_disk_is_downloaded_and_each_once(tmp_path: Path) ->
 
 
 # ---------------------------------------------------------------------- probe
-def test_the_longest_records_stand_for_the_sweep(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    path = tmp_path / "data" / "step1_query-analysis.json"
-    path.write_text(json.dumps([{"output": "x" * n} for n in (1, 9, 5)]))
-    assert [len(r["output"]) for r in probe.longest_records(path, 2)] == [9, 5]
-    probe.write_longest(str(tmp_path / "data"), tmp_path / "short", 8)
-    assert len(json.loads((tmp_path / "short" / path.name).read_text())) == 8
-    assert probe.count_records(str(path)) == 3
-
-
-def test_a_data_set_that_is_not_here_is_told() -> None:
-    with pytest.raises(ClusterError, match="is not a local file; probe needs one"):
-        probe.data_files("team/data")
-
-
 def test_a_measurement_is_scaled_to_the_sweep_and_shared_trainings_count_once() -> None:
-    measured = Measured(step_s=2.0, validation_s=10.0, peak_vram_gb=11.5, point_gb=0.1)
-    points = [config(epochs=2, batch_size=10, eval_examples=32, test_fraction=0.0)]
+    measured = Measured(2.0, 10.0, 11.5, 0.1, train_records=900, validation_records=32)
+    points = [config(epochs=2, batch_size=10)]
     seen: set[str] = set()
-    first = probe.estimate("Full LoRA", points, measured, 1000, seen)
+    first = probe.estimate("Full LoRA", points, measured, seen)
     assert first.gpu_hours * 3600 == 2 * 90 * 2.0 + 2 * 2 * 10.0
     assert first.trainings == 1
     assert first.store_gb == pytest.approx(0.2)
-    again = probe.estimate("LoRA+PTQ int8", points, measured, 1000, seen)
+    again = probe.estimate("LoRA+PTQ int8", points, measured, seen)
     assert again.gpu_hours * 3600 == 40
     assert again.trainings == 0
     assert probe.table_rows([first, again])[-1][:3] == ("all", "2", "1")
@@ -241,7 +226,7 @@ def test_a_store_with_a_point_per_step_is_read_without_its_warm_up(tmp_path: Pat
         cost = {"train_seconds": seconds, "peak_vram_gb": 7.0}
         (point / "record.json").write_text(json.dumps({"cost": cost}))
         (point / "scores" / "k" / "scores.json").write_text(json.dumps({"seconds": 4.0}))
-    measured = probe.read_measured(tmp_path)
+    measured = probe.read_measured(tmp_path, 8, 4)
     assert (measured.step_s, measured.validation_s, measured.peak_vram_gb) == (1.5, 4.0, 7.0)
 
 
