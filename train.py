@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent import extensions, signals
 from agent.config.cli_options import read_point
 from agent.config.run_config import RunConfig
-from agent.errors import ConfigError, OutOfMemory, SweepAgentError, TrainingDiverged
+from agent.errors import ConfigError, OutOfMemory, fault_of, one_line
 from agent.log_noise import quieten_libraries
 from agent.signals import Interrupted, Interruption
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 75 preempted; 76
-    taken for dead, and going on elsewhere; 143 stopped.
+    """Exit status: 0 finished, pruned, diverged; 2 a user's mistake; 74 the site's fault (disk,
+    quota, network) that lasted; 75 preempted; 76 taken for dead, and going on elsewhere; 143
+    stopped. `agent.errors.Fault` says what follows from each.
     """
     signals.install()  # before the heavy imports, so that no signal is lost
     quieten_libraries()
@@ -36,11 +37,12 @@ def main(words: Sequence[str]) -> int:
         run(read_config(words))
     except Interrupted as interrupted:
         return interrupted.kind.value
-    except TrainingDiverged as error:  # a result of this learning rate, not a crash to try again
-        print(f"train.py: {error}", file=sys.stderr)
-    except SweepAgentError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        fault = fault_of(error)
+        if not fault.value.is_told_in_one_line:
+            raise
+        print(f"train.py: {one_line(error)}", file=sys.stderr)
+        return fault.exit_status
     return 0
 
 
@@ -58,14 +60,17 @@ def read_config(words: Sequence[str]) -> RunConfig:
 def run(config: RunConfig) -> None:
     from agent.programs import benchmark_command
     from agent.tracking import run as tracking
+    from agent.tracking.patience import Patience
     from agent.training import data, data_parallel
     from agent.training.evaluation_points import Training
 
     if data_parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
-    with tracking.Run(config) as tracked:
+    opening = Patience(signals.check)
+    with opening.keep_trying(lambda: tracking.Run(config)) as tracked:
         fitting, training = config, None
+        patience = Patience(tracked.check)
         while training is None:
             try:
                 training = follow(config, fitting, tracked)
@@ -73,11 +78,22 @@ def run(config: RunConfig) -> None:
                 if data_parallel.world_size() > 1:
                     raise  # the helpers are inside the step that failed; torchrun ends them
                 fitting = tracked.note_smaller_passes(fitting, error)
+            except Exception as error:
+                if data_parallel.world_size() > 1:
+                    raise
+                patience.outlast(error)  # a full disk costs a run time, not one of its attempts
     if tracked.is_online:
-        training.note_uploaded()  # only now has the server everything
+        patience.keep_trying(training.note_uploaded)  # only now has the server everything
         if config.benchmark_queries and not tracked.is_pruned:
             training.free()
             benchmark_command.measure_own_run(f"{tracked.path}/{tracked.id}", config)
+
+
+def must_go_on(error: BaseException) -> bool:
+    """Whether the run that `error` ends will be continued: preempted, or stopped by the site."""
+    if isinstance(error, Interrupted):
+        return error.kind is Interruption.PREEMPTED
+    return fault_of(error).value.is_waited_out
 
 
 def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
@@ -123,8 +139,8 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
                     break
         except Outrun:  # between two points: the others have meanwhile got too far ahead
             pass
-        except Interrupted as interrupted:
-            if interrupted.kind is Interruption.PREEMPTED:
+        except BaseException as error:
+            if must_go_on(error):
                 trial.suspend()  # its rungs go on counting while the run waits for its next life
             raise
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from agent import extensions
-from agent.errors import SweepAgentError
+from agent.errors import SweepAgentError, fault_of, one_line
 
 
 class Command(NamedTuple):
@@ -101,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has gone: nothing left to say
         sys.stderr.close()
         return 0
+    except OSError as error:  # a full disk, a quota, a missing file: the site's or the user's
+        print(f"sweep-agent {named.name}: {one_line(error)}", file=sys.stderr)
+        return fault_of(error).exit_status
 
 
 if __name__ == "__main__":

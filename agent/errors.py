@@ -17,7 +17,10 @@
 Every message says what failed, the value, and how to fix it.
 """
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
 
 
 class SweepAgentError(Exception):
@@ -83,3 +86,95 @@ class ReportError(SweepAgentError):
 def first_line(error: BaseException) -> str:
     """What an error says, in one line: its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# ---------------------------------------------------------------------- whose fault it is
+@dataclass(frozen=True)
+class Consequence:
+    """What follows from a fault. This table is the only place that says so."""
+
+    exit_status: int  # of train.py
+    is_waited_out: bool  # the run keeps its place and tries again, charged nothing
+    is_result: bool  # the run counts as finished
+    is_tried_again: bool  # by another process, up to the attempts of a grid point
+    is_told_in_one_line: bool  # else with a traceback, for whoever mends the program
+
+
+class Fault(Enum):
+    """Whose fault it is that something ended before its time."""
+
+    CALL = Consequence(2, False, False, False, True)  # the user's: config, data, names
+    RESULT = Consequence(0, False, True, False, True)  # the learning rate's: the loss diverged
+    SITE = Consequence(74, True, False, True, True)  # disk full, quota, permission, network
+    NODE = Consequence(75, False, False, True, True)  # preemption, time limit, a node's death
+    PROGRAM = Consequence(1, False, False, False, False)  # a defect of this program
+
+    @property
+    def exit_status(self) -> int:
+        return self.value.exit_status
+
+
+NOT_INSTALLED = 78  # of the job's script: no interpreter, no module, no key; a try changes nothing
+_SITE_ERRNOS = frozenset(
+    {
+        # the file system: full, over quota, read-only, broken, gone away, not ours
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EREMOTEIO, errno.ESTALE),
+        *(errno.EACCES, errno.EPERM, errno.ENFILE, errno.ENOLCK),
+        # the network
+        *(errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE),
+        *(errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN),
+    }
+)
+# What libraries say whose errors are no OSError (safetensors, torch, SQLite, Optuna).
+_SITE_WORDS = (
+    "no space left on device",
+    "disk quota exceeded",
+    "read-only file system",
+    "stale file handle",
+    "database or disk is full",
+    "disk i/o error",
+    "os error 28",
+    "os error 122",
+    "pytorchstreamwriter failed writing",
+    "connection refused",
+    "connection reset",
+    "server closed the connection",
+    "timed out",
+    "temporary failure in name resolution",
+)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Whose fault `error` is, by its own type and by what it was raised from."""
+    if isinstance(error, TrainingDiverged):
+        return Fault.RESULT
+    if any(_is_of_the_site(each) for each in _chain(error)):
+        return Fault.SITE
+    if isinstance(error, LeaseLost):
+        return Fault.SITE  # another worker goes on with the training, which this run then follows
+    return Fault.CALL if isinstance(error, SweepAgentError | FileNotFoundError) else Fault.PROGRAM
+
+
+def one_line(error: BaseException) -> str:
+    """The error for people, without a traceback; an OSError with its file."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{place}"
+    return str(error).strip() or type(error).__name__
+
+
+def _is_of_the_site(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _SITE_ERRNOS:
+        return True
+    words = str(error).lower()
+    return not isinstance(error, ConfigError) and any(word in words for word in _SITE_WORDS)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, `from None` included."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__

@@ -20,7 +20,16 @@ from agent import signals, takeover
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.config.shared_devices import agents_on_device
-from agent.errors import ConfigError, OutOfMemory, TrackingError, TrainingDiverged, first_line
+from agent.errors import (
+    ConfigError,
+    Fault,
+    OutOfMemory,
+    TrackingError,
+    TrainingDiverged,
+    fault_of,
+    first_line,
+    one_line,
+)
 from agent.signals import Interrupted, Interruption, seconds_since_notice
 from agent.takeover import Term
 from agent.tracking.client import wandb
@@ -238,6 +247,9 @@ class Run:
         elif isinstance(error, TrainingDiverged):
             self.tag("diverged")
             self.summarise({"stopped/reason": str(error)})
+        elif fault_of(error) is Fault.SITE:
+            self.summarise({"stopped/reason": f"the site: {one_line(error)}"})
+            self._run.mark_preempting()  # costs the grid point none of its attempts
         else:
             self.summarise({"stopped/reason": f"{type(error).__name__}: {first_line(error)}"})
 
@@ -245,7 +257,7 @@ class Run:
 def _exit_code(error: BaseException | None) -> int:
     if error is None or isinstance(error, TrainingDiverged):
         return 0
-    return error.kind.value if isinstance(error, Interrupted) else 1
+    return error.kind.value if isinstance(error, Interrupted) else fault_of(error).exit_status
 
 
 def refuse(error: ConfigError) -> None:
