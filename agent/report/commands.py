@@ -17,7 +17,7 @@ from agent.results.run_table import Row, base_rows, read_text
 
 if TYPE_CHECKING:
     from agent.results.confirmation import PlannedPoint
-    from agent.results.selection import Selection
+    from agent.results.study import Choice
 
 NO_VARIANT = "no run names a model_variant (and quantization_strategy), so nothing can be compared"
 
@@ -114,8 +114,8 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points",
         choices=("all", "final"),
-        default="all",
-        help="evaluation points that may be chosen (default: %(default)s)",
+        help="evaluation points that may be chosen (default: the last one, or the one that was "
+        "tested, as in the report)",
     )
     parser.add_argument(
         "--confirm-seeds",
@@ -135,21 +135,19 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_select(args: argparse.Namespace) -> int:
     """Choose learning rate and evaluation point per variant; queue missing seeds."""
-    from agent.results.comparable import families_of, require_joinable
     from agent.results.confirmation import PlannedPoint, missing_seeds, sweeps_of
-    from agent.results.selection import Selection, select
+    from agent.results.study import Choice, examine
 
     if args.dry_run and args.confirm_seeds is None:
         raise ReportError("--dry-run goes with --confirm-seeds N: it prints the sweeps of it")
-    rows = load_rows(args)
-    require_joinable(rows)
-    chosen: list[Selection] = []
+    chosen: list[Choice] = []
     planned: list[PlannedPoint] = []
-    for family in families_of(rows):
-        found = select(family, args.points)
+    for family in examine(load_rows(args)).families:
+        found = family.choices(args.points)
         chosen += found
         if args.confirm_seeds is not None:
-            planned += missing_seeds(family, found, args.confirm_seeds)
+            selections = [choice.selection for choice in found]
+            planned += missing_seeds(family.family, selections, args.confirm_seeds)
     if not chosen:
         raise ReportError(NO_VARIANT)
     if args.dry_run:
@@ -169,13 +167,11 @@ def run_select(args: argparse.Namespace) -> int:
 
 
 def _write_choices(
-    path: Path, chosen: "Sequence[Selection]", planned: "Sequence[PlannedPoint]"
+    path: Path, chosen: "Sequence[Choice]", planned: "Sequence[PlannedPoint]"
 ) -> None:
     """What `sweep-agent evaluate --test --choices` reads, and the plan beside it."""
-    from agent.results.selection import describe_selection
-
     record = {
-        "selections": [describe_selection(selection) for selection in chosen],
+        "selections": [choice.describe() for choice in chosen],
         "missing_points": [{"config": p.config, "reason": p.reason} for p in planned],
     }
     try:

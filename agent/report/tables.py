@@ -73,10 +73,10 @@ def retention_table(family: FamilyReport) -> TextTable:
         Heading("Variant", is_number=False),
         *(Heading(title) for title in tuned),
         Heading("Seeds"),
-        Heading("n", hint="examples of the interval, and how many sources they come from"),
         Heading(metric.title, hint="mean over seeds ± sample standard deviation"),
         Heading("Best vs best (%)", hint=f"each against {BASELINE} at its own best"),
         Heading("Matched (%)", hint="same learning rate and seed"),
+        Heading("n", hint="examples of the interval, and how many sources they come from"),
         Heading("Complete"),
         Heading("Pruned"),
     )
@@ -89,21 +89,21 @@ def retention_table(family: FamilyReport) -> TextTable:
                 Cell(cell.label),
                 *(values[i] if i < len(values) else Cell() for i in range(len(tuned))),
                 Cell(str(len(chosen.by_seed)), len(chosen.by_seed)) if chosen else Cell(),
-                _examples(cell.best),
                 _score(cell, metric),
                 Cell("100", 100.0) if cell.is_baseline and chosen else _percent(cell.best),
                 Cell("100", 100.0) if cell.is_baseline and chosen else _percent(cell.matched),
+                _examples(cell.best),
                 *_counts(cell.rows),
             )
         )
         notes += _reasons(cell)
     for base in family.bases:
         score = base.row.number(family.metric)
-        filled = [Cell(base.label), *[Cell()] * len(tuned), Cell(), Cell()]
+        filled = [Cell(base.label), *[Cell()] * len(tuned), Cell()]
         filled += [Cell(format_number(score, metric), score), _percent(base.retention)]
         if base.retention.note:
             notes.append(f"{base.label}: {base.retention.note}.")
-        rows.append(tuple(filled + [Cell()] * 3))
+        rows.append(tuple(filled + [Cell()] * 4))
     if any(part.is_one_seed for cell in family.cells for part in (cell.best, cell.matched)):
         notes.append(ONE_SEED_NOTE)
     return TextTable("retention", "Performance retention", headings, tuple(rows), tuple(notes))

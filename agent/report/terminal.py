@@ -12,7 +12,7 @@ from agent.report.tables import TextTable, family_tables
 from agent.results.confirmation import PlannedPoint
 from agent.results.costs import spending_sentences
 from agent.results.selection import Selection
-from agent.results.study import Study
+from agent.results.study import Choice, Study
 
 if TYPE_CHECKING:  # it loads wandb, which a report of a table needs not
     from agent.tracking.queued_sweeps import Queued
@@ -34,7 +34,7 @@ def print_study(study: Study, console: Console | None = None) -> None:
 
 
 def print_selections(
-    selections: Sequence[Selection],
+    choices: Sequence[Choice],
     planned: Sequence[PlannedPoint],
     *,
     is_planned: bool,
@@ -42,14 +42,16 @@ def print_selections(
 ) -> None:
     """Every choice with its doubts, then the grid points that are missing."""
     out = console or Console()
-    several = len({selection.family for selection in selections}) > 1
+    several = len({choice.selection.family for choice in choices}) > 1
     family = None
-    for selection in selections:
-        if several and selection.family != family:
-            family = selection.family
+    for choice in choices:
+        if several and choice.selection.family != family:
+            family = choice.selection.family
             out.print(family, style="bold", markup=False, highlight=False)
-        for line in selection_lines(selection):
+        for line in selection_lines(choice.selection):
             out.print(line, markup=False, highlight=False)
+        if choice.sentence:
+            out.print(f"  {choice.sentence}", markup=False, highlight=False)
     if is_planned:
         count = f"{len(planned)} grid points are" if len(planned) > 1 else "1 grid point is"
         said = f"{count} missing:" if planned else "no grid point is missing"
@@ -86,7 +88,8 @@ def selection_lines(selection: Selection) -> tuple[str, ...]:
     spread = f" ± {chosen.spread:.3f}" if chosen.spread is not None else ""
     tested = "" if chosen.test is None else f"test F1 {chosen.test}, validation "
     ties = (
-        f"within noise of it: {other.label} (F1 {other.mean:.3f}, by {found.method})"
+        f"within noise of it: {other.label} (F1 {other.mean:.3f}, by {found.method}"
+        f"{'' if len(other.by_seed) > 1 else f', {selection.seed_noise}'})"
         for other, found in selection.ties
     )
     return (

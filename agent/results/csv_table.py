@@ -156,8 +156,10 @@ def _divided(row: Row, keys: Collection[str]) -> Row:
 
 
 def write_csv(rows: Sequence[Row]) -> str:
-    """The table as `read_csv` reads it: own columns first, then config, then metrics."""
-    keys = sorted({key for row in rows for key in row.values}, key=lambda key: ("/" in key, key))
+    """The table as `read_csv` reads it: own columns first, then config, then metrics; the score's
+    column even where no run has one yet."""
+    found = {SCORE, *(key for row in rows for key in row.values)}
+    keys = sorted(found, key=lambda key: ("/" in key, key))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*OWN_COLUMNS, *keys])

@@ -101,8 +101,9 @@ def matched_choice(
     found = retention([pair.row for pair in whole], baselines, metric, split)
     if len(whole) == len(pairs):
         return found
-    left_out = [str(seed_of(pair.row)) for pair in pairs if pair.retention.value is None]
-    note = f"without seed {', '.join(left_out)}, whose {BASELINE} run is missing or stopped early"
+    left_out = sorted({seed_of(pair.row) for pair in pairs if pair.retention.value is None})
+    told = ", ".join(map(str, left_out))
+    note = f"without seed {told}, whose {BASELINE} run is missing or stopped early"
     return replace(found, note="; ".join(filter(None, [found.note, note])))
 
 

@@ -17,6 +17,7 @@ from agent.results.outcome import Outcome, outcome_of
 Scalar = str | float | int | bool
 Curve = tuple[tuple[float, float], ...]  # (epoch, value), in order of epoch
 
+PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 OWN_COLUMNS = ("run_id", "name", "state", "project", "tags")
 
 
@@ -114,6 +115,28 @@ def plain_collection(value: list[object] | tuple[object, ...] | Mapping[str, obj
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return json.dumps(dict(value), sort_keys=True)
+
+
+def plain_values(record: Mapping[str, object], prefix: str = "") -> dict[str, Scalar]:
+    """Scalars of a config or summary. Lists become comma-separated text; media and W&B's own
+    keys are left out; other objects are flattened with a dot (`define_metric`'s `x.max`)."""
+    found: dict[str, Scalar] = {}
+    for key, value in record.items():
+        name = prefix + str(key)
+        if value is None or str(key).startswith("_"):
+            continue
+        if isinstance(value, Mapping):
+            if "_type" in value:
+                continue
+            if name == "pruner_options":
+                found[name] = plain_collection(value)
+            else:
+                found.update(plain_values(value, f"{name}."))
+        elif isinstance(value, list | tuple):
+            found[name] = plain_collection(value)
+        elif isinstance(value, str | int | float):
+            found[name] = value
+    return found
 
 
 def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curve]:

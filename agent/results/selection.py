@@ -160,12 +160,16 @@ def candidates_of(
 
 
 def _earlier_points(tuned: Tuned, rows: Sequence[Row]) -> list[Candidate]:
+    ends = [row.epochs_run for row in rows]
+    if None in ends:
+        return []
+    end = min(end for end in ends if end is not None)
+    curves = [{round(at, 6): score for at, score in row.curve(CURVE)} for row in rows]
     found = []
     for epoch, _ in rows[0].curve(CURVE)[:-1]:
-        scored = [(row, row.score_at(epoch)) for row in rows]
-        known = [(row, score) for row, score in scored if score is not None]
-        is_earlier = all(row.epochs_run is not None and epoch < row.epochs_run for row in rows)
-        if len(known) == len(rows) and is_earlier:
+        scores = [curve.get(round(epoch, 6)) for curve in curves]
+        known = [(row, s) for row, s in zip(rows, scores, strict=True) if s is not None]
+        if len(known) == len(rows) and epoch < end:
             found.append(_candidate(tuned, epoch, known, is_final=False))
     return found
 

@@ -69,6 +69,8 @@ def opening_sentence(retentions: Mapping[str, Retention], label: str = "") -> st
     several.
     """
     where = f"{label}: " if label else ""
+    if not retentions:
+        return f"{where}Only {BASELINE} has runs, so there is nothing to compare with it."
     known = {name: found for name, found in retentions.items() if found.value is not None}
     if not known:
         reasons = sorted({found.note for found in retentions.values() if found.note})

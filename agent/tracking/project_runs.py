@@ -14,16 +14,16 @@ from typing import Any
 from agent.errors import ReportError, TrackingError, first_line
 from agent.results.columns import CURVES
 from agent.results.run_table import (
+    PREDICTIONS,
     Curve,
     Row,
     Scalar,
-    plain_collection,
+    plain_values,
     sorted_curves,
     with_predictions,
 )
 from agent.tracking.client import full_project, open_api
 
-PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 READERS = 6  # runs read at the same time: each costs a few round trips
 PREDICTIONS_TYPE = "predictions"
 Progress = Callable[[int, int], None]
@@ -107,28 +107,6 @@ def summary_of(run: Any) -> dict[str, Any]:
     summary = run.summary
     inner = getattr(summary, "_json_dict", None)
     return dict(inner if isinstance(inner, Mapping) else summary)
-
-
-def plain_values(record: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Scalars of a config or summary. Lists become comma-separated text; media and W&B's own
-    keys are left out; other objects are flattened with a dot (`define_metric`'s `x.max`)."""
-    found: dict[str, Scalar] = {}
-    for key, value in record.items():
-        name = prefix + str(key)
-        if value is None or str(key).startswith("_"):
-            continue
-        if isinstance(value, Mapping):
-            if "_type" in value:
-                continue
-            if name == "pruner_options":
-                found[name] = plain_collection(value)
-            else:
-                found.update(plain_values(value, f"{name}."))
-        elif isinstance(value, list | tuple):
-            found[name] = plain_collection(value)
-        elif isinstance(value, str | int | float):
-            found[name] = value
-    return found
 
 
 def read_curves(run: Any, values: Mapping[str, Scalar]) -> dict[str, Curve]:

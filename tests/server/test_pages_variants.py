@@ -2,21 +2,36 @@
 
 from typing import Any
 
-from agent.server.pages.table import Row
+from agent.results.run_table import Row
+from agent.results.study import Study, examine
 from agent.server.pages.variants import compare, comparison_payload
-from tests.server.pages_reader import rows_of, see
+from tests.server.pages_reader import see
 from tests.server.server_lab import Lab
 
 SCORE = "final/validation_f1_score"
 
 
 def run(variant: str, rate: float, score: float | None, **more: Any) -> dict[str, Any]:
-    own = {"variant": variant, "learning_rate": rate, "state": "finished", "seed": 0, SCORE: score}
-    return {key: value for key, value in {**own, **more}.items() if value is not None}
+    name, _, strategy = variant.rpartition(" ") if "int" in variant else (variant, "", "None")
+    own = {"model_variant": name, "quantization_strategy": strategy, "learning_rate": rate}
+    own |= {"state": "finished", "seed": 0, SCORE: score, **more}
+    return {key: value for key, value in own.items() if value is not None}
 
 
-def study() -> list[Row]:
-    return rows_of(
+def study_of(*runs: dict[str, Any]) -> Study:
+    """As `StudyReader` makes it: runs of inference alone left out."""
+    rows = [
+        Row(
+            f"r{i}", given.pop("state", ""), given,
+            tags=frozenset(filter(None, given.pop("tags", "").split(", "))),
+        )
+        for i, given in enumerate(runs)
+    ]  # fmt: skip
+    return examine([row for row in rows if row.text("job_type") != "inference"])
+
+
+def study() -> Study:
+    return study_of(
         run("Full LoRA", 1e-4, 0.7, seed=0), run("Full LoRA", 1e-4, 0.9, seed=1),
         run("Full LoRA", 1e-3, 0.79), run("Full LoRA", 1e-2, 0.99, tags="pruned"),
         run("QLoRA int4", 1e-3, 0.6, **{"inference/model_size_gb": 2.0}),
@@ -36,8 +51,8 @@ def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> 
     assert (qlora.tuned, qlora.score, qlora.complete, qlora.total) == (
         "learning_rate 0.001", 0.6, 2, 4,
     )  # fmt: skip
-    assert qlora.retention is not None
-    assert abs(qlora.retention - 0.75) < 1e-12
+    assert qlora.retention.value is not None
+    assert abs(qlora.retention.value - 0.75) < 1e-12
 
 
 def test_texts_leave_out_costs_that_nobody_knows() -> None:
@@ -50,19 +65,19 @@ def test_texts_leave_out_costs_that_nobody_knows() -> None:
 
 
 def test_runs_that_differ_in_data_or_length_are_never_put_into_one_ratio() -> None:
-    rows = rows_of(
+    rows = study_of(
         run("Full LoRA", 1e-4, 0.8, epochs=3), run("QLoRA int4", 1e-4, 0.4, epochs=1),
         run("QLoRA int8", 1e-4, 0.4, epochs=3, dataset="moved"),
     )  # fmt: skip
     assert [len(found.lines) for found in compare(rows)] == [1, 1, 1]
-    assert [found.lines[0].retention for found in compare(rows)] == [1.0, None, None]
+    assert [found.lines[0].retention.value for found in compare(rows)] == [1.0, None, None]
     same = {"data/digest": "d"}
-    moved = rows_of(
+    moved = study_of(
         run("Full LoRA", 1e-4, 0.8, dataset="here", **same),
         run("QLoRA int8", 1e-4, 0.4, dataset="there", **same),
     )
     (found,) = compare(moved)
-    assert found.lines[1].retention == 0.5
+    assert found.lines[1].retention.value == 0.5
 
 
 def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> None:
@@ -71,7 +86,7 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
     def on(gpu: str, value: float) -> dict[str, Any]:
         return {latency: value, "inference/gpu": gpu, "inference/model_size_gb": 2.0}
 
-    rows = rows_of(
+    rows = study_of(
         run("Full LoRA", 1e-3, 0.8, **on("H100", 10.0)),
         run("Full LoRA", 1e-3, 0.8, seed=1, **on("A100", 30.0)),
         run("QLoRA int8", 1e-3, 0.7, **on("H100", 16.0)),
@@ -89,11 +104,14 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
 
 
 def test_without_variants_there_is_no_comparison(lab: Lab) -> None:
-    assert compare(rows_of({"x": 1})) == ()
+    assert compare(study_of({"x": 1})) == ()
     lab.init("r")
     assert 'aria-labelledby="variants-title" hidden' in see(lab, "/local/p")
 
 
 def test_a_variant_without_a_complete_run_has_no_score_and_no_retention() -> None:
-    (found,) = compare(rows_of(run("Full LoRA", 1e-4, None), run("QLoRA int4", 1e-4, 0.4)))
-    assert [(line.score, line.retention) for line in found.lines] == [(None, None), (0.4, None)]
+    (found,) = compare(study_of(run("Full LoRA", 1e-4, None), run("QLoRA int4", 1e-4, 0.4)))
+    assert [(line.score, line.retention.value) for line in found.lines] == [
+        (None, None),
+        (0.4, None),
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ReportError, TrackingError
+from agent.results import run_table
 from agent.tracking import project_runs
 
 
@@ -139,7 +140,7 @@ def test_unreadable_predictions_cost_one_interval_not_the_report() -> None:
 
 
 def test_lists_nested_summaries_and_media_become_plain_values() -> None:
-    found = project_runs.plain_values(
+    found = run_table.plain_values(
         {
             "tuned": ["learning_rate", "lora_rank"],
             "pruner_options": {"b": 1, "a": 2},

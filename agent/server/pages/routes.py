@@ -7,7 +7,7 @@ comes from outside, and every text of a user is escaped.
 import asyncio
 import gzip
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -22,8 +22,9 @@ from agent.server.pages.place import Missing, number_in, see_project, see_run, s
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages.session import COOKIE, Sessions, login_address, read_form, safe_target
+from agent.server.pages.study import StudyReader
 from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
-from agent.server.pages.table import MAX_RUNS, RowCache, flat, payload, row_of, shown_state
+from agent.server.pages.table import MAX_RUNS, Row, RowCache, flat, payload, row_of, shown_state
 from agent.server.pages.variants import comparison_payload
 from agent.server.pages.view import Choice, draw
 from agent.server.refusals import Refused
@@ -122,7 +123,7 @@ class Pages:
         return {
             "project": found, "sweeps": sweeps, "table": draw(rows, choice), "choice": choice,
             "total": total, "left_out": left_out,
-            "comparisons": comparison_payload(rows),
+            "comparisons": self._comparisons(connection, rows),
         }  # fmt: skip
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
@@ -130,7 +131,12 @@ class Pages:
         since = number_in(request, "since")
         every, total = self.rows.rows(connection, of_project(found.id))
         rows = [row for row in every if since is None or row.updated_at >= since]
-        return {**payload(rows, total, since), "comparisons": comparison_payload(every)}
+        return {**payload(rows, total, since), "comparisons": self._comparisons(connection, every)}
+
+    def _comparisons(self, connection: Connection, rows: Sequence[Row]) -> list[Content]:
+        places = {row.id: row.place for row in rows}
+        reader = StudyReader(connection, self.services, self.curves, places)
+        return comparison_payload(reader.study([row.study for row in rows if row.study]))
 
     def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """One metric over all runs of the project (those changed at `since` or later)."""

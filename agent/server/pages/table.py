@@ -13,7 +13,9 @@ from typing import Any
 
 from agent.results.outcome import Outcome, outcome_of
 from agent.results.presentation import BY_KEY, GPU, style_of
+from agent.results.run_table import Row as StudyRow
 from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
+from agent.server.pages.study import study_row
 from agent.server.store.database import Connection
 from agent.server.store.filters import Clause
 from agent.server.store.records import Run
@@ -38,6 +40,8 @@ class Row:
     updated_at: float
     values: dict[str, Scalar]
     origins: dict[str, str]  # key -> run, config or summary
+    study: StudyRow | None = None  # the same run as a study reads it
+    place: tuple[int, int] = (0, 0)  # its id and revision in the store
 
     @property
     def is_inference(self) -> bool:
@@ -138,7 +142,8 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
             name = key if key not in values else f"{origin}.{key}"
             values[name] = value
             origins[name] = origin
-    return Row(run.name, style_of(variant), run.updated_at, values, origins)
+    place = run.id, run.revision
+    return Row(run.name, style_of(variant), run.updated_at, values, origins, study_row(run), place)
 
 
 def shown_state(run: Run) -> str:
