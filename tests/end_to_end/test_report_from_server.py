@@ -1,5 +1,6 @@
 """A report made from runs that the real client logged to the real embedded server."""
 
+import re
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ for variant, strategy, score in CELLS:
             run.log({"epoch": float(epoch), "validation/f1_score": score * epoch / 2},
                     step=10 * epoch)
         rows = [{"example_id": str(i), "score": score * (i % 2), "prompt_hash": "h"}
-                for i in range(20)]
+                for i in range(200)]
         path = pathlib.Path("predictions.jsonl")
         path.write_text("\\n".join(map(json.dumps, rows)))
         artifact = wandb.Artifact("predictions-" + strategy, type="predictions")
@@ -33,9 +34,11 @@ with wandb.init(project="study", job_type="inference", name="benchmark") as run:
 """
 
 READ = """
-import sys
+import base64, os, sys, urllib.request
 from agent.errors import TrackingError
-from agent.report import csv_table, study, wandb_source, workspace, workspace_views, writing
+from agent.report import workspace, workspace_views, writing
+from agent.results import csv_table, study
+from agent.tracking import project_runs
 
 def said(call):
     try:
@@ -44,11 +47,18 @@ def said(call):
         return str(error)
     return ""
 
-rows = wandb_source.read_projects(["study"])
+def page(path):
+    key = base64.b64encode(b"api:" + os.environ["WANDB_API_KEY"].encode()).decode()
+    address = os.environ["WANDB_BASE_URL"] + path
+    request = urllib.request.Request(address, headers={"Authorization": f"Basic {key}"})
+    return json.load(urllib.request.urlopen(request))
+
+rows = project_runs.read_projects(["study"])
 answer = {
+    "page": page("/local/study/data")["comparisons"],
     "report": writing.markdown_report(study.examine(rows)),
     "curves": csv_table.write_curves(rows),
-    "unknown": said(lambda: wandb_source.read_projects(["nothing-here"])),
+    "unknown": said(lambda: project_runs.read_projects(["nothing-here"])),
     "dashboard": said(lambda: workspace_views.save(workspace.specify("view"), "study")),
     "torch": "torch" in sys.modules,
 }
@@ -65,8 +75,22 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_retention_and_intervals_come_from_the_server(answer: dict[str, Any]) -> None:
-    assert "| QLoRA int4 | 0.001 | 1 | 0.250 | 50.0 \\[50.0, 50.0\\] |" in answer["report"]
+    found = re.search(r"\| QLoRA int4 \| 0.001 \| 1 \| 0.250 \| (50.0 .*?)‡ \|", answer["report"])
+    assert found is not None
+    low, high = map(float, re.findall(r"\d+\.\d+", found[1])[1:])
+    assert 40 < low < 50 < high < 60  # n = 200, one seed
     assert not answer["torch"]
+
+
+def test_the_project_page_says_the_same_with_the_same_interval(answer: dict[str, Any]) -> None:
+    (comparison,) = answer["page"]
+    (line,) = [one for one in comparison["lines"] if one["variant"] == "QLoRA int4"]
+    (kept,) = re.findall(r"50.0 % \[.*?\]", line["texts"][3])
+    reported = kept.replace(" %", "").replace("[", "\\[").replace("]", "\\]")
+    assert f"| {reported}‡ |" in answer["report"]
+    assert "one seed: training noise not included" in line["texts"][3]
+    assert f"- {line['sentence']}." in answer["report"].replace("\\", "")
+    assert comparison["headline"] in answer["report"]
 
 
 def test_curves_come_from_the_server_and_inference_runs_stay_out(answer: dict[str, Any]) -> None:
