@@ -7,10 +7,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 from agent import extensions
+from agent.config.rules import unknown_name
 from agent.errors import SweepAgentError, fault_of, one_line
+
+DESCRIPTION = "Find the cheapest LoRA variant that keeps its quality, by W&B sweeps."
 
 
 class Command(NamedTuple):
@@ -19,64 +23,155 @@ class Command(NamedTuple):
     help: str
 
 
-COMMANDS = (
-    Command(
-        "check", "agent.programs.check", "find every fault of sweep YAMLs before W&B sees them"
+GROUPS = (
+    (
+        "before the runs",
+        (
+            Command(
+                "check",
+                "agent.programs.check",
+                "find every fault of sweep YAMLs before W&B sees them",
+            ),
+            Command(
+                "prepare",
+                "agent.cluster.submit.node_commands",
+                "download model and data on a login node",
+            ),
+            Command(
+                "doctor", "agent.cluster.submit.node_commands", "check this node, or a compute node"
+            ),
+            Command(
+                "probe",
+                "agent.cluster.submit.probe_command",
+                "memory, hours and GB of a sweep, beforehand",
+            ),
+        ),
     ),
-    Command("store", "agent.training.store_commands", "look at, tidy and move stored trainings"),
-    Command("export", "agent.training.export_command", "write a run's adapter as a PEFT folder"),
-    Command("submit", "agent.cluster.submit.commands", "create sweeps and submit their array job"),
-    Command(
-        "plan", "agent.cluster.submit.plan_commands", "which grid points are done, partial or new"
+    (
+        "on the cluster",
+        (
+            Command(
+                "submit",
+                "agent.cluster.submit.commands",
+                "create sweeps and submit their array job",
+            ),
+            Command(
+                "plan",
+                "agent.cluster.submit.plan_commands",
+                "which grid points are done, partial or new",
+            ),
+            Command(
+                "fill",
+                "agent.cluster.submit.plan_commands",
+                "run only the missing or crashed grid points",
+            ),
+            Command(
+                "status",
+                "agent.cluster.submit.watch_commands",
+                "grid points, jobs, nodes and GPU hours",
+            ),
+            Command("logs", "agent.cluster.submit.watch_commands", "open the log of a run"),
+            Command(
+                "rerun", "agent.cluster.submit.rerun", "run a grid point again from its snapshot"
+            ),
+        ),
     ),
-    Command(
-        "fill", "agent.cluster.submit.plan_commands", "run only the missing or crashed grid points"
+    (
+        "after the runs",
+        (
+            Command(
+                "benchmark",
+                "agent.programs.benchmark_command",
+                "measure the inference of finished runs",
+            ),
+            Command(
+                "evaluate",
+                "agent.programs.benchmark_command",
+                "score chosen runs once on the test split",
+            ),
+            Command(
+                "baseline",
+                "agent.programs.baseline",
+                "score the untouched base, in each form it can be served in",
+            ),
+            Command(
+                "report", "agent.report.commands", "compare runs: retention, costs, figures, tables"
+            ),
+            Command(
+                "select", "agent.report.commands", "choose learning rate and point per variant"
+            ),
+            Command("workspace", "agent.report.commands", "build the saved view and Report on W&B"),
+            Command("replay", "agent.programs.replay", "replay finished curves under any pruner"),
+        ),
     ),
-    Command(
-        "prepare", "agent.cluster.submit.node_commands", "download model and data on a login node"
+    (
+        "the server",
+        (
+            Command("serve", "agent.server.commands", "run the W&B-compatible sweep server"),
+            Command(
+                "env", "agent.server.commands", "print the exports that point wandb at a server"
+            ),
+            Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
+            Command("backup", "agent.server.commands", "copy a running server's data directory"),
+            Command(
+                "sync",
+                "agent.server.commands",
+                "bring a server's sweeps and runs to another server",
+            ),
+        ),
     ),
-    Command("doctor", "agent.cluster.submit.node_commands", "check this node, or a compute node"),
-    Command(
-        "probe", "agent.cluster.submit.probe_command", "memory, hours and GB of a sweep, beforehand"
+    (
+        "the store",
+        (
+            Command(
+                "store", "agent.training.store_commands", "look at, tidy and move stored trainings"
+            ),
+            Command(
+                "export", "agent.training.export_command", "write a run's adapter as a PEFT folder"
+            ),
+        ),
     ),
-    Command(
-        "status", "agent.cluster.submit.watch_commands", "grid points, jobs, nodes and GPU hours"
+    (
+        "the demo",
+        (
+            Command(
+                "demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"
+            ),
+            Command(
+                "pretrain", "agent.demo.pretraining.commands", "make the demo's base model again"
+            ),
+        ),
     ),
-    Command("logs", "agent.cluster.submit.watch_commands", "open the log of a run"),
-    Command("rerun", "agent.cluster.submit.rerun", "run a grid point again from its snapshot"),
-    Command("serve", "agent.server.commands", "run the W&B-compatible sweep server"),
-    Command("env", "agent.server.commands", "print the exports that point wandb at a server"),
-    Command("keys", "agent.server.commands", "make, list and revoke the server's API keys"),
-    Command("backup", "agent.server.commands", "copy a running server's data directory"),
-    Command("sync", "agent.server.commands", "bring a server's sweeps and runs to another server"),
-    Command(
-        "benchmark", "agent.programs.benchmark_command", "measure the inference of finished runs"
-    ),
-    Command(
-        "evaluate", "agent.programs.benchmark_command", "score chosen runs once on the test split"
-    ),
-    Command("report", "agent.report.commands", "compare runs: retention, costs, figures, tables"),
-    Command("select", "agent.report.commands", "choose learning rate and point per variant"),
-    Command("workspace", "agent.report.commands", "build the saved view and Report on W&B"),
-    Command("replay", "agent.programs.replay", "re-plan finished curves under any pruners"),
-    Command("demo", "agent.demo.commands", "run the three demo sweeps to their end, offline"),
-    Command("pretrain", "agent.demo.pretraining.commands", "make the demo's base model again"),
 )
+COMMANDS = tuple(command for _, commands in GROUPS for command in commands)
+
+
+def overview() -> str:
+    """All commands, in the order in which a study needs them."""
+    parts = []
+    for title, commands in GROUPS:
+        lines = [f"  {command.name:<10} {command.help}" for command in commands]
+        parts.append("\n".join([f"{title}:", *lines]))
+    parts.append("Each command explains itself: sweep-agent COMMAND --help")
+    return "\n\n".join(parts)
 
 
 def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     """The parser; only the command `name`, if given, brings its arguments (and its imports)."""
     parser = argparse.ArgumentParser(
         prog="sweep-agent",
-        description="Find the cheapest LoRA variant that keeps its quality, by W&B sweeps.",
-        epilog="Each command explains itself: sweep-agent COMMAND --help",
+        usage="sweep-agent COMMAND …",
+        description=DESCRIPTION,
+        epilog=overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=version("sweep-agent"))
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, prog="sweep-agent", help=argparse.SUPPRESS
+    )
     for command in COMMANDS:
-        child = commands.add_parser(
-            command.name, help=command.help, description=command.help, allow_abbrev=False
-        )
+        child = commands.add_parser(command.name, description=command.help, allow_abbrev=False)
         if command.name == name:
             function = f"add_{name.replace('-', '_')}_arguments"
             getattr(importlib.import_module(command.module), function)(child)
@@ -87,7 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((command for command in COMMANDS if words[:1] == [command.name]), None)
-    args = build_parser(named.name if named else None).parse_args(words)
+    parser = build_parser(named.name if named else None)
+    if named is None and words and not words[0].startswith("-"):
+        parser.error(unknown_name(words[0], [command.name for command in COMMANDS], "command"))
+    args = parser.parse_args(words)
+    args.words = words[1:]
     assert named is not None  # parse_args has refused anything else
     run = getattr(importlib.import_module(named.module), f"run_{named.name.replace('-', '_')}")
     try:

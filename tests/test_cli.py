@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
-from agent.cli import COMMANDS, build_parser, main
+from agent.cli import COMMANDS, GROUPS, build_parser, main
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
@@ -33,6 +34,25 @@ def test_a_wrong_call_exits_2_without_a_traceback(
     told = capsys.readouterr().err
     assert "usage: sweep-agent" in told
     assert "Traceback" not in told
+
+
+def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["chek", "x.yaml"])
+    assert "unknown command 'chek'; did you mean 'check'?" in capsys.readouterr().err
+
+
+def test_help_groups_the_commands_by_when_they_are_needed() -> None:
+    text = build_parser().format_help()
+    places = [text.index(f"{title}:") for title, _ in GROUPS]
+    assert places == sorted(places)
+    assert text.index("the server:") < text.index("  serve") < text.index("the store:")
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == version("sweep-agent")
 
 
 def test_a_missing_file_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

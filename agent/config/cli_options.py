@@ -34,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    add_fields(parser)
+    return parser
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Every field of a grid point as an option, and `--config` for a file of them."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -49,7 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
             default=argparse.SUPPRESS,
             help=_help(name),
         )
-    return parser
 
 
 def read_point(words: Sequence[str]) -> dict[str, object]:

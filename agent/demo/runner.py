@@ -159,7 +159,7 @@ class Demo:
         choices = str(self._out / "choices.json")
         commands = (
             ["select", project, "--points", "final", "--out", choices],
-            ["evaluate", "--test", "--choices", choices],
+            ["evaluate", "--choices", choices],
         )
         for words in commands:
             if self._start(["-m", "agent.cli", *words], words[0]).wait():
@@ -173,7 +173,8 @@ class Demo:
         point.write_text(json.dumps(next(sweep_yaml.grid_points(sweep))))
         command = [
             "-m",
-            "agent.programs.baseline",
+            "agent.cli",
+            "baseline",
             "--config",
             str(point),
             "--every-form",

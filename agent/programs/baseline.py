@@ -1,6 +1,6 @@
 """The untouched base model: what every variant has to beat, in each form it can be served in.
 
-    python -m agent.programs.baseline --config point.json --out baseline.json --every-form
+    sweep-agent baseline --config point.json --out baseline.json --every-form
 
 A process of its own, like train.py, because it loads the model. `sweep-agent report --baseline`
 reads what it writes.
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from agent import extensions
 from agent.config import variants
-from agent.config.cli_options import read_point
+from agent.config.cli_options import add_fields, read_point
 from agent.config.run_config import RunConfig
 from agent.errors import SweepAgentError
 from agent.files import write_json
 from agent.log_noise import quieten_libraries
+from agent.programs.benchmark_command import run_process
 
 if TYPE_CHECKING:
     from agent.training.data_formats import Example
@@ -29,15 +30,31 @@ if TYPE_CHECKING:
 FORMS = ("merged", "quantised_base_with_adapter")
 
 
-def main(words: Sequence[str]) -> int:
-    quieten_libraries()
-    parser = argparse.ArgumentParser(prog="agent.programs.baseline", allow_abbrev=False)
-    parser.add_argument("--out", type=Path, help="JSON file; printed when not given")
-    parser.add_argument("--queries", type=int, default=0, help="also measure inference on so many")
+def add_baseline_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_options(parser)
+    add_fields(parser)
+
+
+def run_baseline(args: argparse.Namespace) -> int:
+    """Score the base in a process of its own, because it loads the model."""
+    return run_process(["agent.programs.baseline", *args.words])
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file; printed without it")
+    parser.add_argument(
+        "--queries", type=int, default=0, metavar="N", help="also measure inference on N queries"
+    )
     parser.add_argument(
         "--every-form", action="store_true", help="16 bit and each quantisation, as a list"
     )
     parser.add_argument("--test", action="store_true", help="score it on the test split, too")
+
+
+def main(words: Sequence[str]) -> int:
+    quieten_libraries()
+    parser = argparse.ArgumentParser(prog="sweep-agent baseline", allow_abbrev=False)
+    _add_options(parser)
     args, point = parser.parse_known_args(list(words))
     try:
         extensions.load()

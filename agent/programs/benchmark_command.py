@@ -143,9 +143,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="the chosen runs at their chosen points, as `sweep-agent select --out` writes them",
     )
-    parser.add_argument(
-        "--test", action="store_true", help="score on the test split (the only split there is here)"
-    )
+    parser.add_argument("--test", action="store_true", help=argparse.SUPPRESS)  # until 0.1
     parser.add_argument(
         "--again", action="store_true", help="score a run again that has test scores; it is counted"
     )
@@ -154,9 +152,6 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace, start: Start = run_process) -> int:
     """Score chosen runs once on the test split. Nothing is scored when any of them was before."""
-    if not args.test:
-        problem = "evaluate needs --test: validation scores are made while a sweep runs"
-        raise ConfigError([problem], where="the options")
     runs = list(dict.fromkeys([*args.runs, *(read_choices(args.choices) if args.choices else [])]))
     if not runs:
         problem = "name the runs, or give --choices FILE.json of `sweep-agent select --out`"

@@ -76,7 +76,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         type=Path,
         metavar="FILE.json",
-        help="the untouched base, of `python -m agent.programs.baseline`",
+        help="the untouched base, of `sweep-agent baseline`",
     )
     parser.add_argument(
         "--out",
@@ -169,7 +169,7 @@ def run_select(args: argparse.Namespace) -> int:
 def _write_choices(
     path: Path, chosen: "Sequence[Choice]", planned: "Sequence[PlannedPoint]"
 ) -> None:
-    """What `sweep-agent evaluate --test --choices` reads, and the plan beside it."""
+    """What `sweep-agent evaluate --choices` reads, and the plan beside it."""
     record = {
         "selections": [choice.describe() for choice in chosen],
         "missing_points": [{"config": p.config, "reason": p.reason} for p in planned],

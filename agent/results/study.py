@@ -321,7 +321,7 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
     if without and len(without) == len(families):
         notes.append(
             "The untouched base model is not in this report, so what training itself brings is "
-            "not shown: `python -m agent.programs.baseline` scores it, and --baseline adds it."
+            "not shown: `sweep-agent baseline` scores it, and --baseline adds it."
         )
     elif without:
         told = "; ".join(family.label for family in without)

@@ -133,7 +133,7 @@ def test_the_benchmark_of_a_run_makes_it_no_other_grid_point() -> None:
     assert with_it.stratum_key() == without.stratum_key()
 
 
-# ---------------------------------------------------------------------- evaluate --test
+# ---------------------------------------------------------------------- evaluate
 def test_nothing_is_scored_when_one_of_the_runs_was_scored_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -145,11 +145,11 @@ def test_nothing_is_scored_when_one_of_the_runs_was_scored_before(
         lambda _, run: SimpleNamespace(path=run, summary=summaries[run]),
     )
     started: list[list[str]] = []
-    args = arguments("evaluate", "--test", "e/p/one", "e/p/two")
+    args = arguments("evaluate", "e/p/one", "e/p/two")
     with pytest.raises(ConfigError, match=r"e/p/two was scored on the test split before; --again"):
         benchmark_command.run_evaluate(args, starter(started))
     assert started == []
-    args = arguments("evaluate", "--test", "e/p/one", "e/p/two", "--again")
+    args = arguments("evaluate", "e/p/one", "e/p/two", "--again")
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
     assert started == [["agent.programs.test_split_scores", "e/p/one", "e/p/two", "--again"]]
 
@@ -168,7 +168,7 @@ def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
     file = tmp_path / "choices.json"
     file.write_text(json.dumps({"selections": [{"chosen": c} for c in [*chosen, None]]}))
     started: list[list[str]] = []
-    args = arguments("evaluate", "--test", "--choices", str(file))
+    args = arguments("evaluate", "--choices", str(file))
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
     assert started == [["agent.programs.test_split_scores", "e/p/one", "e/p/two", "e/p/early@1.5"]]
     assert finished_runs.split_epoch("e/p/early@1.5") == ("e/p/early", 1.5)
@@ -189,12 +189,7 @@ def test_a_file_that_holds_no_choices_is_refused(text: str, tmp_path: Path) -> N
 
 def test_nothing_to_score_is_refused() -> None:
     with pytest.raises(ConfigError, match="name the runs, or give --choices"):
-        benchmark_command.run_evaluate(arguments("evaluate", "--test"), starter([]))
-
-
-def test_evaluate_has_to_be_told_that_it_is_about_the_test_split() -> None:
-    with pytest.raises(ConfigError, match="evaluate needs --test"):
-        benchmark_command.run_evaluate(arguments("evaluate", "e/p/one"), starter([]))
+        benchmark_command.run_evaluate(arguments("evaluate"), starter([]))
 
 
 def test_the_commands_load_no_torch() -> None:
