@@ -4,6 +4,7 @@ Also the one reader of a metric in a summary: it knows the goal and what `define
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,4 +86,11 @@ def summary_number(value: Any, goal: Goal) -> float | None:
     if not isinstance(value, dict):
         return number_of(value)
     found = (number_of(value.get(key)) for key in KEPT[goal])
+    return next((number for number in found if number is not None), None)
+
+
+def flat_number(values: Mapping[str, Any], objective: Objective) -> float | None:
+    """As `summary_number`, from a summary whose objects were flattened (`loss.max`)."""
+    names = (objective.name, *(f"{objective.name}.{kept}" for kept in KEPT[objective.goal]))
+    found = (number_of(values.get(name)) for name in names)
     return next((number for number in found if number is not None), None)

@@ -25,6 +25,7 @@ from agent.config.search_space import (
     flat_point,
     for_grid,
     grid_order,
+    grid_size,
     is_grid_parameter,
     nested_point,
 )
@@ -38,6 +39,7 @@ from agent.errors import ConfigError
 METHODS = ("grid", "random", "bayes", "custom")
 METHODS_OF_ENGINE = {"wandb": METHODS[:3], "optuna": ("custom",), "ax": ("custom",)}
 MAX_CHECKED_POINTS = 10_000  # a larger grid is checked on its first points and said so
+MAX_LISTED_POINTS = 100_000
 _TEXTS = (
     "apiVersion", "kind", "description", "program", "job", "image_uri", "entity", "project", "name",
 )  # fmt: skip
@@ -283,8 +285,8 @@ def _points(sweep: Mapping[str, Any], config: SweepConfig) -> Iterator[dict[str,
     else:
         order = grid_order(config.space)
         columns = [ends(config.space[path]) for path in order]
-        combinations = itertools.product(*columns) if order else iter(())
-        flat = (dict(zip(order, values, strict=True)) for values in combinations)
+        combinations = itertools.islice(itertools.product(*columns), MAX_CHECKED_POINTS)
+        flat = (dict(zip(order, values, strict=True)) for values in combinations if order)
     for values in flat:
         point = nested_point(values, config.nested)
         if not (_has_own_space(sweep) and _is_no_cell(point)):
@@ -306,7 +308,8 @@ def _is_no_cell(point: Mapping[str, Any]) -> bool:
 def check(path: Path, *, files: bool = True) -> tuple[int, list[str]]:
     """Grid points of a sweep YAML (0 when it has no finite grid) and all its problems.
 
-    With `files`, local files that the points name must exist too.
+    Of more than MAX_CHECKED_POINTS only the first are checked. With `files`, local files that the
+    points name must exist too.
     """
     try:
         sweep = load(path)
@@ -323,7 +326,7 @@ def check(path: Path, *, files: bool = True) -> tuple[int, list[str]]:
     total = len(points)
     for text, count in faults.items():
         problems.append(text if total == 1 else f"{text} ({count} of {total} grid points)")
-    return (total if config.method == "grid" else 0), problems
+    return (grid_size(config.space) if config.method == "grid" else 0), problems
 
 
 def notes(path: Path) -> tuple[str, ...]:
@@ -333,6 +336,10 @@ def notes(path: Path) -> tuple[str, ...]:
 
 def configs(sweep: Mapping[str, Any], *, where: str = "the sweep") -> list[RunConfig]:
     """A RunConfig for every grid point. ConfigError that names every violation."""
+    size = grid_size(_read(sweep)[0].space) if sweep.get("method") == "grid" else 0
+    if size > MAX_LISTED_POINTS:
+        fault = f"its grid has {size} points; at most {MAX_LISTED_POINTS} can be listed"
+        raise ConfigError([fault], where=where)
     problems: dict[str, None] = {}
     built: list[RunConfig] = []
     for point in grid_points(sweep):

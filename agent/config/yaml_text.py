@@ -40,9 +40,26 @@ def _mapping_without_duplicates(loader: Any, node: yaml.MappingNode) -> dict[obj
     return found
 
 
+def _plain_number(loader: Any, node: yaml.ScalarNode) -> int | float:
+    """Refuses what YAML 1.1 reads in base 8 or 60: 010 would be 8, and 12:30 would be 750."""
+    text = node.value.lstrip("+-")
+    if ":" in text or (text[:1] == "0" and text[1:2].isdigit() and "." not in text):
+        raise yaml.constructor.ConstructorError(
+            None,
+            None,
+            f"{node.value} is no plain number; quote it to make it text",
+            node.start_mark,
+        )
+    kind = "int" if node.tag.endswith("int") else "float"
+    found: int | float = getattr(loader, f"construct_yaml_{kind}")(node)
+    return found
+
+
 _StrictLoader.add_constructor(
     yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_duplicates
 )
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _plain_number)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _plain_number)
 
 
 def read_mapping(text: str, *, where: str, is_strict: bool = True) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def run_check(args: argparse.Namespace) -> int:
         problems += [f"{path}: {problem}" for problem in found]
         if not found:
             size = f"{points} grid points valid" if points else "valid at the ends of its ranges"
+            if points > sweep_yaml.MAX_CHECKED_POINTS:
+                size += f" as far as the first {sweep_yaml.MAX_CHECKED_POINTS} show"
             print(f"{path}: {size}")
             for note in sweep_yaml.notes(path):
                 print(f"{path}: note: {note}")

@@ -40,7 +40,7 @@ class PastRun:
 
 def random_point(space: Space, seed: int) -> dict[str, Any]:
     """A random point; the same seed gives the same point."""
-    return _ask(space, RandomSampler(seed=seed), [], "minimize")
+    return next(_proposals(space, RandomSampler(seed=seed), [], "minimize"))
 
 
 def bayes_point(
@@ -59,16 +59,12 @@ def bayes_point(
     """
     known = imputed(runs, goal, impute, impute_while_running)
     tried = {_key_of(space, run.point) for run in runs}
-    first: dict[str, Any] | None = None
-    for attempt in range(TRIES):
-        sampler = TPESampler(
-            seed=seed + attempt, constant_liar=True, multivariate=True, group=False
-        )
-        point = _ask(space, sampler, known, goal)
+    sampler = TPESampler(seed=seed, constant_liar=True, multivariate=True, group=False)
+    proposals = _proposals(space, sampler, known, goal)
+    first = next(proposals)
+    for point in itertools.chain([first], itertools.islice(proposals, TRIES - 1)):
         if _key_of(space, point) not in tried:
             return point
-        first = first or point
-    assert first is not None
     return _nearest_new(space, first, tried, seed) or first
 
 
@@ -146,15 +142,19 @@ def _places(size: int, seed: int) -> Iterator[int]:
     return itertools.chain(range(start, size), range(start))
 
 
-def _ask(space: Space, sampler: BaseSampler, runs: Sequence[PastRun], goal: Goal) -> dict[str, Any]:
+def _proposals(
+    space: Space, sampler: BaseSampler, runs: Sequence[PastRun], goal: Goal
+) -> Iterator[dict[str, Any]]:
+    """Points without end; each is pending when the next is asked for."""
     study = optuna.create_study(sampler=sampler, direction=goal)
     distributions = {path: distribution_of(space[path]) for path in sorted(space)}
     for run in runs:
         known = _as_trial(space, distributions, run)
         if known is not None:
             study.add_trial(known)
-    trial = study.ask(distributions)
-    return {path: value_of(space[path], trial.params[path]) for path in sorted(space)}
+    while True:
+        trial = study.ask(distributions)
+        yield {path: value_of(space[path], trial.params[path]) for path in sorted(space)}
 
 
 def _as_trial(

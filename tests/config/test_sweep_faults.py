@@ -127,6 +127,8 @@ FAULTS = {
     X + "{value: 1}}\nscheduler: {engine: optuna}": "needs method custom",
     X + "{value: 1}}\nscheduler: {engine: raytune}": "scheduler.engine = 'raytune'",
     "method: custom\nscheduler: {engine: optuna, search_space: s}": "scheduler.source is missing",
+    X + "{values: [010]}}": "010 is no plain number",
+    X + "{value: 12:30:45}}": "12:30:45 is no plain number",
     "[" * 3000: "nested too deeply",
     "- " * 3000: "nested too deeply",
     "method: grid\nparameters: &a {x: *a}": "aliases",
@@ -255,3 +257,10 @@ def test_a_grid_has_each_value_once_however_it_is_written() -> None:
     assert found.space["x"] == Choice(("2e-4", 1, True, "1", [1], {"a": 1, "b": 2.0}, None))
     weighed = parse("method: random\nparameters: {x: {values: [1, 1, 2]}}")
     assert weighed.space["x"] == Choice((1, 1, 2))  # twice as likely
+
+
+def test_plain_numbers_of_every_form_are_read() -> None:
+    found = parse(
+        "method: grid\nparameters: {x: {values: [0, -0, 0.5, 1_000, 0x1f, +7, 1.5e+3, 00.5]}}"
+    )
+    assert found.space["x"] == Choice((0, 0.5, 1000, 31, 7, 1500.0))

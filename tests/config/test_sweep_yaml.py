@@ -122,3 +122,25 @@ def test_check_says_what_is_valid_and_exits_2_with_every_fault(
     assert "cannot be combined with" in told
     assert "gone.json" in told
     assert "Traceback" not in told
+
+
+def test_a_grid_too_large_to_list_is_checked_on_its_first_points(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = GRID.replace("{value: QLoRA}", "{value: QLoRA}\n  seed: {min: 0, max: 99999}")
+    path = write(tmp_path, seeds)
+    assert main(["check", "--no-files", str(path)]) == 0
+    assert "400000 grid points valid as far as the first 10000 show" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="400000 points; at most 100000"):
+        sweep_yaml.configs(sweep_yaml.load(path))
+
+
+def test_check_notes_what_only_w_and_b_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = GRID.replace("method: grid", "method: random")
+    path = write(tmp_path, random.replace("{values: [1e-4, 0.001]}", "{min: 1e-5, max: 0.001}"))
+    assert main(["check", "--no-files", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "valid at the ends of its ranges" in said
+    assert "note: parameters.learning_rate.min: YAML 1.1" in said

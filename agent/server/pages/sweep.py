@@ -5,8 +5,9 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
+from agent.config.objective import flat_number
 from agent.config.search_space import grid_point, grid_size
-from agent.config.sweep_yaml import swept_paths
+from agent.config.sweep_yaml import SweepConfig, swept_paths
 from agent.config.values import digest_of
 from agent.results.outcome import Outcome
 from agent.results.presentation import CURVE, LATENCY, MODEL_SIZE, SCORE
@@ -71,7 +72,10 @@ def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict
         Column("#", "point", [*range(1, len(lines) + 1)], is_first=True),
         Column("state", "point", [line["state"] for line in lines], is_first=True),
         *(Column(k, "config", [line["point"].get(k) for line in lines], True) for k in keys),
-        *(Column(k, "summary", [line["values"].get(k) for line in lines], True) for k in metrics),
+        *(
+            Column(k, "summary", [_measured(line["values"], k, config) for line in lines], True)
+            for k in metrics
+        ),
         Column("attempts", "point", [line["attempts"] for line in lines], is_first=True),
         Column("name", "point", [line["values"].get("name") for line in lines], is_first=True),
     ]
@@ -96,6 +100,13 @@ def sweep_payload(connection: Connection, sweep: Sweep, cache: RowCache) -> dict
         "styles": [rows[line["run"]].style if line["run"] in rows else None for line in lines],
         "columns": [_described(column) for column in columns],
     }
+
+
+def _measured(values: dict[str, Scalar], key: str, config: SweepConfig) -> Scalar:
+    """A run's value of a metric; of the sweep's own the best that `define_metric` keeps."""
+    if config.objective is not None and key == config.metric and key not in values:
+        return flat_number(values, config.objective)
+    return values.get(key)
 
 
 def _described(column: Column) -> dict[str, Any]:
