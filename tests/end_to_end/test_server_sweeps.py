@@ -169,3 +169,31 @@ def test_the_clients_own_scheduler_drives_a_sweep(server: ServerAddress, tmp_pat
         "answer = [[r.state, r.config['x'] == r.summary['loss']] for r in runs]"
     )
     assert found == [["finished", True], ["finished", True]]
+
+
+def test_a_sweep_lists_thousands_of_files_and_ends_at_its_target(
+    server: ServerAddress, tmp_path: Path
+) -> None:
+    client = client_of(server, tmp_path)
+    files = [f"data/part-{number:05d}/train, cleaned.json" for number in range(5000)]
+    config = {
+        "program": "train.py",
+        "method": "grid",
+        "metric": {"name": "score", "goal": "maximize", "target": 2.5},
+        "parameters": {"file": {"values": files}},
+    }
+    program = (
+        "import wandb\nwith wandb.init() as run:\n"
+        "    number = int(run.config.file[10:15])\n"
+        "    run.define_metric('score', summary='min,max')\n"
+        "    for score in (number + 1, 0.5):\n        run.log({'score': score})\n"
+    )
+    sweep = client.make_sweep(yaml.safe_dump(config), program)
+    client.wandb("agent", sweep, timeout_s=120)
+    found = client.python(
+        f"import wandb\nsweep = wandb.Api().sweep({sweep!r})\n"
+        "runs = wandb.Api().runs(sweep.project, order='-summary_metrics.score', "
+        "filters={'sweep': sweep.id, 'summary_metrics.score': {'$gt': 1.5}})\n"
+        "answer = [sweep.state, sweep.expected_run_count, [run.config['file'] for run in runs]]"
+    )
+    assert found == ["FINISHED", 5000, [files[2], files[1]]]
