@@ -62,6 +62,7 @@ class SweepConfig:
     hyperband: Hyperband | None = None
     program: str | None = None
     name: str | None = None
+    description: str | None = None
     has_scheduler: bool = False  # points come from the client's own `wandb sweep-scheduler`
     notes: tuple[str, ...] = ()  # valid, but W&B's cloud minds
 
@@ -159,6 +160,7 @@ def _read(sweep: Mapping[str, Any]) -> tuple[SweepConfig, list[str]]:
         hyperband=hyperband,
         program=_text(sweep.get("program")),
         name=_text(sweep.get("name")),
+        description=_text(sweep.get("description")),
         has_scheduler=bool(scheduler),
         notes=tuple(reading.notes),
     )

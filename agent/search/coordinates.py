@@ -5,11 +5,16 @@ mapped by their quantile function, so that TPE models them too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from agent.config.search_space import Choice, Parameter, Range, quantised
 from agent.config.values import distinct, read_number, value_key
@@ -17,6 +22,7 @@ from agent.config.values import distinct, read_number, value_key
 _EDGE = 1e-9  # quantile functions of unbounded distributions are infinite at 0 and 1
 _WITH_ENDS = ("q_uniform", "q_log_uniform", "q_log_uniform_values", "q_beta")
 MOST_LISTED = 100_000
+MOST_CATEGORIES = 200  # a longer list (files, seeds) is drawn by place: TPE is linear in categories
 
 
 def distribution_of(parameter: Parameter) -> BaseDistribution:
@@ -28,7 +34,10 @@ def distribution_of(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choice):
         if parameter.probabilities is not None:
             return FloatDistribution(0.0, 1.0)
-        return CategoricalDistribution(tuple(range(len(parameter.values))))
+        count = len(parameter.values)
+        if count > MOST_CATEGORIES:
+            return IntDistribution(0, count - 1)
+        return CategoricalDistribution(tuple(range(count)))
     low, high = parameter.low, parameter.high
     match parameter.distribution:
         case "uniform":
@@ -103,17 +112,27 @@ def _beta_quantile(a: float, b: float, u: float) -> float:
     return float(betaincinv(a, b, u))
 
 
-def coordinate_of(parameter: Parameter, value: Any) -> Any:
-    """Where a past run's value lies on the parameter's axis; None if it does not."""
+def places_of(parameter: Parameter) -> dict[str, int]:
+    """The place of each listed value by its `value_key`; made once, as lists may be long."""
+    places: dict[str, int] = {}
+    for place, value in enumerate(parameter.values if isinstance(parameter, Choice) else ()):
+        places.setdefault(value_key(value), place)
+    return places
+
+
+def coordinate_of(parameter: Parameter, value: Any, places: Mapping[str, int]) -> Any:
+    """Where a past run's value lies on the parameter's axis; None if it does not.
+
+    `places` are the parameter's `places_of`.
+    """
     if isinstance(parameter, Choice):
-        key = value_key(value)
-        places = [i for i, item in enumerate(parameter.values) if value_key(item) == key]
-        if not places:
+        place = places.get(value_key(value))
+        if place is None:
             return None
         if parameter.probabilities is None:
-            return places[0]
-        before = sum(parameter.probabilities[: places[0]])
-        return min(before + parameter.probabilities[places[0]] / 2, 1.0)
+            return place
+        before = sum(parameter.probabilities[:place])
+        return min(before + parameter.probabilities[place] / 2, 1.0)
     value = read_number(value)
     if value is None:
         return None

@@ -19,7 +19,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from agent.config.objective import Goal, Impute
 from agent.config.search_space import Space
 from agent.config.values import value_key
-from agent.search.coordinates import coordinate_of, distribution_of, listed_values, value_of
+from agent.search.coordinates import (
+    coordinate_of,
+    distribution_of,
+    listed_values,
+    places_of,
+    value_of,
+)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -148,8 +154,9 @@ def _proposals(
     """Points without end; each is pending when the next is asked for."""
     study = optuna.create_study(sampler=sampler, direction=goal)
     distributions = {path: distribution_of(space[path]) for path in sorted(space)}
+    places = {path: places_of(parameter) for path, parameter in space.items()}
     for run in runs:
-        known = _as_trial(space, distributions, run)
+        known = _as_trial(space, distributions, places, run)
         if known is not None:
             study.add_trial(known)
     while True:
@@ -158,12 +165,17 @@ def _proposals(
 
 
 def _as_trial(
-    space: Space, distributions: dict[str, BaseDistribution], run: PastRun
+    space: Space,
+    distributions: dict[str, BaseDistribution],
+    places: Mapping[str, Mapping[str, int]],
+    run: PastRun,
 ) -> FrozenTrial | None:
     """The run as Optuna knows it; None if its point does not lie in the space."""
     parameters: dict[str, Any] = {}
     for path, parameter in space.items():
-        coordinate = coordinate_of(parameter, run.point[path]) if path in run.point else None
+        if path not in run.point:
+            return None
+        coordinate = coordinate_of(parameter, run.point[path], places[path])
         if coordinate is None:
             return None
         parameters[path] = coordinate

@@ -65,7 +65,9 @@ def _parameter(rng: random.Random, method: str, depth: int) -> dict[str, Any]:
         shares = rng.choice([[0.5, 0.5], [0.1, 0.9], [1, 0], [0.3, 0.3]])
         return {"values": ["a", "b"], "probabilities": shares}
     if kind == "range":
-        low, high = rng.choice([(1, 4), (0.1, 0.5), (1, 2.5), (1.0, 4.0), (0, 1), (3, 1), (2, 2)])
+        low, high = rng.choice(
+            [(1, 4), (0.1, 0.5), (1, 2.5), (1.0, 4.0), (0, 1), (3, 1), (2, 2), (0.1, 5000)]
+        )
         name = rng.choice([None, *RANGES])
         made: dict[str, Any] = {"min": low, "max": high}
         made |= {"distribution": name} if name else {}

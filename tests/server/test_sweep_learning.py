@@ -84,6 +84,8 @@ def test_a_target_reached_by_a_running_run_lets_it_end_and_starts_no_other(lab: 
     run = lab.claim(busy)
     lab.init(run)
     lab.log(run, 0, [{"_step": 0, "m": 1.0}])
+    assert lab.beat(busy, run) == []
+    assert lab.sweep_state(sweep) == "FINISHED"
     assert lab.beat(idle) == [{"type": "exit"}]
     assert lab.beat(busy, run) == []
     lab.finish(run)
@@ -172,3 +174,12 @@ def test_the_client_is_warned_of_what_w_and_b_would_mind(lab: Lab) -> None:
     )
     (warning,) = found["upsertSweep"]["configValidationWarnings"]
     assert "write 1.0e-5" in warning
+
+
+def test_name_and_description_of_the_yaml_are_those_of_the_sweep(lab: Lab) -> None:
+    sweep = lab.make_sweep(
+        "name: first\ndescription: of two\nmethod: grid\nparameters: {x: {value: 1}}"
+    )
+    fields = f'sweep(sweepName: "{sweep["name"]}") {{displayName description}}'
+    found = lab.ask(f'{{project(name: "p") {{{fields}}}}}')
+    assert found["project"]["sweep"] == {"displayName": "first", "description": "of two"}

@@ -71,6 +71,16 @@ def sweep_method(source: Sweep, _: Info) -> str:
     return config_of(source.config).method
 
 
+@field("Sweep", "description")
+def sweep_description(source: Sweep, _: Info) -> str | None:
+    return source.description or config_of(source.config).description
+
+
+@field("Sweep", "displayName")
+def sweep_display_name(source: Sweep, _: Info) -> str | None:
+    return source.display_name or config_of(source.config).name
+
+
 @field("Sweep", "bestLoss")
 def sweep_best(source: Sweep, info: Info) -> float | None:
     return best_value(info.context.connection, source)

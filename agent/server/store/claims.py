@@ -57,6 +57,7 @@ def take_heartbeat(
     assert sweep is not None
     _adopt(connection, sweep, agent, running, now, policy)
     _stop_hopeless(connection, sweep, running, now)
+    sweep = _end_at_target(connection, sweep, now)
     stops = []
     for point in points_of_agent(connection, agent.id):
         run = find_run(connection, sweep.project_id, point.run_name)
@@ -182,7 +183,6 @@ def _next_command(
     connection: Connection, sweep: Sweep, agent: Agent, now: float, policy: Policy
 ) -> list[dict[str, Any]]:
     """Work for an idle agent."""
-    sweep = _end_at_target(connection, sweep, now)
     if sweep.state == "PAUSED":
         return []
     waits_only = sweep.state == "FINISHED" and config_of(sweep.config).has_scheduler
