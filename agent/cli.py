@@ -123,12 +123,8 @@ GROUPS = (
     (
         "the store",
         (
-            Command(
-                "store", "agent.training.store_commands", "look at, tidy and move stored trainings"
-            ),
-            Command(
-                "export", "agent.training.export_command", "write a run's adapter as a PEFT folder"
-            ),
+            Command("store", "agent.programs.store", "look at, tidy and move stored trainings"),
+            Command("export", "agent.programs.export", "write a run's adapter as a PEFT folder"),
         ),
     ),
     (

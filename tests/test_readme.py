@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -59,18 +60,27 @@ def test_named_files_and_links_exist() -> None:
     assert [name for name in [*links, *files] if not (ROOT / name).exists()] == []
 
 
-def test_the_tree_matches() -> None:
+def shown_in_the_tree() -> set[str]:
+    """Every path of the README's tree, relative to the repository."""
     block = TEXT.split("## The tree")[1].split("```text\n")[1].split("```")[0]
-    entries = re.findall(r"^( *)(\S+)", block, re.MULTILINE)
-    shown = {name if not indent else f"agent/{name}" for indent, name in entries}
-    assert [name for name in shown if not (ROOT / name).exists()] == []
-    folders = {
-        f"agent/{p.name}/" for p in (ROOT / "agent").iterdir() if (p / "__init__.py").exists()
-    }
-    assert folders <= shown
-    top = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    ours = {"sweeps", "slurm", "agent", "tests"}
-    assert {f"{name}/" for name in top & ours} <= shown
+    shown: set[str] = set()
+    above: list[str] = []
+    for indent, name in re.findall(r"^( *)(\S+)", block, re.MULTILINE):
+        above = above[: len(indent) // 2]
+        shown.add("".join([*above, name]))
+        above.append(name)
+    return shown
+
+
+def test_the_tree_shows_what_exists_and_all_of_it() -> None:
+    shown = shown_in_the_tree()
+    assert [path for path in sorted(shown) if not (ROOT / path).exists()] == []
+    packages = {f"{p.parent.relative_to(ROOT)}/" for p in (ROOT / "agent").rglob("__init__.py")}
+    at_root = {f"agent/{p.name}" for p in (ROOT / "agent").glob("*.py")} - {"agent/__init__.py"}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = {line.split("/")[0] for line in listed.stdout.splitlines() if "/" in line}
+    folders = {f"{name}/" for name in names if not name.startswith(".")}
+    assert (packages | at_root | folders) - shown == set()
 
 
 def test_the_table_of_cells_is_the_code_s_own() -> None:

@@ -75,7 +75,11 @@ def test_all_means_the_runs_that_finished_unpruned(monkeypatch: pytest.MonkeyPat
             ("d", "finished", ["diverged"]),
             ("e", "finished", ["mine"]),
         ]
-        return [SimpleNamespace(id=i, state=state, tags=tags) for i, state, tags in states]
+        summary = SimpleNamespace(_json_dict={})
+        return [
+            SimpleNamespace(id=i, state=state, tags=tags, summary=summary)
+            for i, state, tags in states
+        ]
 
     api = SimpleNamespace(default_entity="me", runs=runs)
     monkeypatch.setattr(benchmark_command, "open_api", lambda: api)

@@ -8,9 +8,9 @@ from typing import Any
 
 from agent import files
 from agent.errors import StoreError
+from agent.programs.store import DEFAULT_STORE
 from agent.training import run_registry, store
 from agent.training.run_registry import RunNote
-from agent.training.store_commands import DEFAULT_STORE
 
 _CARD = """---
 base_model: {base_model}
