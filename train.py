@@ -151,7 +151,11 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
         scores is None
     ):  # outrun by what an earlier life had reported, before anything was read again
         return training
-    tracked.summarise(logged_values.final_values(points, scores, tracked.id, training.waited_s))
+    tracked.summarise(
+        logged_values.final_values(
+            points, scores, tracked.id, training.waited_s, is_pruned=trial.verdict.prune
+        )
+    )
     tracked.log_predictions(scores.predictions_file)
     tracked.log_model(model_artifact.model_files(training, points[-1]), identity)
     model_artifact.note_end(training, points, scores, pruned=trial.verdict.prune)

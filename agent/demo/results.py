@@ -51,7 +51,7 @@ class Watcher:
             if row["state"] == "pending" or self._told.get(row["run_id"]) == row["state"]:
                 continue
             self._told[row["run_id"]] = row["state"]
-            f1 = row.get("final/validation_f1_score")
+            f1 = _at_end(row, "validation_f1_score")
             score = f"  F1 {f1:.3f}" if isinstance(f1, float | int) else ""
             done = sum(state != "running" for state in self._told.values())
             print(f"[{done:2d} done] {row['state']:<9} {row['name']}{score}", flush=True)
@@ -101,9 +101,9 @@ def print_table(rows: Sequence[Row], baselines: Sequence[Mapping[str, Any]]) -> 
             str(row.get("model_variant", "")),
             str(row.get("quantization_strategy", "")),
             _number(row.get("learning_rate"), "g"),
-            _number(row.get("final/epoch"), "g"),
-            _number(row.get("final/validation_f1_score"), ".3f"),
-            _number(row.get("final/validation_accuracy"), ".3f"),
+            _number(_at_end(row, "epoch"), "g"),
+            _number(_at_end(row, "validation_f1_score"), ".3f"),
+            _number(_at_end(row, "validation_accuracy"), ".3f"),
             _number(row.get("train/total_training_flops_tflops"), ".3f"),
             _number(row.get("inference/model_size_gb"), ".3f", scale=1000),
             _number(row.get("inference/avg_latency_ms_per_sample"), ".1f"),
@@ -123,6 +123,11 @@ def print_table(rows: Sequence[Row], baselines: Sequence[Mapping[str, Any]]) -> 
             _number(base.get("inference/avg_latency_ms_per_sample"), ".1f"),
         )
     Console(width=None if os.isatty(1) else 130).print(table)
+
+
+def _at_end(row: Row, name: str) -> object:
+    """A value at the run's last evaluation point; a pruned run has it under `stopped/`."""
+    return row.get(f"final/{name}", row.get(f"stopped/{name}"))
 
 
 def _number(value: object, form: str, *, scale: float = 1.0) -> str:

@@ -69,8 +69,10 @@ def measure(
         if served.flops.is_known
         else None,
         "inference/peak_vram_gb": allocated,
+        "inference/peak_vram_gib": None if allocated is None else allocated * 1e9 / 2**30,
         "inference/peak_reserved_gb": reserved,
         "inference/model_size_gb": served.model_size_gb,
+        "inference/model_size_gib": served.model_size_gb * 1e9 / 2**30,
         "inference/load_time_s": served.load_time_s,
     }
     for size in batch_sizes:

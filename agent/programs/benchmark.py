@@ -157,10 +157,11 @@ def adapter_of(run: FinishedRun, root: Path, folder: Path, epoch: float | None =
 
     if epoch is not None:
         return served_model.find_adapter_at(root, run.training_key, epoch)
-    step = run.summary.get("final/step")
+    group = "stopped" if "stopped/step" in run.summary else "final"  # pruned, or complete
+    step = run.summary.get(f"{group}/step")
     if step is None:
         raise DataError(f"{run.path}: has no final/step, so it never reached an evaluation point")
-    digest = run.summary.get("final/point_digest")
+    digest = run.summary.get(f"{group}/point_digest")
     found = served_model.find_adapter(
         root, run.training_key, int(step), str(digest) if digest else None
     )

@@ -7,6 +7,8 @@ of the README's table. A value that was not measured is None and is left out, ne
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from agent.results.metrics import gib
+
 if TYPE_CHECKING:
     from agent.evaluation.validation import Scores
     from agent.search.trials import Verdict
@@ -42,6 +44,7 @@ def cost_values(point: "EvaluationPoint") -> dict[str, float | None]:
         "train/energy_joules": cost.energy_joules,
         "train/save_seconds": cost.save_seconds,
         "train/peak_vram_gb": cost.peak_vram_gb,
+        "train/peak_vram_gib": gib(cost.peak_vram_gb),
         "train/peak_reserved_gb": cost.peak_reserved_gb,
     }
 
@@ -51,19 +54,29 @@ def _tera(flops: float | None) -> float | None:
 
 
 def final_values(
-    points: Sequence["EvaluationPoint"], scores: "Scores", run_id: str, waited_s: float
+    points: Sequence["EvaluationPoint"],
+    scores: "Scores",
+    run_id: str,
+    waited_s: float,
+    *,
+    is_pruned: bool = False,
 ) -> dict[str, object]:
-    """The summary of run `run_id`, which ended with the last of `points` and its `scores`."""
-    last = points[-1]
+    """The summary of run `run_id`, which ended with the last of `points` and its `scores`.
+
+    A pruned run has the same under `stopped/`: whoever groups runs by variant and takes the mean of
+    `final/…` meets complete runs only.
+    """
+    last, group = points[-1], "stopped" if is_pruned else "final"
     named = scores.metrics()
     headline = {f"validation_{name}": named.pop(name) for name in ("accuracy", "f1_score")}
     return {
         **cost_values(last),
-        **{f"final/{name}": value for name, value in {**headline, **named}.items()},
-        "final/epoch": last.epoch,
-        "final/step": last.step,
-        "final/point_digest": last.digest,
+        **{f"{group}/{name}": value for name, value in {**headline, **named}.items()},
+        f"{group}/epoch": last.epoch,
+        f"{group}/step": last.step,
+        f"{group}/point_digest": last.digest,
         "inference/model_size_gb": scores.model_size_gb,
+        "inference/model_size_gib": gib(scores.model_size_gb),
         "train/reused_from": reused_from(run_id, points),
         "train/waited_seconds": waited_s,
         "train/gpu": trained_on(points),

@@ -184,7 +184,8 @@ def _shared_s(runs: Sequence[Row]) -> float | None:
 
 
 def _cut_short_s(runs: Sequence[Row]) -> float | None:
-    """Seconds a training would still have taken, when all of its runs were pruned."""
+    """Seconds a training would still have taken, when all of its runs were pruned. What it was
+    trained past its last evaluation point, by whichever run, is not saved."""
     if not all(row.is_pruned for row in runs):
         return None
     furthest = max(runs, key=lambda row: row.epochs_run or 0.0)
@@ -193,7 +194,8 @@ def _cut_short_s(runs: Sequence[Row]) -> float | None:
     reached, budget = furthest.epochs_run, furthest.number("epochs")
     if spent is None or budget is None or not reached:
         return None
-    return spent / reached * max(budget - reached, 0.0)
+    trained = max(row.epochs_trained or 0.0 for row in runs)
+    return spent / reached * max(budget - trained, 0.0)
 
 
 def spending_sentences(found: Spending) -> tuple[str, ...]:

@@ -18,6 +18,12 @@ _SHOWN_COSTS = (
 )
 
 
+def gib(gigabytes: float | None) -> float | None:
+    """GiB (2^30 bytes) of GB (10^9 bytes). Keys that end in `_gb` hold 10^9 everywhere; the card's
+    own tools count in 2^30, so `_gib` stands beside the three that people compare with them."""
+    return None if gigabytes is None else gigabytes * 1e9 / 2**30
+
+
 def beside_inference(summary: Mapping[str, object]) -> dict[str, object]:
     """What of a training run's summary stands on its inference run too, so that a chart has both
     axes. What was spent stays with the training run: it is summed over runs."""

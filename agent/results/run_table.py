@@ -17,6 +17,7 @@ from agent.results.outcome import Outcome, outcome_of
 Scalar = str | float | int | bool
 Curve = tuple[tuple[float, float], ...]  # (epoch, value), in order of epoch
 
+STOPPED_SCORE = "stopped/validation_f1_score"  # of a pruned run, whose score is not final
 PREDICTIONS = {"validation": "predictions.jsonl", "test": "test_predictions.jsonl"}
 OWN_COLUMNS = ("run_id", "name", "state", "project", "tags")
 
@@ -73,9 +74,17 @@ class Row:
         """Where the run stands, in epochs: its last evaluation point."""
         if self.curves.get(CURVE):
             return self.curves[CURVE][-1][0]
-        epoch = self.number("final/epoch")
-        epoch = self.number("epoch") if epoch is None else epoch
+        named = (self.number(key) for key in ("final/epoch", "stopped/epoch", "epoch"))
+        epoch = next((epoch for epoch in named if epoch is not None), None)
         return self.number("epochs") if epoch is None and self.is_complete else epoch
+
+    @property
+    def epochs_trained(self) -> float | None:
+        """How far it was trained, past the last evaluation point too: a run may be stopped between
+        two of them."""
+        keys = ("stopped/trained_epochs", "epoch")
+        known = [e for e in (self.epochs_run, *map(self.number, keys)) if e is not None]
+        return max(known, default=None)
 
     def curve(self, key: str = CURVE) -> Curve:
         """Scores over epochs; without a history, the points that the summary names."""
@@ -83,7 +92,8 @@ class Row:
             return known
         if key != CURVE:
             return ()
-        last = self.number(CURVE) if self.number(CURVE) is not None else self.number(SCORE)
+        named = (self.number(name) for name in (CURVE, SCORE, STOPPED_SCORE))
+        last = next((score for score in named if score is not None), None)
         best = self.number("best/validation_f1_score")
         pairs = {self.number("best/epoch"): best, self.epochs_run: last}
         return tuple(sorted((e, v) for e, v in pairs.items() if e is not None and v is not None))

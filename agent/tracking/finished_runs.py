@@ -84,11 +84,16 @@ def complete_runs(api: Any, sweep: str) -> list[str]:
     found = [
         f"{project}/{run.id}"
         for run in runs
-        if outcome_of(str(run.state), run.tags or (), dict(run.summary._json_dict)).is_complete
+        if outcome_of(str(run.state), run.tags or (), _plain_summary(run)).is_complete
     ]
     if not found:
         raise TrackingError(f"sweep {path}: none of its {len(runs)} runs has finished unpruned")
     return found
+
+
+def _plain_summary(run: Any) -> dict[str, Any]:
+    """The summary of a listed run; empty where the listing brought none."""
+    return dict(getattr(getattr(run, "summary", None), "_json_dict", {}))
 
 
 def _read(handle: Any, artifact: Any) -> FinishedRun:

@@ -74,6 +74,7 @@ class Run:
         self._paid_before_s = float(self._run.summary.get(OWN_SECONDS) or 0.0)
         self._best: dict[str, object] = {}
         self._best_score = -1.0
+        self._trained_epochs = 0.0
         self._run.define_metric("step")
         self._run.define_metric("epoch")
         self._run.define_metric("train/*", step_metric="step")
@@ -122,6 +123,7 @@ class Run:
             self.log_loss(loss)
 
     def log_loss(self, loss: "StepLoss") -> None:
+        self._trained_epochs = max(self._trained_epochs, loss.epoch)
         if loss.step % self._config.log_every_steps == 0:
             values = {
                 "train/loss": loss.loss,
@@ -173,7 +175,7 @@ class Run:
     def mark_pruned(self, values: Mapping[str, object]) -> None:
         """Say that, where and why the run was stopped early."""
         self.is_pruned = True
-        self.summarise(values)
+        self.summarise({**values, "stopped/trained_epochs": self._trained_epochs or None})
         self.tag("pruned")
         print(f"pruned at rung {values['stopped/rung']}: {values['stopped/reason']}", flush=True)
 

@@ -63,7 +63,8 @@ def run(
 
 
 def pruned(cell: str, rate: float, curve: Curve, *, rung: int = 1, **more: Any) -> Row:
-    return run(cell, rate, None, curve=curve, stopped__rung=rung, epoch=curve[-1][0], **more)
+    more = {"epoch": curve[-1][0], **more}
+    return run(cell, rate, None, curve=curve, stopped__rung=rung, **more)
 
 
 def known_rows() -> tuple[Row, ...]:

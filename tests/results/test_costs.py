@@ -98,6 +98,20 @@ def test_a_training_that_another_run_carried_on_was_not_cut_short() -> None:
     assert costs.spending([cut, run("ptq8", 1e-3, 0.5, **key)]).pruning_saved_s is None
 
 
+def test_steps_trained_past_the_last_point_are_not_saved() -> None:
+    """One of three epochs took 20 s; it was stopped after half of the second."""
+    cut = pruned("full", 1e-3, ((1.0, 0.1),), train__gpu_seconds=20.0, epoch=1.5)
+    assert costs.spending([cut]).pruning_saved_s == 30.0
+    cut = pruned("full", 1e-3, ((1.0, 0.1),), train__gpu_seconds=20.0, stopped__trained_epochs=2.0)
+    assert costs.spending([cut]).pruning_saved_s == 20.0
+    key: dict[str, Any] = {"training__key": "k", "train__gpu_seconds": 20.0}
+    rows = [
+        pruned("full", 1e-3, ((1.0, 0.1),), **key),
+        pruned("ptq8", 1e-3, ((1.0, 0.1),), epoch=1.75, **key),
+    ]
+    assert costs.spending(rows).pruning_saved_s == 25.0
+
+
 def test_unknown_costs_are_said_to_be_unknown() -> None:
     found = costs.spending([run("full", 1e-3, 0.5)])
     assert (found.own_s, found.runs_without_cost) == (None, 1)

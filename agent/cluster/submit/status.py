@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.cluster.slurm import Task
+from agent.results.columns import SCORE
 from agent.tracking.reader import RunFacts
 
 OWN_SECONDS = "train/own_gpu_seconds"
@@ -83,7 +84,7 @@ def _run_lines(runs: Sequence[RunFacts]) -> list[str]:
         return []
     rows = [_COLUMNS]
     for run in runs:
-        f1 = run.summary.get("validation/f1_score", run.summary.get("final/validation_f1_score"))
+        f1 = run.summary.get("validation/f1_score", run.summary.get(SCORE))
         rows.append(
             (
                 f"{run.run_id} {run.name}",
