@@ -191,6 +191,8 @@ def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
 def run_workspace(args: argparse.Namespace) -> int:
     """Build the saved view and the Report on W&B, or print what would be built."""
     from agent.report import workspace, workspace_views
+    from agent.results.selected import marks_of
+    from agent.results.study import examine
     from agent.tracking import project_runs
 
     if args.dry_run:
@@ -198,6 +200,9 @@ def run_workspace(args: argparse.Namespace) -> int:
         print(json.dumps(specification.to_json(), indent=1, ensure_ascii=False))
         return 0
     rows = project_runs.read_projects([args.project], with_examples=False, with_curves=False)
+    marks = marks_of(examine(rows))
+    count = project_runs.write_marks(marks)
+    print(f"{count} runs carry selected/ keys: each variant at its best setting")
     specification = workspace.specify(args.name, rows)
     for what, address in workspace_views.save(specification, args.project):
         print(f"{what}: {address}")

@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from agent.config.variants import VARIANTS
-from agent.results.columns import COLUMNS, COST_AXES, CURVE, SCORE
+from agent.results.columns import COLUMNS, COST_AXES, CURVE, SCORE, TEST_SCORE, TOKENS_OUT
 from agent.results.comparable import cell_label, cell_of
 from agent.results.presentation import LIGHT
 from agent.results.run_table import Row
+from agent.results.selected import selected_key
 
 PanelKind = Literal["line", "scatter", "bar", "importance", "parallel"]
+VARIANT_KEY = "variant"  # `QLoRA int4`: the two cell keys in one, which a bar chart groups by
 CELL_KEYS = ("model_variant", "quantization_strategy")
 
 
@@ -87,17 +89,19 @@ def _convergence() -> Section:
 
 
 def _comparison() -> Section:
-    """One bar chart per metric worth comparing, grouped by variant."""
-    keys = [SCORE, *(c.key for c in COLUMNS if c.gain)]
+    """One bar chart per metric worth comparing: the selected runs of each variant."""
+    keys = [TEST_SCORE, SCORE, *(c.key for c in COLUMNS if c.gain or c.is_context)]
     return Section(
         "Variants compared",
         tuple(
-            Panel("bar", column.heading, (column.key,), group_by="model_variant")
+            Panel("bar", column.heading, (selected_key(column.key),), group_by=VARIANT_KEY)
             for column in COLUMNS
             if column.key in keys
         ),
-        "Means over the runs of a variant, pruned ones included: filter on the tag to leave them "
-        "out. Retention and its intervals stand in the written report.",
+        "Means over seeds of each variant at its own best setting: only the runs that "
+        "`sweep-agent workspace` selected have these keys, so pruned and diverged runs, other "
+        "learning rates and other GPU types take no part. Retention and its intervals stand in the "
+        "written report.",
         is_grouped=True,
     )
 
@@ -111,7 +115,8 @@ def _pareto() -> Section:
             Panel("scatter", f"F1 against {known[key].phrase}", (SCORE,), x=key)
             for key in COST_AXES
         ),
-        "Up and to the left is better. Colours tell variants apart.",
+        "Up and to the left is better. Colours tell variants apart. Only complete runs have a "
+        "final score. Latency per sample favours short answers: read it beside the answer length.",
     )
 
 
@@ -134,16 +139,17 @@ def _training() -> Section:
     return Section(
         "Training cost",
         tuple(
-            Panel("bar", known[key].heading, (key,), group_by="quantization_strategy")
+            Panel("bar", known[key].heading, (selected_key(key),), group_by=VARIANT_KEY)
             for key in keys
         ),
-        "Runs that share a training show the same cost; only train/own_gpu_seconds may be summed.",
+        "The selected runs. Runs that share a training show the same cost; only "
+        "train/own_gpu_seconds may be summed.",
     )
 
 
 def _pinned_columns() -> tuple[str, ...]:
     config = (*CELL_KEYS, "learning_rate", "seed")
-    metrics = (SCORE, *COST_AXES)
+    metrics = (SCORE, *COST_AXES, TOKENS_OUT)
     return (
         *(f"config:{key}.value" for key in config),
         *(f"summary:{key}" for key in metrics),

@@ -163,12 +163,13 @@ def variant_label(variant: str, strategy: str = "None", method: str | None = Non
     return " ".join(words if method in (None, *usual) else [*words, f"({method})"])
 
 
+def label_of(row: variants.Variant) -> str:
+    return variant_label(row.model_variant, row.quantization_strategy, row.quantization_method)
+
+
 def variant_labels() -> tuple[str, ...]:
     """The labels of all variants, in the order of their table: the place gives the colour."""
-    return variants.unique(
-        variant_label(row.model_variant, row.quantization_strategy, row.quantization_method)
-        for row in variants.VARIANTS
-    )
+    return variants.unique(label_of(row) for row in variants.VARIANTS)
 
 
 def style_of(label: str | None) -> int | None:

@@ -154,6 +154,29 @@ def _named_files(run: Any, name: str) -> Iterable[Any]:
     return (file for file in run.files(names=[name]) if file.name == name and file.size)
 
 
+def write_marks(
+    marks: Mapping[tuple[str, str], Mapping[str, Scalar | None]], api: Any = None
+) -> int:
+    """Bring summary values to finished runs, by (project, run id); None takes a key out. Returns
+    how many runs have one now. TrackingError when the server refuses."""
+    opened = open_api() if api is None else api
+    for (project, run_id), values in marks.items():
+        try:
+            run = opened.run(f"{full_project(project, opened)}/{run_id}")
+            gone = [key for key, value in values.items() if value is None]
+            for key in gone:
+                if key in run.summary._json_dict:
+                    del run.summary[key]
+            run.summary.update({k: value for k, value in values.items() if value is not None})
+        except ReportError:
+            raise
+        except Exception as error:
+            raise TrackingError(
+                f"run {run_id} of {project!r} takes no selected/ keys: {first_line(error)}"
+            ) from error
+    return sum(any(value is not None for value in values.values()) for values in marks.values())
+
+
 def _job_type(run: Any) -> str:
     return str(getattr(run, "job_type", None) or "")
 

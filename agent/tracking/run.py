@@ -30,6 +30,7 @@ from agent.errors import (
     first_line,
     one_line,
 )
+from agent.results.presentation import label_of
 from agent.signals import Interrupted, Interruption, seconds_since_notice
 from agent.takeover import Term
 from agent.tracking.client import wandb
@@ -59,7 +60,11 @@ class Run:
                 project=os.environ.get("WANDB_PROJECT", DEFAULT_PROJECT),
                 job_type="training",
                 name=name,
-                config={**config.model_dump(mode="json"), **origin_values()},
+                config={
+                    **config.model_dump(mode="json"),
+                    "variant": label_of(config.variant),
+                    **origin_values(),
+                },
                 resume="allow",
                 settings=settings,
             )

@@ -153,7 +153,8 @@ def test_the_report_says_what_each_variant_keeps_of_the_test_score(demo: Path) -
         "Untouched base int8",
     ]  # fmt: skip
     assert lines[0][5].strip() == lines[0][6].strip() == "100"
-    assert re.fullmatch(r"\d+\.\d \\\[.*\\\]", lines[1][5].strip())  # with its interval
+    assert re.fullmatch(r"\d+\.\d \\\[.*\\\]‡", lines[1][5].strip())  # with its interval
+    assert "no difference between the variants is established" in report.splitlines()[2]
     page = (demo / "report.html").read_text()
     assert 'src="http' not in page  # opens without internet
 
@@ -170,7 +171,9 @@ def test_the_pages_have_both_axes_and_the_retention_of_every_variant(demo: Path)
     retention = comparison["headings"].index("Retention")
     kept = {line["variant"]: line["texts"][retention] for line in comparison["lines"]}
     assert list(kept) == ["Full LoRA", "LoRA+PTQ int4"]
-    assert all(text.endswith("%") for text in kept.values())
+    assert kept["Full LoRA"] == "100.0 %"
+    assert re.fullmatch(r"\d+\.\d % \[.*\] \(one seed: .*\)", kept["LoRA+PTQ int4"])
+    assert kept["LoRA+PTQ int4"].split(" (")[0].replace(" %", "") in plain_report(demo)
     columns = {column["key"]: column for column in shown["columns"]}
     places = [
         i for i, kind in enumerate(values_of(columns["job_type"], shown)) if kind == "training"
@@ -179,6 +182,10 @@ def test_the_pages_have_both_axes_and_the_retention_of_every_variant(demo: Path)
     for key in ("final/validation_f1_score", LATENCY, MODEL_SIZE, QUERY_FLOPS):
         values = values_of(columns[key], shown)
         assert all(values[place] > 0 for place in places), key
+
+
+def plain_report(demo: Path) -> str:
+    return (demo / "report.md").read_text().replace("\\", "")
 
 
 def values_of(column: dict[str, Any], shown: dict[str, Any]) -> list[Any]:

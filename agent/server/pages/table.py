@@ -139,6 +139,8 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     origins = dict.fromkeys(values, "run")
     for origin, tree in (("summary", run.summary_values()), ("config", config)):
         for key, value in flat(tree):
+            if key == "variant" and value == variant:  # the same word, for W&B's charts
+                continue
             name = key if key not in values else f"{origin}.{key}"
             values[name] = value
             origins[name] = origin
