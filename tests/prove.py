@@ -1,7 +1,7 @@
 """`make prove`: the full counts behind every claim of faults and speed, written to proofs.json
 and from there into the README's table.
 
-    python -m tests.prove [training search server cluster benchmark]
+    python -m tests.prove [training search intervals server cluster benchmark]
 
 Each part is a module `tests/tools/prove_PART.py` with a `main()` that returns its figures. A part
 that is not named keeps what was written before; each carries its command, date and machine.
@@ -24,7 +24,7 @@ from tests.tools import proofs_table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "proofs.json"
-PARTS = ("training", "search", "server", "cluster", "benchmark")
+PARTS = ("training", "search", "intervals", "server", "cluster", "benchmark")
 
 
 def main(words: Sequence[str]) -> int:

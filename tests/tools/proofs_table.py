@@ -61,6 +61,13 @@ ROWS = (
         "reports there, p99 of report and decision {journal_64_processes.p99_ms} ms",
     ),
     (
+        "intervals",
+        "95 % intervals over seeds and examples, {worlds} simulated studies: 3, 5, 10 seeds, "
+        "n = 60 to 1,000, flips from 0.5 %, clusters of 10",
+        "cover at least {least_coverage}, {mean_coverage} on average; two equal variants are "
+        "called different in at most {most_called_different}",
+    ),
+    (
         "server",
         "`kill -9` of the server under load",
         "{kills.kills}: {kills.lines_lost} of {kills.lines_acknowledged} acknowledged lines lost, "
