@@ -1,11 +1,12 @@
 # make demo   a whole study on this machine: no account, no internet, about seven minutes with the set-up
 # make test   lint, types and tests
 # make prove  the full counts of the fault and speed claims, written to tests/proofs.json
+# make gpu    what only a GPU can show, in at most eight minutes; its lines go to tests/gpu.jsonl
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test prove pictures pretrain lock clean
+.PHONY: demo test prove gpu pictures pretrain lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/sweep-agent demo
@@ -18,6 +19,9 @@ test: $(INSTALLED)
 
 prove: $(INSTALLED)
 	$(BIN)/python -m tests.prove
+
+gpu: $(INSTALLED)
+	$(BIN)/python -m tests.tools.gpu --out tests/gpu.jsonl
 
 # From the newest demo, for the README.
 pictures: $(INSTALLED)
