@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agent import extensions, signals
 from agent.config.cli_options import read_point
 from agent.config.run_config import RunConfig
-from agent.errors import ConfigError, OutOfMemory, fault_of, one_line
+from agent.errors import ConfigError, DataError, OutOfMemory, fault_of, one_line
 from agent.log_noise import quieten_libraries
 from agent.signals import Interrupted, Interruption
 
@@ -61,12 +61,17 @@ def run(config: RunConfig) -> None:
     from agent.programs import benchmark_command
     from agent.tracking import run as tracking
     from agent.tracking.patience import Patience
-    from agent.training import data, data_parallel
+    from agent.training import base_model, data, data_parallel, preflight
     from agent.training.evaluation_points import Training
 
     if data_parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
+    try:
+        preflight.check_weights(config, base_model.choose_device(config))
+    except DataError as error:
+        tracking.refuse(error)
+        raise
     opening = Patience(signals.check)
     with opening.keep_trying(lambda: tracking.Run(config)) as tracked:
         fitting, training = config, None
@@ -101,18 +106,20 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
     from agent.evaluation import hardware, model_artifact, validation
     from agent.programs import logged_values
     from agent.search.trials import Outrun, history_values, open_trial
-    from agent.training import data
+    from agent.training import preflight
     from agent.training.evaluation_points import Training
     from agent.training.trainer import Hooks
     from agent.training.work_ahead import Meanwhile
 
     # ---------------------------------------------------------------- what is trained
+    found = preflight.examine(fitting)
+    print("\n".join(found.lines), flush=True)
     needed = Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check)
     hooks = Hooks(tracked.check, on_step=tracked.log_loss, on_model=tracked.watch, idle=needed)
-    training = Training(fitting, data.load(fitting), run_id=tracked.id, hooks=hooks)
+    training = Training(fitting, found.data, run_id=tracked.id, hooks=hooks)
     identity = validation.identity(training)
     device = hardware.training_values(training.device)
-    tracked.summarise({**identity, **training.facts(), **device})
+    tracked.summarise({**identity, **training.facts(), **found.facts, **device})
 
     # ---------------------------------------------------------------- whom it competes with
     opened_trial = open_trial(

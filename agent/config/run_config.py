@@ -130,6 +130,12 @@ class RunConfig(BaseModel):
     checkpoint_every_min: Float = _field(
         "operation", "between step checkpoints; 0 for none", 10.0, unit="minutes", ge=0
     )
+    max_left_out_share: Float = _field(
+        "operation", "most of a task that may exceed max_length and be left out", 0.5, ge=0, le=1
+    )
+    max_shared_share: Float = _field(
+        "operation", "most of the validation prompts that may be trained on too", 0.5, ge=0, le=1
+    )
     log_every_steps: Int = _field("operation", "between logged losses", 20, unit="steps", ge=1)
     log_model: Literal["adapter", "deployed", "none"] = _field(
         "operation", "what the run's model artifact holds", "adapter"

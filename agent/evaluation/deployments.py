@@ -27,8 +27,8 @@ from agent.config.variants import Variant
 from agent.errors import ModelTooLarge
 from agent.training import device_memory
 from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
+from agent.training.bases.linear_layers import QUANTISERS, Quantiser, quantise_plain
 from agent.training.data_formats import Example
-from agent.training.linear_layers import QUANTISERS, Quantiser, quantise_plain
 
 # Base, adapter folder, variant, and training examples for methods that calibrate.
 Builder = Callable[[Base, Path, Variant, Sequence[Example]], nn.Module]

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from agent.config.run_config import RunConfig
 from agent.training import adapters, base_model
-from agent.training.linear_layers import expert_parameters, layers_of, weights_in
+from agent.training.bases.linear_layers import expert_parameters, layers_of, weights_in
 
 _ADAPTER_PARTS = ("lora_A", "lora_B")
 

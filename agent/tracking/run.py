@@ -21,9 +21,9 @@ from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.config.shared_devices import agents_on_device
 from agent.errors import (
-    ConfigError,
     Fault,
     OutOfMemory,
+    SweepAgentError,
     TrackingError,
     TrainingDiverged,
     fault_of,
@@ -267,10 +267,10 @@ def _exit_code(error: BaseException | None) -> int:
     return error.kind.value if isinstance(error, Interrupted) else fault_of(error).exit_status
 
 
-def refuse(error: ConfigError) -> None:
-    """A sweep's grid point that is no valid config: its run is opened and ended with the reason,
-    so that the dashboard shows why and nobody tries it again. Outside a sweep, and in the other
-    processes of torchrun, nothing happens."""
+def refuse(error: SweepAgentError) -> None:
+    """A sweep's grid point that is no valid config, or whose data or base cannot be used: its run
+    is opened and ended with the reason, so that the dashboard shows why and nobody tries it again.
+    Outside a sweep, and in the other processes of torchrun, nothing happens."""
     if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
         return
     run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=["invalid"])

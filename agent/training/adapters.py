@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from agent.config import variants
 from agent.config.run_config import RunConfig
-from agent.training import linear_layers
+from agent.training.bases import linear_layers
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"

@@ -26,8 +26,9 @@ from transformers.utils.logging import disable_progress_bar
 from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
 from agent.config.variants import Precision
 from agent.errors import ConfigError, DataError, first_line
-from agent.training import base_checks, device_memory
-from agent.training.linear_layers import QUANTISERS, layers_outside, quantise_plain
+from agent.training import device_memory
+from agent.training.bases import checks
+from agent.training.bases.linear_layers import QUANTISERS, layers_outside, quantise_plain
 
 # What decides a model: weights, settings, tokenizer, template and the code that it brings.
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
@@ -162,13 +163,13 @@ def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
 def load(config: RunConfig, path: Path, precision: Precision, device: torch.device) -> Base:
     """Load a base at `precision` onto `device`, frozen, in eval mode.
 
-    DataError when it is not what the config's cell says: see `agent.training.base_checks`.
+    DataError when it is not what the config's cell says: see `agent.training.bases.checks`.
     """
     dtype = DTYPES[config.compute_dtype]
     disable_progress_bar()
-    base_checks.check_folder(path)
+    checks.check_folder(path)
     settings = load_settings(config, path)
-    base_checks.check_positions(config, settings)
+    checks.check_positions(config, settings)
     attention = attention_on(device, config.max_length)
     if attention == "sdpa":
         has_kernel = supports_sdpa(settings, trust_remote_code=config.trust_remote_code)
@@ -190,16 +191,16 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
             f"base_model = {config.base_model!r} cannot be loaded: {first_line(error)}"
         ) from error
     model, info = loaded
-    base_checks.check_loaded(path, info)
+    checks.check_loaded(path, info)
     if precision != "16bit":  # what transformers does not take for a linear layer
         quantise_plain(model, QUANTISERS[precision])
     keep_four_bit_layout(model)
     device_memory.break_cycles(model)
-    base_checks.check_cell(config, model)
+    checks.check_cell(config, model)
     model.requires_grad_(False)
     model.eval()
     tokenizer = load_tokenizer(path, trust_remote_code=config.trust_remote_code)
-    base_checks.check_token_rows(path, model, tokenizer)
+    checks.check_token_rows(path, model, tokenizer)
     return Base(model, tokenizer, precision, dtype, dict(model.named_modules()))
 
 
@@ -208,7 +209,8 @@ def load_settings(config: RunConfig, path: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
     except Exception as error:
-        raise DataError(f"{path}: config.json cannot be used: {first_line(error)}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"{path}: config.json cannot be used: {reason}") from error
 
 
 def attention_on(device: torch.device, max_length: int, supports_sdpa: bool = True) -> str:

@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from agent import files
 from agent.config.run_config import RunConfig, digest
 from agent.errors import first_line
-from agent.training import adapters, answer_loss, base_model, linear_layers
+from agent.training import adapters, answer_loss, base_model
+from agent.training.bases import linear_layers
 from agent.training.device_memory import peak_memory_gb, release, reset_peak_memory, synchronise
 
 # Two lengths and two numbers of answer tokens determine the polynomial, a third one proves it.

@@ -14,6 +14,17 @@ from agent.errors import DataError
 from agent.training.data_formats import Example
 from agent.training.reading.sources import Source, open_source
 
+# The config's fields that decide which examples are read.
+FIELDS = (
+    "dataset",
+    "validation_dataset",
+    "validation_fraction",
+    "test_dataset",
+    "test_fraction",
+    "split_seed",
+    "eval_examples",
+)
+
 
 @dataclass(frozen=True)
 class Data:

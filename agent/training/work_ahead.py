@@ -15,17 +15,6 @@ from agent.training.evaluation_points import Training
 from agent.training.lease import is_held
 from agent.training.trainer import Hooks
 
-# Fields that decide which examples are read.
-_DATA_FIELDS = (
-    "dataset",
-    "validation_dataset",
-    "validation_fraction",
-    "test_dataset",
-    "test_fraction",
-    "split_seed",
-    "eval_examples",
-)
-
 
 class Meanwhile:
     """Call it while there is nothing to do: True when it has trained something."""
@@ -63,7 +52,7 @@ class Meanwhile:
         return list(found.values())[1:]
 
     def _open(self, config: RunConfig) -> Training:
-        fields = tuple(getattr(config, name) for name in _DATA_FIELDS)
+        fields = tuple(getattr(config, name) for name in data.FIELDS)
         if fields not in self._data:
             self._data[fields] = data.load(config)
         return Training(

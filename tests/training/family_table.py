@@ -132,7 +132,7 @@ def reach(model: Any) -> tuple[float, bool]:
     """Share of the decoder's layers and experts that have an adapter; whether others have one."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    from agent.training import linear_layers
+    from agent.training.bases import linear_layers
 
     plain = model.get_base_model()
     adapted = {n for n, m in plain.named_modules() if isinstance(m, BaseTunerLayer)}

@@ -5,6 +5,7 @@ A process of its own, because the libraries read HF_HOME once, when they are imp
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(words: Sequence[str]) -> int:
@@ -12,16 +13,18 @@ def main(words: Sequence[str]) -> int:
     if kind == "model":
         from huggingface_hub import snapshot_download
 
-        # The weights once, as safetensors; not the same again in other formats.
-        snapshot_download(
-            name,
-            revision=revision or None,
-            ignore_patterns=["*.bin", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot"],
-        )
+        # The weights once, as safetensors; in the older format only where there is no other.
+        others = ["*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot"]
+        for ignored in (["*.bin", *others], others):
+            path = snapshot_download(name, revision=revision or None, ignore_patterns=ignored)
+            if any(Path(path).glob("*.safetensors")):
+                break
     else:
         from datasets import load_dataset
 
-        load_dataset(name)
+        from agent.training.reading.sources import hub_name
+
+        load_dataset(*hub_name(name))
     return 0
 
 

@@ -4,7 +4,8 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent import files
@@ -17,6 +18,7 @@ from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig, is_path
 from agent.errors import ClusterError
+from agent.training import data
 
 ENVIRONMENT_FILE = "environment"  # in the state directory; every task of an array reads it
 SRUN_TIMEOUT_S = 900.0
@@ -115,7 +117,36 @@ def run_prepare(args: argparse.Namespace) -> int:
     lines = [f"{name}={value}" for name, value in variables.items()]
     files.write_atomically(path, "\n".join(["# written by sweep-agent prepare", *lines, ""]))
     print(f"{path}: read by every task of an array; for your own shell: set -a; . {path}")
+    for config in distinct_looks(configs):
+        _look_at(config, variables)
     return 0
+
+
+def distinct_looks(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """One grid point for each pair of base and data, at each length."""
+    chosen: dict[tuple[object, ...], RunConfig] = {}
+    for config in configs:
+        fields = ("base_model", "base_revision", "max_length", "max_new_tokens", *data.FIELDS)
+        chosen.setdefault(tuple(getattr(config, name) for name in fields), config)
+    return list(chosen.values())
+
+
+def _look_at(config: RunConfig, variables: Mapping[str, str]) -> None:
+    """Base, tokenizer and data together, as a run will find them."""
+    with tempfile.TemporaryDirectory(prefix="sweep-agent-") as folder:
+        point = Path(folder) / "point.json"
+        files.write_json(point, config.model_dump(mode="json"))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "agent.training.preflight", str(point)],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        reason = done.stderr.strip() or "no words"
+        raise ClusterError(reason if done.returncode == 2 else reason.splitlines()[-1])
 
 
 def cache_variables(cache: Path) -> dict[str, str]:

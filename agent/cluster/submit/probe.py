@@ -63,6 +63,7 @@ def probe_values(config: RunConfig, directory: Path) -> dict[str, object]:
         "pruner": "none",
         "log_model": "none",
         "checkpoint_every_min": 0,
+        "max_shared_share": 1.0,  # it validates on what it trains on
     }
 
 

@@ -7,7 +7,8 @@ from agent.cluster.submit import probe
 from agent.cluster.submit.status import table
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
-from agent.errors import ClusterError
+from agent.errors import ClusterError, DataError
+from agent.training import preflight
 
 
 def add_probe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +24,12 @@ def run_probe(args: argparse.Namespace) -> int:
     estimates, failed = [], []
     seen: set[str] = set()
     for cell, points in probe.cells_of(configs).items():
-        print(f"{cell}: two steps and one validation batch …", flush=True)
         try:
+            print("\n".join(preflight.examine(points[0]).lines))
+            print(f"{cell}: two steps and one validation batch …", flush=True)
             measured = probe.measure(points[0], args.program)
             estimates.append(probe.estimate(cell, points, measured, seen))
-        except ClusterError as error:
+        except (ClusterError, DataError) as error:
             failed.append(f"{cell}: {error}")
     print("\n".join(table(probe.table_rows(estimates))))
     print("upper bounds: every record is taken to be as long as the longest that max_length admits")

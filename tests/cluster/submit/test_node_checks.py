@@ -22,6 +22,7 @@ from agent.errors import ClusterError
 from agent.tracking.credentials import read_key, write_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, read_note
 from agent.tracking.reader import RunFacts
+from tests.training import lab
 
 CANARY = "local-" + "c4n4ry" * 7
 
@@ -259,17 +260,23 @@ def test_accounting_counts_gpus_not_jobs() -> None:
 def test_prepare_writes_the_caches_and_offline_switches_that_every_task_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "data.jsonl").write_text("{}\n")
+    rows = ({"instruction": f"q{i}", "output": "[Local]"} for i in range(20))
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "sweep.yaml").write_text(
         "method: grid\nprogram: train.py\nparameters:\n  model_variant: {value: Full LoRA}\n"
-        "  base_model: {value: ./model}\n  dataset: {value: data.jsonl}\n"
-        "  learning_rate: {values: [1e-4]}\n"
+        f"  base_model: {{value: {lab.BASE_MODEL}}}\n  dataset: {{value: data.jsonl}}\n"
+        "  learning_rate: {values: [1e-4]}\n  max_length: {value: 256}\n"
+        "  max_new_tokens: {value: 8}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert main(["prepare", "sweep.yaml", "--cache", "big"]) == 0
     path = tmp_path / "outputs" / "cluster" / "environment"
-    assert str(path) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(path) in said
+    assert "query_analysis: 16 of 16 examples trained, 2 scored" in said
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    assert main(["prepare", "sweep.yaml", "--cache", "big"]) == 2
+    assert "data.jsonl:1: fields [] fit no known form" in capsys.readouterr().err
     variables = read_assignments(path.read_text().splitlines())
     assert variables["HF_HOME"] == str(tmp_path / "big" / "huggingface")
     assert variables["HF_HUB_OFFLINE"] == "1"

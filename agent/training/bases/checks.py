@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.config.run_config import RunConfig
 from agent.errors import DataError
-from agent.training import linear_layers
+from agent.training.bases import linear_layers
 
 LEAST_QUANTISED = 0.9  # of the weights in the decoder's layers, where a cell says int8 or int4
 _SHOWN = 3  # tensors named in a message

@@ -1,0 +1,280 @@
+"""Base, tokenizer and data looked at together, before anything is paid for.
+
+    python -m agent.training.preflight POINT.json      what a grid point would read and train
+
+Run by `check` (the data part), `prepare`, `probe` and at the start of train.py. What is found is
+told in lines; what cannot be right is a DataError.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.config.run_config import RunConfig, digest, is_path
+from agent.errors import DataError, SweepAgentError
+from agent.files import write_json
+from agent.training import data
+from agent.training.data import Data, question_key
+from agent.training.data_formats import Example
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKS_FORMAT = 1  # of what is remembered about a base: raise it when a check changes
+_SHOWN_PROMPT = 300  # characters of a prompt
+_LONG_TEXT = 200  # characters of a line that is taken for a document's, not an instruction's
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How many examples of a task there are, in tokens of this model; `cut` counts references that
+    `max_new_tokens` would not hold."""
+
+    task: str
+    read: int
+    too_long: int
+    longest: int
+    scored: int
+    not_scored: int  # too long as well
+    cut: int
+
+    @property
+    def line(self) -> str:
+        text = f"{self.task}: {self.read - self.too_long} of {self.read} examples trained"
+        if self.too_long:
+            text += f" ({self.too_long} exceed max_length, the longest has {self.longest} tokens)"
+        text += f", {self.scored} scored"
+        if self.not_scored:
+            text += f" ({self.not_scored} too long)"
+        return text + (f", {self.cut} answers exceed max_new_tokens" if self.cut else "")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look found: lines for people, facts for a run's summary, and the data it read."""
+
+    data: Data
+    lines: tuple[str, ...]
+    facts: dict[str, object]
+
+
+# ---------------------------------------------------------------------- the data alone
+def look_at_data(config: RunConfig) -> Findings:
+    """Read the data of a config. DataError when they cannot be used or their splits overlap."""
+    loaded = data.load(config)
+    lines = [*loaded.notes, *_counts_by_dataset(loaded)]
+    shared = loaded.shared_prompts / len(loaded.validation)
+    trained = {question_key(example) for example in loaded.train}
+    first = next((e for e in loaded.validation if question_key(e) in trained), None)
+    if first is not None:
+        lines.append(
+            f"{loaded.shared_prompts} of {len(loaded.validation)} validation prompts are trained "
+            f"on too, the first is {first.id}: {question_key(first)[:80]!r}"
+        )
+    if shared > config.max_shared_share:
+        raise DataError(
+            f"{lines[-1]}; that is more than max_shared_share = {config.max_shared_share:g}: their "
+            "scores would say what was learned by heart; take them out of one of the two"
+        )
+    if documents := shared_documents(loaded):
+        lines.append(f"{documents} validation examples have a document that is trained on too")
+    facts: dict[str, object] = {"data/shared_documents": documents}
+    return Findings(loaded, tuple(lines), facts)
+
+
+def _counts_by_dataset(loaded: Data) -> list[str]:
+    names = sorted({(e.task, e.dataset) for e in (*loaded.train, *loaded.validation)})
+    return [
+        f"{task}{'' if task == dataset else f' ({dataset})'}: "
+        f"{_count(loaded.train, task, dataset)} training and "
+        f"{_count(loaded.validation, task, dataset)} validation examples"
+        for task, dataset in names
+    ]
+
+
+def _count(examples: Iterable[Example], task: str, dataset: str) -> int:
+    return sum((e.task, e.dataset) == (task, dataset) for e in examples)
+
+
+def shared_documents(loaded: Data) -> int:
+    """Validation examples with a long line of text that a training example has as well, besides
+    lines that most training examples have, as an instruction is."""
+    counts: dict[str, int] = {}
+    for example in loaded.train:
+        for line in _long_lines(example):
+            counts[line] = counts.get(line, 0) + 1
+    common = max(len(loaded.train) / 2, 1)
+    trained = {line for line, count in counts.items() if count <= common}
+    return sum(bool(trained & _long_lines(example)) for example in loaded.validation)
+
+
+def _long_lines(example: Example) -> set[str]:
+    lines = example.messages[-1][1].split("\n")
+    return {" ".join(line.split()) for line in lines if len(line) >= _LONG_TEXT}
+
+
+# ---------------------------------------------------------------------- with tokenizer and base
+def examine(config: RunConfig) -> Findings:
+    """Data, tokenizer and the base's files, without loading its weights.
+
+    DataError when a part cannot be used, or when more of a task would be left out than the config
+    allows.
+    """
+    from agent.training import base_model, prompts
+    from agent.training.bases import checks
+
+    found = look_at_data(config)
+    path = base_model.locate(config)
+    checks.check_folder(path)
+    settings = base_model.load_settings(config, path)
+    checks.check_positions(config, settings)
+    tokenizer = base_model.load_tokenizer(path, trust_remote_code=config.trust_remote_code)
+    counts = count_tasks(config, tokenizer, found.data, _rows_of(settings))
+    lines = [count.line for count in counts]
+    for count in counts:
+        if count.read and count.too_long / count.read > config.max_left_out_share:
+            raise DataError(
+                f"{count.line}; that leaves out more than max_left_out_share = "
+                f"{config.max_left_out_share:g} of the task; raise max_length = "
+                f"{config.max_length}"
+            )
+    lines += prompts.notes_on(tokenizer, found.data.train)
+    for task in sorted({e.task for e in found.data.train}):
+        example = next(e for e in found.data.train if e.task == task)
+        text = prompts.prompt_text(tokenizer, example.messages)
+        shown = text if len(text) <= _SHOWN_PROMPT else f"{text[:_SHOWN_PROMPT]} …"
+        lines.append(f"a prompt of {task}: {shown!r} answered {example.answers[0][:60]!r}")
+    return replace(found, lines=(*found.lines, *lines), facts={**found.facts, **_facts_of(counts)})
+
+
+def _rows_of(settings: Any) -> int | None:
+    rows = getattr(settings.get_text_config(), "vocab_size", None)
+    return rows if isinstance(rows, int) and rows > 0 else None
+
+
+def count_tasks(
+    config: RunConfig, tokenizer: Any, loaded: Data, rows: int | None
+) -> list[TaskCounts]:
+    """The counts of each task. DataError when a token has no row among the embedding's `rows`."""
+    from agent.training import prompts
+
+    sizes: dict[str, dict[str, list[int]]] = {}
+    cut: dict[str, int] = {}
+    for part, examples in (("train", loaded.train), ("scored", loaded.validation)):
+        for example in examples:
+            try:
+                prompt = prompts.prompt_ids(tokenizer, example.messages)
+                answer = prompts.answer_ids(tokenizer, example.answers[0])
+            except DataError as fault:
+                raise DataError(f"example {example.id}: {fault}") from None
+            highest = max((*prompt, *answer))
+            if rows is not None and highest >= rows:
+                raise DataError(
+                    f"example {example.id}: its text has token {highest}, but base_model = "
+                    f"{config.base_model!r} has {rows} rows of embedding; the tokenizer is "
+                    "another model's"
+                )
+            task = sizes.setdefault(example.task, {"train": [], "scored": []})
+            task[part].append(len(prompt) + len(answer))
+            if part == "scored" and len(answer) > config.max_new_tokens:
+                cut[example.task] = cut.get(example.task, 0) + 1
+    return [
+        TaskCounts(
+            task,
+            read=len(parts["train"]),
+            too_long=_above(parts["train"], config.max_length),
+            longest=max(parts["train"], default=0),
+            scored=len(parts["scored"]) - _above(parts["scored"], config.max_length),
+            not_scored=_above(parts["scored"], config.max_length),
+            cut=cut.get(task, 0),
+        )
+        for task, parts in sorted(sizes.items())
+    ]
+
+
+def _above(sizes: Sequence[int], limit: int) -> int:
+    return sum(size > limit for size in sizes)
+
+
+def _facts_of(counts: Sequence[TaskCounts]) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    for count in counts:
+        facts[f"data/trained_{count.task}"] = count.read - count.too_long
+        facts[f"data/too_long_{count.task}"] = count.too_long
+        facts[f"data/scored_{count.task}"] = count.scored
+        facts[f"data/cut_{count.task}"] = count.cut
+    return facts
+
+
+# ---------------------------------------------------------------------- the weights
+def check_weights(config: RunConfig, device: "torch.device") -> None:
+    """Load the base once as the config's cell says and compare; a base that was right before is
+    remembered in the store and not loaded again. DataError when it is not what the cell says."""
+    from agent.training import base_model, device_memory
+
+    root = Path(config.store).expanduser().absolute()
+    path = base_model.locate(config)
+    seen = {
+        "format": CHECKS_FORMAT,
+        "base": base_model.digest_of(path, root / "digests"),
+        "precision": config.variant.training_precision,
+        "method": config.variant.quantization_method,
+        "dtype": config.compute_dtype,
+        "dropout": bool(config.lora_dropout),
+        "positions": config.max_length,
+        "libraries": base_model.library_versions(),
+    }
+    remembered = root / "base_checks" / f"{digest(seen)}.json"
+    if remembered.is_file():
+        return
+    loaded = device_memory.attempt(
+        lambda: base_model.load(config, path, config.variant.training_precision, device)
+    )
+    if isinstance(loaded, device_memory.Shortage):
+        return  # said where it matters: by the training, which needs the memory
+    del loaded
+    device_memory.release(device)
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    write_json(remembered, seen)
+
+
+def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]]:
+    """Lines and problems of the data of many grid points, each data set looked at once. Those on
+    the hub are left to `prepare`."""
+    lines: list[str] = []
+    problems: list[str] = []
+    seen: set[str] = set()
+    for config in configs:
+        fields = {name: getattr(config, name) for name in data.FIELDS}
+        if (key := digest(fields)) in seen:
+            continue
+        seen.add(key)
+        sources = [config.dataset, config.validation_dataset, config.test_dataset]
+        words = [w.strip() for source in sources for w in (source or "").split(",") if w.strip()]
+        if not all(is_path(word) for word in words):
+            lines.append(f"{config.dataset}: on the hub; `sweep-agent prepare` looks at it")
+            continue
+        try:
+            lines += look_at_data(config).lines
+        except DataError as fault:
+            problems.append(str(fault))
+    return lines, problems
+
+
+def main(words: Sequence[str]) -> int:
+    """Examine the grid point of a JSON file; 2 when something cannot be right."""
+    try:
+        (file,) = words
+        config = RunConfig.parse(json.loads(Path(file).read_text(encoding="utf-8")))
+        print("\n".join(examine(config).lines))
+    except SweepAgentError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,156 @@
+"""One look at base, tokenizer and data together, before anything is paid for."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from agent.config.run_config import RunConfig
+from agent.errors import DataError
+from agent.training import base_model, preflight
+from tests.training import families, lab
+
+ROOT = Path(__file__).parents[2]
+
+
+def qa(prompt: str, answer: str = "x", **values: Any) -> dict[str, Any]:
+    return {"question": prompt, "golden_answers": [answer], **values}
+
+
+def write(folder: Path, train: list[dict[str, Any]], dev: list[dict[str, Any]]) -> str:
+    folder.mkdir(parents=True)
+    lab.write_lines(folder / "train.jsonl", train)
+    lab.write_lines(folder / "dev.jsonl", dev)
+    return str(folder)
+
+
+def test_counts_and_a_prompt_of_each_task_are_told(tmp_path: Path) -> None:
+    found = preflight.examine(lab.make_config(tmp_path))
+    assert "query_analysis: 10 of 10 examples trained, 4 scored" in "\n".join(found.lines)
+    shown = [line for line in found.lines if line.startswith("a prompt of ")]
+    assert len(shown) == 3
+    assert all("<|user|>" in line and "answered" in line for line in shown)
+    assert found.facts["data/trained_query_analysis"] == 10
+
+
+def test_over_long_examples_are_counted_for_each_task(tmp_path: Path) -> None:
+    long = " ".join(["word"] * 200)
+    dataset = write(
+        tmp_path / "nq",
+        [*(qa(f"q{i}") for i in range(5)), *(qa(f"{long} {i}") for i in range(3))],
+        [qa("v"), qa(f"{long} v"), qa("w", "a very long answer " * 6)],
+    )
+    found = preflight.examine(lab.make_config(tmp_path, dataset=dataset, test_fraction=0))
+    facts = {name: found.facts[f"data/{name}_qa"] for name in ("trained", "too_long", "scored")}
+    assert facts == {"trained": 5, "too_long": 3, "scored": 2}
+    assert found.facts["data/cut_qa"] == 1
+    line = next(line for line in found.lines if line.startswith("qa: 5 of 8"))
+    assert "(3 exceed max_length, the longest has" in line
+    assert line.endswith("2 scored (1 too long), 1 answers exceed max_new_tokens")
+
+
+def test_a_task_of_which_most_would_be_left_out_is_refused(tmp_path: Path) -> None:
+    long = " ".join(["word"] * 200)
+    rows = [*(qa(f"q{i}") for i in range(2)), *(qa(f"{long} {i}") for i in range(8))]
+    dataset = write(tmp_path / "nq", rows, [qa("v")])
+    with pytest.raises(DataError, match=r"2 of 10 examples trained .* max_left_out_share = 0\.5"):
+        preflight.examine(lab.make_config(tmp_path, dataset=dataset, test_fraction=0))
+    config = lab.make_config(tmp_path, dataset=dataset, max_left_out_share=0.9, test_fraction=0)
+    assert preflight.examine(config).facts["data/too_long_qa"] == 8
+
+
+def test_validation_prompts_that_are_trained_on_are_shown_and_refused(tmp_path: Path) -> None:
+    rows = [qa(f"q{i}") for i in range(10)]
+    few = write(tmp_path / "few", rows, [qa("Q1"), qa("v"), qa("w")])
+    found = preflight.look_at_data(lab.make_config(tmp_path, dataset=few))
+    assert any("1 of 3 validation prompts are trained on too" in line for line in found.lines)
+    many = write(tmp_path / "many", rows, [qa("q1"), qa("q2"), qa("w")])
+    with pytest.raises(DataError, match=r"2 of 3 validation .* max_shared_share = 0\.5"):
+        preflight.look_at_data(lab.make_config(tmp_path, dataset=many))
+
+
+def test_a_document_in_two_splits_is_counted_and_an_instruction_is_not(tmp_path: Path) -> None:
+    instruction, document = "Answer from the text. " * 12, "The harbour lies in the north. " * 12
+    train = [qa(f"{instruction}\n{number} {document}\nq{number}") for number in range(8)]
+    dev = [qa(f"{instruction}\n1 {document}\nanother"), qa(f"{instruction}\nnew\nq")]
+    config = lab.make_config(tmp_path, dataset=write(tmp_path / "nq", train, dev))
+    found = preflight.look_at_data(config)
+    assert found.facts["data/shared_documents"] == 1
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = families.make_base(tmp_path / "base", "Llama")
+    families.set_config(folder, vocab_size=500)
+    with pytest.raises(DataError, match="has 500 rows of embedding; the tokenizer is another"):
+        preflight.examine(lab.make_config(tmp_path, base_model=str(folder)))
+
+
+def test_a_prompt_that_cannot_be_written_names_its_example(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(lab.BASE_MODEL, base)
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{{ raise_exception('no') }}"
+    (base / "tokenizer_config.json").write_text(json.dumps(settings))
+    dataset = write(tmp_path / "nq", [qa(f"q{i}", id=f"n{i}") for i in range(3)], [qa("v")])
+    with pytest.raises(DataError, match=r"example n0: a prompt of user cannot be written .*: no;"):
+        preflight.examine(lab.make_config(tmp_path, base_model=str(base), dataset=dataset))
+
+
+def test_a_base_that_was_right_is_loaded_once_and_a_wrong_one_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Path] = []
+    plain = base_model.load
+
+    def load(config: RunConfig, path: Path, *rest: Any) -> base_model.Base:
+        loads.append(path)
+        return plain(config, path, *rest)
+
+    monkeypatch.setattr(base_model, "load", load)
+    config = lab.make_config(tmp_path)
+    for _ in range(2):
+        preflight.check_weights(config, torch.device("cpu"))
+    assert len(loads) == 1
+    base = tmp_path / "base"
+    shutil.copytree(lab.BASE_MODEL, base)
+    tensors = load_file(str(base / "model.safetensors"))
+    tensors.pop("model.norm.weight")
+    save_file(tensors, str(base / "model.safetensors"), {"format": "pt"})
+    wrong = lab.make_config(tmp_path, base_model=str(base))
+    for _ in range(2):
+        with pytest.raises(DataError, match="are missing"):
+            preflight.check_weights(wrong, torch.device("cpu"))
+    assert len(loads) == 3
+
+
+def test_check_looks_at_each_data_set_once(tmp_path: Path) -> None:
+    good = lab.make_config(tmp_path)
+    (tmp_path / "bad.jsonl").write_text('{"output": 1}\n')
+    bad = lab.make_config(tmp_path, dataset=str(tmp_path / "bad.jsonl"))
+    hub = lab.make_config(tmp_path, dataset="team/data:part")
+    lines, problems = preflight.check_local_data([good, good, bad, bad, hub])
+    assert len(lines) == 4
+    assert lines[-1].startswith("team/data:part: on the hub")
+    (problem,) = problems
+    assert "bad.jsonl:1: instruction is None" in problem
+
+
+def test_the_command_prints_what_it_found_or_one_sentence(tmp_path: Path) -> None:
+    point = tmp_path / "point.json"
+    words = [sys.executable, "-m", "agent.training.preflight", str(point)]
+    config = lab.make_config(tmp_path)
+    point.write_text(json.dumps(config.model_dump(mode="json")))
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "a prompt of query_analysis" in done.stdout) == (0, True)
+    values = {**config.model_dump(mode="json"), "max_length": 900}
+    point.write_text(json.dumps(values))
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "max_length = 900 is beyond the 512 positions" in done.stderr
+    assert "Traceback" not in done.stderr
