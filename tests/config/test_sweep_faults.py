@@ -5,7 +5,7 @@ import pytest
 from agent.config.early_termination import Hyperband
 from agent.config.objective import Objective
 from agent.config.search_space import Choice, Range
-from agent.config.sweep_yaml import parse
+from agent.config.sweep_config import parse
 from agent.errors import ConfigError
 
 

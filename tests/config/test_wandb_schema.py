@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.config import sweep_yaml
+from agent.config import sweep_config
 from agent.errors import ConfigError
 from tests.config.made_sweeps import made_sweep
 
@@ -104,7 +104,7 @@ def _faults_beyond_schema(spec: dict[str, Any]) -> list[str]:
 
 def our_faults(config: dict[str, Any]) -> tuple[str, ...]:
     try:
-        sweep_yaml.parse(yaml.safe_dump(config))
+        sweep_config.parse(yaml.safe_dump(config))
     except ConfigError as error:
         return error.problems
     return ()
@@ -138,7 +138,7 @@ def test_two_thousand_made_configs_get_the_schemas_verdict_or_have_a_reason() ->
 
 @pytest.mark.parametrize("key", sorted(SCHEMA["properties"]))
 def test_every_top_level_key_of_the_schema_is_known(key: str) -> None:
-    assert key in sweep_yaml.KEYS
+    assert key in sweep_config.KEYS
 
 
 def test_every_distribution_of_the_schema_is_read_with_its_defaults() -> None:

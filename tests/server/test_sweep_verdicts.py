@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.config import sweep_yaml
+from agent.config import sweep_config, sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.config.search_space import grid_size
 from agent.config.values import value_key
@@ -97,7 +97,7 @@ def faults_of_check(path: Path) -> list[str]:
     """What `check` says of the sweep itself, without what it says of the study's own values."""
     said = sweep_yaml.check(path, files=False)[1]
     try:
-        sweep_yaml.parse(path.read_text())
+        sweep_config.parse(path.read_text())
     except ConfigError as error:
         return [problem for problem in error.problems if problem in said]
     return []
@@ -131,7 +131,7 @@ def test_check_and_server_have_the_same_points_in_the_same_order(lab: Lab) -> No
     grids = 0
     for text in TEXTS:
         try:
-            config = sweep_yaml.parse(text)
+            config = sweep_config.parse(text)
         except ConfigError:
             continue
         if config.method != "grid" or config.has_scheduler or grid_size(config.space) > MOST_POINTS:

@@ -7,7 +7,8 @@ from typing import Any
 
 from agent.config.objective import flat_number
 from agent.config.search_space import grid_point, grid_size
-from agent.config.sweep_yaml import SweepConfig, swept_paths
+from agent.config.sweep_config import SweepConfig
+from agent.config.sweep_yaml import swept_paths
 from agent.config.values import digest_of
 from agent.results.outcome import Outcome
 from agent.results.presentation import CURVE, LATENCY, MODEL_SIZE, SCORE

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from agent.config.search_space import grid_point, grid_size
-from agent.config.sweep_yaml import SweepConfig
+from agent.config.sweep_config import SweepConfig
 from agent.config.values import digest_of
 from agent.search.proposals import PastRun, RunState, bayes_point, random_point
 from agent.server.store.database import Connection, insert, update

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 
-from agent.config import sweep_yaml
+from agent.config import sweep_config
 from agent.config.objective import Goal, number_of, summary_number
 from agent.config.values import digest_of
 from agent.errors import ConfigError
@@ -44,7 +44,7 @@ def point_digest(config: str) -> str:
 def prior_digest(run_config: str | None, sweep_text: str) -> str:
     """The name of the point of a sweep that a run's config holds."""
     try:
-        sweep = sweep_yaml.parse_accepted(sweep_text)
+        sweep = sweep_config.parse_accepted(sweep_text)
         flat = sweep.flat_point(unwrapped(run_config or "{}"))
     except (ConfigError, ValueError, RecursionError, AttributeError):
         return ""

@@ -5,8 +5,8 @@ import string
 from functools import lru_cache
 from typing import Any
 
-from agent.config import sweep_yaml
-from agent.config.sweep_yaml import SweepConfig
+from agent.config import sweep_config
+from agent.config.sweep_config import SweepConfig
 from agent.server.refusals import Refused
 from agent.server.store.database import Connection, insert, update
 from agent.server.store.records import Agent, Page, Project, Sweep
@@ -23,7 +23,7 @@ def short_name() -> str:
 @lru_cache(maxsize=32)
 def config_of(text: str) -> SweepConfig:
     """The config of a stored sweep (configs are few and never change in place)."""
-    return sweep_yaml.parse_accepted(text)
+    return sweep_config.parse_accepted(text)
 
 
 def find_sweep(connection: Connection, project_id: int, name: str) -> Sweep | None:
@@ -59,7 +59,7 @@ def create_sweep(
 
     Raises ConfigError with every violation of its config.
     """
-    sweep_yaml.parse(config)
+    sweep_config.parse(config)
     sweep_id = insert(
         connection, "sweep", project_id=project.id, name=short_name(), config=config,
         state="PENDING", created_at=now, updated_at=now, **columns,
@@ -72,7 +72,7 @@ def create_sweep(
 def change_sweep(connection: Connection, sweep: Sweep, now: float, **columns: Any) -> Sweep:
     """The sweep after the change."""
     if "config" in columns and columns["config"] != sweep.config:
-        sweep_yaml.parse(columns["config"])
+        sweep_config.parse(columns["config"])
         columns |= {"next_index": 0, "exhausted": 0}
     update(connection, "sweep", sweep.id, updated_at=now, **columns)
     changed = get_sweep(connection, sweep.id)
