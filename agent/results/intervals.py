@@ -30,13 +30,16 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Interval:
-    """`seeds` is that of the side with fewer; with 1 the noise of training is not included."""
+    """`seeds` is that of the side with fewer; with 1 the noise of training is not included.
+    `example_sd` is the spread of one example's part, so that its share in the variance is
+    `example_sd`^2 / `examples`; clusters make it larger."""
 
     low: float
     high: float
     examples: int
     seeds: int = 1
     clusters: int = 0
+    example_sd: float = 0.0
 
     @property
     def covers_training(self) -> bool:
@@ -125,7 +128,8 @@ def ratio_interval(sides: Sides) -> Interval | None:
     under = max(middle * middle - lead * (a * a - t_square * aa), 0.0)
     low, high = (middle - math.sqrt(under)) / lead, (middle + math.sqrt(under)) / lead
     ends = max(float(low), 0.0), float(high)
-    return Interval(*ends, sides.examples, sides.seeds, sides.cluster_count)
+    spread = math.sqrt(sides.examples * noise.of_examples) / b
+    return Interval(*ends, sides.examples, sides.seeds, sides.cluster_count, spread)
 
 
 def difference_interval(sides: Sides, seed_sd: float | None = None) -> Interval | None:
@@ -154,6 +158,7 @@ class _Noise:
 
     covariance: Floats
     quantile: float
+    of_examples: float  # the variance that the examples bring, at the contrast
 
     def variance(self, ratio: float) -> float:
         return max(_of_contrast(self.covariance, ratio), 0.0)
@@ -169,7 +174,8 @@ def _noise(sides: Sides, ratio: float) -> _Noise:
     floor = np.array([[_floor(sides), 0.0], [0.0, 0.0]])
     total = sum((covariance for covariance, _ in parts), start=floor)
     variances = [(max(_of_contrast(c, ratio), 0.0), df) for c, df in parts]
-    return _Noise(total, _quantile(variances, sides.cluster_count - 1))
+    quantile = t_quantile(variances, sides.cluster_count - 1)
+    return _Noise(total, quantile, variances[-1][0])
 
 
 def _seed_parts(sides: Sides) -> list[tuple[Floats, float]]:
@@ -216,7 +222,7 @@ def _of_contrast(covariance: Floats, ratio: float) -> float:
     return float(covariance[0, 0] - 2 * ratio * covariance[0, 1] + ratio * ratio * covariance[1, 1])
 
 
-def _quantile(parts: Sequence[tuple[float, float]], fewest: float) -> float:
+def t_quantile(parts: Sequence[tuple[float, float]], fewest: float) -> float:
     """Student's quantile at Satterthwaite's degrees of freedom of a sum of variances."""
     from scipy.special import stdtrit  # light, unlike scipy.stats
 

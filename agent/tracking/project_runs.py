@@ -124,6 +124,20 @@ def read_curves(run: Any, values: Mapping[str, Scalar]) -> dict[str, Curve]:
     return sorted_curves(points)
 
 
+def loader_of(project: str, api: Any = None) -> Callable[[Row], Row]:
+    """Brings the per-example scores of one row of `project`; a row whose scores cannot be read
+    stays without."""
+
+    def load(row: Row) -> Row:
+        opened = open_api() if api is None else api
+        try:
+            return read_examples(opened.run(f"{full_project(project, opened)}/{row.run_id}"), row)
+        except Exception:  # the client raises many kinds; without scores there is no interval
+            return row
+
+    return load
+
+
 def read_examples(run: Any, row: Row) -> Row:
     """The row with per-example scores, from the newest artifact or run file that holds them."""
     with tempfile.TemporaryDirectory() as folder:

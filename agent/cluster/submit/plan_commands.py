@@ -15,7 +15,7 @@ from agent.cluster.submit.points import points_of, submit_points
 from agent.cluster.submit.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
-from agent.errors import ConfigError
+from agent.errors import ConfigError, ReportError, TrackingError
 from agent.tracking.reader import Reader
 
 
@@ -27,6 +27,7 @@ class FilePlan:
     sweep_path: str  # empty when it was never submitted from here
     sweep: dict[str, object]
     points: list[PlannedPoint]
+    project: str  # ENTITY/PROJECT, or PROJECT alone
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_plan(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
-    for plan in _plans(args, options):
+    plans = _plans(args, options)
+    for plan in plans:
         counts = Counter(point.state for point in plan.points)
         shown = ", ".join(f"{counts[state]} {state.value}" for state in PointState if counts[state])
         print(f"{plan.path}: {len(plan.points)} grid points: {shown}")
@@ -63,7 +65,25 @@ def run_plan(args: argparse.Namespace) -> int:
             for point in plan.points:
                 name = point.config.display_name(sweep_yaml.swept_keys(plan.sweep))
                 print(f"  {point.state.value:9} {point.run_id:10} {name}")
+    for project in dict.fromkeys(plan.project for plan in plans):
+        for line in _size_lines(project):
+            print(line)
     return 0
+
+
+def _size_lines(project: str) -> list[str]:
+    """How many examples and seeds the project's comparison takes. A project that cannot be read
+    again costs these lines, not the plan."""
+    from agent.results.sample_size import study_lines
+    from agent.results.study import examine
+    from agent.tracking import project_runs
+
+    try:
+        rows = project_runs.read_projects([project], with_examples=False, with_curves=False)
+        study = examine(rows, load=project_runs.loader_of(project))
+    except (ReportError, TrackingError) as error:
+        return [f"numbers of examples and seeds: {error}"]
+    return study_lines(study.families)
 
 
 def run_fill(args: argparse.Namespace) -> int:
@@ -108,7 +128,9 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
         project = _project_of(args, sweep, sweep_path)
         runs = reader.runs_of_project(project)
         plans.append(
-            FilePlan(path, sweep_path, sweep, plan_points(points_of(sweep, str(path)), runs))
+            FilePlan(
+                path, sweep_path, sweep, plan_points(points_of(sweep, str(path)), runs), project
+            )
         )
     return plans
 
