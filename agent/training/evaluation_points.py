@@ -28,7 +28,15 @@ from agent.training import (
 )
 from agent.training.data_formats import Example
 from agent.training.schedule import PLAN_FORMAT, Plan, make_plan
-from agent.training.trainer import NO_HOOKS, HelperStopped, Hooks, StepLoss, Writer
+from agent.training.trainer import (
+    NO_HOOKS,
+    HelperStopped,
+    Hooks,
+    Place,
+    Recipe,
+    StepLoss,
+    Trainer,
+)
 
 POLL_S = 0.5
 _PROMPT_DIGESTS: dict[tuple[str, str], str] = {}  # by base and data
@@ -163,7 +171,7 @@ class Training:
         if self.run_id and wait:
             self._note.write(self.root)
         observer = lease.Observer(self.directory.path)
-        writer: Writer | None = None
+        writer: Trainer | None = None
         parent, number = self.directory.root_digest(), 1
         try:
             while number <= len(self.plan.point_steps):
@@ -202,7 +210,7 @@ class Training:
 
     def help(self) -> None:
         """The part of every process of a team but the first: its share of each batch."""
-        writer: Writer | None = None
+        writer: Trainer | None = None
         while (order := self.team.next_order())[0] != "leave":
             if order[0] == "load":
                 name: str | None = order[1]
@@ -217,7 +225,7 @@ class Training:
                 with suppress(HelperStopped, TrainingDiverged):
                     writer.train_to(order[1], order[2])
 
-    def _make_writer(self, term: lease.Lease) -> Writer:
+    def _make_writer(self, term: lease.Lease) -> Trainer:
         try:
             start = self.directory.newest_state()
             self.team.order("load", start.path.name if start else None)
@@ -228,23 +236,19 @@ class Training:
             term.release()
             raise
 
-    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> Writer:
+    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> Trainer:
         counts = self.root / "flops"
-        return Writer(
-            self.config,
+        flops = cost.step_flops(self.config, self.base_path, self.identity, counts)
+        return Trainer(
+            Recipe(self.config, self._encoded[0], self.plan, flops),
             self.base,
-            self._encoded[0],
-            self.plan,
-            cost.step_flops(self.config, self.base_path, self.identity, counts),
-            self.directory,
-            term,
+            Place(self.directory, term, self.run_id),
             self.team,
             start=start,
-            run_id=self.run_id,
             hooks=self._hooks if term else NO_HOOKS,
         )
 
-    def _give_up(self, writer: Writer) -> None:
+    def _give_up(self, writer: Trainer) -> None:
         """Follow from here on: the model in memory has steps that are not in the chain."""
         writer.close()
         self.free()

@@ -70,7 +70,26 @@ class HelperStopped(Exception):
     """The run has been interrupted; its helpers wait for what comes next."""
 
 
-class Writer:
+@dataclass(frozen=True)
+class Recipe:
+    """What the steps of a training are made of, the same in every process and in every life."""
+
+    config: RunConfig
+    sequences: Sequence[TrainingSequence]
+    plan: Plan
+    step_flops: cost.StepFlops
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the steps are kept, and in whose name. Without a lease a process only helps."""
+
+    directory: store.TrainingDirectory
+    lease: Lease | None
+    run_id: str
+
+
+class Trainer:
     """Owns model, optimizer and position of one training. Close it to give the lease back.
 
     `start` is the checkpoint it goes on from. Without a lease it is a helper of the team.
@@ -78,24 +97,19 @@ class Writer:
 
     def __init__(
         self,
-        config: RunConfig,
+        recipe: Recipe,
         base: Base,
-        sequences: Sequence[TrainingSequence],
-        plan: Plan,
-        step_flops: cost.StepFlops,
-        directory: store.TrainingDirectory,
-        lease: Lease | None,
+        place: Place,
         team: Team,
         *,
         start: store.Checkpoint | None,
-        run_id: str,
         hooks: Hooks,
     ) -> None:
-        self._run_id = run_id
-        self._config, self._base, self._sequences, self._plan = config, base, sequences, plan
-        self._step_flops, self._directory, self._lease = step_flops, directory, lease
-        self._team = team
-        self._hooks = hooks
+        config = self._config = recipe.config
+        self._sequences, self._plan = recipe.sequences, recipe.plan
+        self._step_flops, self._base = recipe.step_flops, base
+        self._directory, self._lease, self._run_id = place.directory, place.lease, place.run_id
+        self._team, self._hooks = team, hooks
         self.model = adapters.attach(base.model, config)
         if config.gradient_checkpointing:
             cost.enable_checkpointing(self.model)

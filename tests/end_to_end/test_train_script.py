@@ -166,16 +166,16 @@ def test_data_that_cannot_be_used_ends_the_run_with_the_reason(lab: Lab, tmp_pat
 
 SMALL_DEVICE = """
 import sys, torch, train
-from agent.training.trainer import Writer
+from agent.training.trainer import Trainer
 
-real = Writer._forward_backward_part
+real = Trainer._forward_backward_part
 
 def small(self, part, *rest):
     if len(part) > 2:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
     return real(self, part, *rest)
 
-Writer._forward_backward_part = small
+Trainer._forward_backward_part = small
 sys.exit(train.main(sys.argv[1:]))
 """
 

@@ -120,16 +120,16 @@ def _kill_in_save(call: int) -> Callable[[], None]:
 
 
 def _log_steps(root: Path) -> None:
-    from agent.training.trainer import Writer
+    from agent.training.trainer import Trainer
 
-    take_step = Writer._take_step
+    take_step = Trainer._take_step
 
     def logged(self: Any, *, is_last: bool) -> None:
         take_step(self, is_last=is_last)
         with (root / "steps.log").open("a") as stream:
             stream.write(f"{self._progress.step}\n")
 
-    Writer._take_step = logged  # type: ignore[method-assign]
+    Trainer._take_step = logged  # type: ignore[method-assign]
 
 
 def _repeated_steps(root: Path) -> int:

@@ -12,7 +12,7 @@ import torch
 from agent.errors import ModelTooLarge, OutOfMemory
 from agent.evaluation import deployments, validation
 from agent.training import base_model, device_memory
-from agent.training.trainer import Writer
+from agent.training.trainer import Trainer
 from tests.training import lab
 
 
@@ -73,7 +73,7 @@ def test_after_an_out_of_memory_the_first_base_is_gone_although_its_error_is_kep
         bases.append(weakref.ref(held))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
-    monkeypatch.setattr(Writer, "_forward_backward", no_room)
+    monkeypatch.setattr(Trainer, "_forward_backward", no_room)
     training = lab.open_training(
         tmp_path, {"model_variant": "QLoRA", "quantization_strategy": "int4"}
     )
