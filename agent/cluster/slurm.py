@@ -180,6 +180,58 @@ def queue(jobs: Sequence[str]) -> list[Task]:
     return list(parse_queue(text))
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a task ended, or stands, by Slurm."""
+
+    state: str
+    exit_status: str  # as Slurm prints it: status:signal
+    node: str
+    ran_s: float
+
+
+def endings(job: str) -> dict[str, Ending]:
+    """The tasks of an array by name; none when Slurm has forgotten the job, unless the site keeps
+    accounts.
+    """
+    try:
+        return parse_job(call(["scontrol", "--oneliner", "show", "job", job]))
+    except ClusterError:
+        pass
+    if shutil.which("sacct") is None:
+        return {}
+    words = ["sacct", "-n", "-X", "-P", "-o", "JobID,State,ExitCode,NodeList,ElapsedRaw"]
+    try:
+        return parse_endings(call([*words, "--jobs", job]))
+    except ClusterError:
+        return {}
+
+
+def parse_job(text: str) -> dict[str, Ending]:
+    """The lines of `scontrol --oneliner show job ARRAY`, one a task."""
+    found = {}
+    for line in text.splitlines():
+        fields = parse_fields(line)
+        array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
+        if array and task.isdigit():
+            found[f"{array}_{task}"] = Ending(
+                fields.get("JobState", ""),
+                fields.get("ExitCode", ""),
+                fields.get("NodeList", "").replace("(null)", ""),
+                float(duration_s(fields.get("RunTime", "")) or 0),
+            )
+    return found
+
+
+def parse_endings(text: str) -> dict[str, Ending]:
+    """The lines of `sacct -P -o JobID,State,ExitCode,NodeList,ElapsedRaw`."""
+    rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
+    return {
+        task: Ending(state.split()[0] if state else "", code, node, float(ran or 0))
+        for task, state, code, node, ran in rows
+    }
+
+
 def accounted_gpu_hours(jobs: Sequence[str]) -> float | None:
     """GPU hours of these jobs by `sacct`; None where there is no accounting."""
     if not jobs or shutil.which("sacct") is None:

@@ -47,6 +47,10 @@ def main() -> int:
         for step in range(run.starting_step, state["step"] + 1):  # lost with a killed life
             if 0 < step <= state["step"]:
                 run.log({"train/loss": 1 / step, "step": step}, step=step)
+        if "fails_with" in settings:
+            run.summary["stopped/reason"] = settings["fails_with"]
+            run.finish(exit_code=1)
+            return 1
         state["lives"].append([run.id, os.environ.get("SLURM_JOB_ID", ""), time.time()])
         save()
         while state["step"] < settings["steps"]:

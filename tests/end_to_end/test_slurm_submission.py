@@ -168,3 +168,35 @@ def test_a_reader_that_leaves_early_costs_no_record(stage: Stage) -> None:
         next((stage.directory / "outputs/cluster/sweeps").glob("*__piped__*.json")).read_text()
     )
     assert len(record["jobs"]) == 1
+
+
+def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage) -> None:
+    """Runs that fail, and a task that never got as far as an agent."""
+    path = stage.write_sweep("failing", 2, steps=3, step_s=0.1, fails_with="no such column")
+    done = stage.command("submit", str(path), *stage.flags(array="0-0"))
+    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    words = ["--python", "/no/such/python", "--unchecked"]
+    other = stage.command(
+        "submit", stage.sweep_of("failing"), "--no-snapshot", "--allow-new-code",
+        *stage.flags(array="0-0"), *words,
+    )  # fmt: skip
+    second = next(line.split()[1] for line in other.stdout.splitlines() if "job  " in line)
+    for each in (job, second):
+        stage.cluster.wait_for_state(f"{each}_0", "FAILED", "COMPLETED", timeout_s=120)
+    assert stage.cluster.state_of(f"{job}_0") == "FAILED", stage.log_of(job)
+    assert stage.cluster.fields_of(f"{second}_0")["ExitCode"] == "78:0"
+
+    text = stage.command("status", stage.sweep_of("failing"), *stage.access()).stdout
+    assert "2 failed" in text
+    assert "no such column" in text
+    assert "all 2 run(s) of this task failed" in text
+    assert "ended before it could start an agent, exit status 78:0" in text
+    assert "there is no program /no/such/python on " in text
+    found = json.loads(
+        stage.command("status", stage.sweep_of("failing"), "--json", *stage.access()).stdout
+    )
+    assert [task["state"] for task in found["tasks"]] == ["FAILED", "FAILED"]
+    assert {run["reason"] for run in found["sweeps"][0]["runs"]} == {"no such column"}
+    assert found["gpu_hours"]["allocated"] > 0
+    following = next(line for line in text.splitlines() if line.startswith("next: "))
+    assert "sweep-agent fill --failed" in following

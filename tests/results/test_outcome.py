@@ -72,7 +72,7 @@ def test_status_and_plan_use_the_same_words() -> None:
     states = [PointState.DIVERGED, PointState.FINISHED, PointState.PRUNED]
     assert [state_of(r) for r in runs] == [*states, PointState.PARTIAL, PointState.FAILED]
     assert state_of(runs[0]).is_settled
-    counts = counts_of(SweepStatus("s", "running", 5, runs, ()))
+    counts = counts_of(SweepStatus("s", "running", 5, runs))
     assert {k: v for k, v in counts.items() if v} == {
         "done": 1,
         "pruned": 1,

@@ -23,6 +23,7 @@ class PointSource:
         is_alive: Callable[[str], bool],
     ) -> None:
         self.failed: list[str] = []
+        self.outcomes: dict[str, str] = {}
         self._points, self._task = points, task
         self._point_work, self._is_alive = point_work, is_alive
         self._done = False
@@ -60,3 +61,4 @@ class PointSource:
             return  # killed: still ours, and taken again until its attempts are used up
         else:
             self._points.finish(run_id, "done" if code == 0 else "failed")
+            self.outcomes[run_id] = "finished" if code == 0 else "failed"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from agent.cluster import processes, slurm
+from agent.cluster.job.life_log import LifeLog
 from agent.cluster.job.slurm_notices import (
     Notice,
     Plan,
@@ -56,11 +57,25 @@ class Inbox:
         """Whether it has come at all, taken out by `wait` or not."""
         return number in self._ever
 
+    @property
+    def has_received_any(self) -> bool:
+        return bool(self._ever)
+
     def wait(self, seconds: float) -> int | None:
         """The oldest signal, as soon as there is one; None after `seconds` without."""
         if not self._received and select.select([self._reader], [], [], seconds)[0]:
             os.read(self._reader, 4096)
         return self._received.pop(0) if self._received else None
+
+
+def verdict_on(outcomes: Sequence[Mapping[str, str]]) -> str:
+    """A sentence when every run that a task had has failed, which makes the task's job FAILED, so
+    that Slurm's mail and `afterok` mean something; empty when one did not, or there was none.
+    """
+    states = [state for each in outcomes for state in each.values()]
+    if not states or any(state not in ("failed", "crashed") for state in states):
+        return ""
+    return f"all {len(states)} run(s) of this task failed" if len(states) > 1 else "its run failed"
 
 
 class Supervisor:
@@ -77,8 +92,12 @@ class Supervisor:
         say: Callable[[str], None],
         is_superseded: Callable[[], bool] = lambda: False,
         has_server_moved: Callable[[], bool] = lambda: False,
+        life_log: LifeLog | None = None,
     ) -> None:
         self._workers = workers
+        self._life_log = life_log
+        self._reason = ""  # why the task ends, in words
+        self._cut_off_count = 0
         self._inbox = inbox
         self._job = environment.get("SLURM_JOB_ID", "")
         self._task = slurm.task_name(environment)
@@ -90,7 +109,15 @@ class Supervisor:
         self._has_server_moved = has_server_moved
 
     def run(self) -> int:
-        """0 when every sweep has been worked through, 1 when one had to be given up."""
+        """0 when every sweep has been worked through; 1 when one had to be given up, when every
+        run of the task failed, or when the task goes on in a later life.
+        """
+        status = self._run()
+        if self._life_log is not None and not self._is_superseded():
+            self._life_log.end(time.time(), status, self._reason)
+        return status
+
+    def _run(self) -> int:
         while not all(worker.done for worker in self._workers):
             if self._is_superseded():
                 return self._vanish()
@@ -98,13 +125,21 @@ class Supervisor:
                 self._follow_server()
             for worker in self._workers:
                 worker.step(time.time())
+            self._note_life()
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
             number = self._inbox.wait(TICK_S)
             if number is not None:
                 return self._let_go(number)
         failed = [label for worker in self._workers for label in worker.failed]
-        self._say("all sweeps worked through" if not failed else f"gave up on {', '.join(failed)}")
-        return 1 if failed else 0
+        verdict = verdict_on([worker.outcomes for worker in self._workers])
+        self._reason = f"gave up on {', '.join(failed)}" if failed else verdict
+        self._say(self._reason or "all sweeps worked through")
+        return 1 if self._reason else 0
+
+    def _note_life(self) -> None:
+        if self._life_log is not None:
+            busy = sum(bool(worker.running_grid_points()) for worker in self._workers)
+            self._life_log.tick(time.time(), busy / max(len(self._workers), 1))
 
     def _vanish(self) -> int:
         """This node was taken for dead and the task runs elsewhere: nothing here may go on."""
@@ -145,7 +180,11 @@ class Supervisor:
         self._say(f"{notice.value}; saving")
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
         notice, points = self._save(notice, told, began + patience_s)
-        self._say(f"everything saved {time.monotonic() - began:.1f} s after the notice")
+        seconds = f"{time.monotonic() - began:.1f} s after the notice"
+        if notice is Notice.STOP:
+            self._say(f"runs stopped at their last evaluation point, {seconds}")
+        else:
+            self._say(f"runs have let go, {seconds}; {self._cut_off_count} were cut off")
         if self._inbox.has_received(signal.SIGTERM):  # and so has each of wandb's own processes
             self._say_last_words(notice, points)
         for worker in self._workers:
@@ -162,6 +201,9 @@ class Supervisor:
             max_restarts=self._max_restarts,
         )
         self._say(plan.reason)
+        self._reason = f"{notice.value}: {plan.reason}"
+        if self._life_log is not None:  # now: the kill comes without a further word
+            self._life_log.end(time.time(), 0 if notice is Notice.STOP else 1, self._reason)
         return self._follow(plan, notice)
 
     def _save(
@@ -190,6 +232,7 @@ class Supervisor:
         for worker in self._workers:
             for point in worker.running_grid_points():
                 self._say(f"run {point.run_id} did not end in time; it is cut off")
+                self._cut_off_count += 1
                 processes.send(point.pid, signal.SIGKILL)
 
     def _say_last_words(self, notice: Notice, points: Sequence[GridPointProcess]) -> None:

@@ -41,6 +41,7 @@ class SweepSource:
     ) -> None:
         """`idle_limit_s` is how long the task waits for a point before it leaves."""
         self.failed: list[str] = []
+        self.outcomes: dict[str, str] = {}
         self._sweeps = deque(sweeps)
         self._claims = claims
         self._agent_work, self._point_work = agent_work, point_work
@@ -131,6 +132,8 @@ class SweepSource:
             self._not_before = now + LOOK_AGAIN_S
 
     def _settle(self, claim: Claim, found: RunState | None) -> None:
+        if found is not None:
+            self.outcomes[claim.run_id] = found.state
         if takes_back(
             claim,
             found,

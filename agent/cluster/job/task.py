@@ -6,16 +6,20 @@ a list of grid points, under a supervisor that gets Slurm's signals.
 
 import argparse
 import contextlib
+import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from agent import files
 from agent.cluster import processes, slurm
 from agent.cluster.claims import ClaimFile
+from agent.cluster.job.life_log import LifeLog
 from agent.cluster.job.point_source import PointSource
 from agent.cluster.job.supervisor import Inbox, Supervisor
 from agent.cluster.job.sweep_source import SweepSource
@@ -27,13 +31,16 @@ from agent.cluster.job.workload import (
     read_assignments,
     slots,
 )
+from agent.cluster.job_records import JobRecords, TaskLife
 from agent.cluster.point_queue import PointList
 from agent.cluster.snapshot import code_variables
 from agent.config.shared_devices import AGENTS_PER_GPU
-from agent.errors import SweepAgentError
+from agent.errors import NOT_INSTALLED, ClusterError, SweepAgentError, fault_of, one_line
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, run_states
+from agent.tracking.login import check_login
+from agent.tracking.notices import post_notice, sweep_states
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--agents-per-gpu", type=int, default=1)
     parser.add_argument("--lead-s", type=float, default=180.0, help="of --signal=B:USR1@LEAD")
     parser.add_argument("--max-restarts", type=int, default=50)
+    parser.add_argument("--idle-limit-s", type=float, help="without a grid point; then it leaves")
+    parser.add_argument("--notify", default="", help="URL that is told when the sweeps have ended")
     return parser
 
 
@@ -109,6 +118,7 @@ def _source(
         point_work=lambda claim: PointWork(claim, environment()),
         read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
         server_hands_out_crashed=ServerAccess(args.base_url, args.server_data).hands_out_crashed,
+        idle_limit_s=args.idle_limit_s,
     )
 
 
@@ -137,6 +147,49 @@ def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
     return Term.take(directory, f"{_node(environment)} {os.getpid()}")
 
 
+def begin_record(state: Path, environment: Mapping[str, str]) -> LifeLog | None:
+    """The record of this life, for `status`; None outside an array."""
+    task = slurm.task_name(environment)
+    if "_" not in task:
+        return None
+    now = time.time()
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = len([word for word in visible.split(",") if word.strip()])
+    restart = int(environment.get("SLURM_RESTART_COUNT", "0"))
+    life = TaskLife(task, restart, _node(environment), gpus, started_at=now, seen_at=now)
+    return LifeLog(JobRecords(state), life, _say)
+
+
+def check_key(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """ClusterError for a key that is missing or refused: an agent would be started six times. A
+    server that is not there (yet) is waited for instead.
+    """
+    if args.offline:
+        return
+    access = ServerAccess(args.base_url, args.server_data, args.key_file)
+    try:
+        known = access.environment(environment)
+    except ClusterError:
+        if args.server_data:
+            return  # its note comes with the server
+        raise
+    login = check_login(known, Path.home())
+    if login.problem and login.is_reachable:
+        raise ClusterError(login.problem)
+
+
+def notify_at_end(args: argparse.Namespace, environment: Mapping[str, str], status: int) -> None:
+    """Tell the URL, once for all tasks, when no point of the sweeps is left."""
+    access = ServerAccess(args.base_url, args.server_data, args.key_file)
+    states = sweep_states(args.sweeps, access.environment(environment))
+    if not args.sweeps or set(states) != set(args.sweeps) or "RUNNING" in states.values():
+        return
+    job = slurm.task_name(environment).partition("_")[0]
+    marker = args.state.resolve() / "jobs" / f"{job}.notified"
+    if files.create_exclusively(marker, json.dumps(states)):
+        _say(post_notice(args.notify, {"job": job, "sweeps": states, "status": status}))
+
+
 def _node(environment: Mapping[str, str]) -> str:
     return environment.get("SLURMD_NODENAME") or socket.gethostname()
 
@@ -154,13 +207,15 @@ def main(words: Sequence[str] | None = None) -> int:
     environment = dict(os.environ)
     restarts = environment.get("SLURM_RESTART_COUNT", "0")
     _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
-    if int(restarts) > args.max_restarts:
-        _say(f"restarted {restarts} times, more than the {args.max_restarts} allowed; ending")
-        return 1
+    life_log = None
     try:
         life = begin_life(args.state.resolve(), environment)
+        life_log = begin_record(args.state.resolve(), environment)
+        if int(restarts) > args.max_restarts:
+            raise ClusterError(f"restarted {restarts} times, more than {args.max_restarts}")
+        check_key(args, environment)
         workers = build_workers(args, environment, _say)
-        return Supervisor(
+        status = Supervisor(
             workers,
             inbox,
             environment,
@@ -169,10 +224,17 @@ def main(words: Sequence[str] | None = None) -> int:
             say=_say,
             has_server_moved=AddressWatch(args.server_data).has_moved,
             is_superseded=lambda: life is not None and life.is_over,
+            life_log=life_log,
         ).run()
-    except SweepAgentError as error:
-        print(f"task: {error}", file=sys.stderr, flush=True)
-        return 2
+        if args.notify and not inbox.has_received_any:
+            notify_at_end(args, environment, status)
+        return status
+    except (SweepAgentError, OSError) as error:
+        print(f"task: {one_line(error)}", file=sys.stderr, flush=True)
+        status = NOT_INSTALLED if isinstance(error, ClusterError) else fault_of(error).exit_status
+        if life_log is not None:
+            life_log.end(time.time(), status, one_line(error))
+        return status
 
 
 if __name__ == "__main__":

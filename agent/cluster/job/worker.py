@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agent.cluster import processes
@@ -22,6 +22,11 @@ class Source(Protocol):
     @property
     def failed(self) -> list[str]:
         """What had to be given up, in words."""
+        ...
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """The runs that have ended here and W&B's word for how."""
         ...
 
     def next_work(self, now: float, /) -> Work | None:
@@ -68,6 +73,10 @@ class Worker:
     @property
     def failed(self) -> list[str]:
         return self._source.failed
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        return self._source.outcomes
 
     @property
     def pid(self) -> int | None:

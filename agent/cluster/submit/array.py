@@ -52,7 +52,7 @@ def watching(jobs: list[str], options: ArrayOptions) -> list[str]:
     log = options.log.replace("%A", jobs[0]).replace("%a", str(task_ids(options.array)[0]))
     shown: Mapping[str, str] = {
         "job": chain if len(jobs) == 1 else f"{chain} (each after the one before)",
-        "watch": command("status", options),
+        "watch": command("status --watch", options),
         "queue": f"squeue --jobs {','.join(jobs)}",
         "log": f"tail -f {shlex.quote(log)}",
         "cancel": f"scancel {chain}",

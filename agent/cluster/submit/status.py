@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from agent.cluster.slurm import Task
+from agent.cluster.submit.task_stories import TaskStory
 from agent.results.columns import SCORE
 from agent.tracking.reader import RunFacts
 
@@ -12,16 +12,37 @@ OWN_SECONDS = "train/own_gpu_seconds"
 _COLUMNS = ("run", "state", "f1", "job", "node", "log")
 
 
+REASON = "stopped/reason"
+RUNTIME = "_runtime"  # seconds, by W&B
+
+
 @dataclass(frozen=True)
 class SweepStatus:
-    """One sweep with its runs and the tasks that work on it."""
+    """One sweep with its runs."""
 
     sweep: str
     state: str
     expected: int | None  # grid points; None without a finite grid
     runs: Sequence[RunFacts]
-    tasks: Sequence[Task]
-    accounted_h: float | None = None  # GPU hours by sacct; None without accounting
+
+
+@dataclass(frozen=True)
+class Hours:
+    """GPU hours of a submission; a task without a GPU counts as one."""
+
+    allocated: float | None = None  # by Slurm's accounting, else by the tasks' own records
+    busy: float = 0.0  # with a run alive, by the tasks' own records
+    is_accounted: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `status` says."""
+
+    sweeps: Sequence[SweepStatus]
+    tasks: Sequence[TaskStory] = ()
+    hours: Hours = Hours()
+    next_command: str = ""
 
 
 def counts_of(status: SweepStatus) -> dict[str, int]:
@@ -43,22 +64,84 @@ def own_gpu_hours(runs: Iterable[RunFacts]) -> float:
     return sum(_number(run.summary.get(OWN_SECONDS)) for run in runs) / 3600
 
 
-def status_lines(statuses: Sequence[SweepStatus]) -> list[str]:
-    """The report, sweep by sweep."""
+def status_lines(report: Report) -> list[str]:
+    """The report, sweep by sweep, then the tasks and what they cost."""
     lines: list[str] = []
-    for status in statuses:
+    for status in report.sweeps:
         counts = counts_of(status)
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         of = f" of {status.expected}" if status.expected else ""
         lines.append(f"{status.sweep}  {status.state.lower()}{of}: {shown or 'no runs yet'}")
-        hours = f"  GPU hours: {own_gpu_hours(status.runs):.2f} by the runs"
-        if status.accounted_h is not None:
-            hours += f", {status.accounted_h:.2f} by Slurm's accounting"
-        lines.append(hours)
-        lines += [f"  {line}" for line in _task_lines(status.tasks)]
         lines += [f"  {line}" for line in _run_lines(status.runs)]
         lines.append("")
-    return lines[:-1]
+    lines += _task_lines(report.tasks)
+    lines.append(_hours_line(report))
+    left_s = expected_seconds(report)
+    if left_s is not None:
+        lines.append(f"about {clock(left_s)} to go, as long as the runs so far took")
+    if report.next_command:
+        lines.append(f"next: {report.next_command}")
+    return lines
+
+
+def expected_seconds(report: Report) -> float | None:
+    """Until the last run ends, from the mean of those that ended and the tasks that run now; None
+    when nothing is left or nothing is known.
+    """
+    runs = [run for status in report.sweeps for run in status.runs]
+    lasted = [_number(run.summary.get(RUNTIME)) for run in runs if run.outcome.is_complete]
+    counts = Counter[str]()
+    for status in report.sweeps:
+        counts.update(counts_of(status))
+    workers = sum(story.state == "RUNNING" for story in report.tasks)
+    left = counts["waiting"] + counts["cut off"] + counts["running"] / 2
+    if not lasted or not workers or not left:
+        return None
+    return left / workers * sum(lasted) / len(lasted)
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        "sweeps": [
+            {
+                "sweep": status.sweep,
+                "state": status.state.lower(),
+                "expected": status.expected,
+                "points": counts_of(status),
+                "runs": [
+                    {
+                        "run": run.run_id,
+                        "name": run.name,
+                        "state": _word(run),
+                        "reason": run.summary.get(REASON),
+                        "job": job_of(run.config),
+                    }
+                    for run in status.runs
+                ],
+            }
+            for status in report.sweeps
+        ],
+        "tasks": [asdict(story) for story in report.tasks],
+        "gpu_hours": {
+            **asdict(report.hours),
+            "by_the_runs": own_gpu_hours(run for s in report.sweeps for run in s.runs),
+        },
+        "expected_seconds": expected_seconds(report),
+        "next": report.next_command,
+    }
+
+
+def _hours_line(report: Report) -> str:
+    own = own_gpu_hours(run for status in report.sweeps for run in status.runs)
+    hours = report.hours
+    if not hours.allocated:
+        return f"GPU hours: {own:.2f} by the runs"
+    source = "Slurm's accounting" if hours.is_accounted else "the tasks' own records"
+    shares = f"{own:.2f} by the runs ({own / hours.allocated:.0%})"
+    if hours.busy:
+        shares = f"{hours.busy:.2f} with a run alive ({hours.busy / hours.allocated:.0%}), {shares}"
+    return f"GPU hours: {hours.allocated:.2f} allocated by {source}; {shares}"
 
 
 def _word(run: RunFacts) -> str:
@@ -67,16 +150,22 @@ def _word(run: RunFacts) -> str:
     return "done" if run.outcome.is_complete else run.outcome.value
 
 
-def _task_lines(tasks: Sequence[Task]) -> list[str]:
-    if not tasks:
-        return ["no tasks in the queue"]
-    rows = [("task", "state", "node", "ran", "left", "ends", "why it waits")]
-    for task in tasks:
-        why = task.reason if task.state == "PENDING" else ""
-        left = "" if task.seconds_left is None else clock(task.seconds_left)
-        end = task.expected_end if task.state == "RUNNING" else ""
-        rows.append((task.job, task.state, task.node, clock(task.seconds_run), left, end, why))
-    return table(rows)
+def _task_lines(stories: Sequence[TaskStory]) -> list[str]:
+    lines = [] if any(not story.is_over for story in stories) else ["no tasks in the queue"]
+    if not stories:
+        return lines
+    rows = [("task", "state", "node", "ran", "left", "ends", "restarts", "why")]
+    for story in stories:
+        left = "" if story.left_s is None else clock(story.left_s)
+        restarts = str(story.restarts or "")
+        cells = (story.node, clock(story.ran_s), left, story.ends, restarts, story.reason)
+        rows.append((story.task, story.state, *cells))
+    lines += table(rows)
+    for story in stories:
+        if story.is_bad:
+            lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
+            lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]
+    return lines
 
 
 def _run_lines(runs: Sequence[RunFacts]) -> list[str]:
@@ -95,7 +184,12 @@ def _run_lines(runs: Sequence[RunFacts]) -> list[str]:
                 str(run.config.get("slurm/log_path", "")),
             )
         )
-    return table(rows)
+    lines = table(rows)
+    for run in runs:
+        if run.summary.get(REASON) and not run.is_pruned:
+            reason = " ".join(str(run.summary[REASON]).split())[:300]
+            lines.append(f"{run.run_id} {_word(run)}: {reason}")
+    return lines
 
 
 def job_of(config: Mapping[str, object]) -> str:

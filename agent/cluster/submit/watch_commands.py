@@ -1,26 +1,46 @@
 """`sweep-agent status` and `logs`."""
 
 import argparse
+import json
 import os
+import re
+import shlex
+import sys
+import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
-from agent.cluster.options import ACCESS
-from agent.cluster.slurm import Task
-from agent.cluster.submit.array import access_of
+from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
+from agent.cluster.options import ACCESS, ArrayOptions
+from agent.cluster.submit.array import access_of, command
 from agent.cluster.submit.commands import add_option_arguments, options_of
-from agent.cluster.submit.status import SweepStatus, status_lines
+from agent.cluster.submit.status import (
+    Hours,
+    Report,
+    SweepStatus,
+    as_json,
+    counts_of,
+    status_lines,
+)
+from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.errors import ClusterError
 from agent.tracking.reader import Reader
 
+WATCH_EVERY_S = 10.0
+
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "sweeps", nargs="*", metavar="SWEEP_OR_PROJECT",
+        "sweeps",
+        nargs="*",
+        metavar="SWEEP_OR_PROJECT",
         help="ENTITY/PROJECT/SWEEP or ENTITY/PROJECT; else every sweep submitted from here",
-    )  # fmt: skip
+    )
+    parser.add_argument("--watch", action="store_true", help="again and again until all end")
+    parser.add_argument("--json", action="store_true", help="for programs")
     add_option_arguments(parser, ACCESS)
 
 
@@ -34,14 +54,86 @@ def run_status(args: argparse.Namespace) -> int:
             "sweep-agent status ENTITY/PROJECT/SWEEP"
         )
     reader = Reader(access_of(options))
+    while True:
+        report = _report(reader, chosen, options)
+        if args.json:
+            print(json.dumps(as_json(report), indent=1))
+        else:
+            clear = "\033[H\033[J" if args.watch and sys.stdout.isatty() else ""
+            print(clear + "\n".join(status_lines(report)), flush=True)
+        if not args.watch or all(story.is_over for story in report.tasks):
+            return 0
+        time.sleep(WATCH_EVERY_S)
+
+
+def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions) -> Report:
     statuses = []
     for record in chosen:
         state, expected = reader.sweep_state(record.sweep)
-        runs = reader.runs_of_sweep(record.sweep)
-        tasks, hours = _tasks(record)
-        statuses.append(SweepStatus(record.sweep, state, expected, runs, tasks, hours))
-    print("\n".join(status_lines(statuses)))
-    return 0
+        statuses.append(
+            SweepStatus(record.sweep, state, expected, reader.runs_of_sweep(record.sweep))
+        )
+    jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
+    tasks, hours = _tasks(jobs, JobRecords(Path(options.state_dir)))
+    return Report(statuses, tasks, hours, _next_command(chosen, statuses, tasks, options))
+
+
+def _tasks(jobs: Sequence[str], records: JobRecords) -> tuple[list[TaskStory], Hours]:
+    """Every task of the jobs, and what they held; from the project's records alone where Slurm
+    cannot be asked.
+    """
+    try:
+        queued, accounted = slurm.queue(jobs), slurm.accounted_gpu_hours(jobs)
+    except ClusterError as error:
+        print(f"({error})", file=sys.stderr)
+        queued, accounted = [], None
+    stories: list[TaskStory] = []
+    lives: list[TaskLife] = []
+    for job in jobs:
+        record = records.find(job)
+        mine = records.lives_of(job)
+        waiting = [task for task in queued if task.job.partition("_")[0] == job]
+        found = task_stories(record, waiting, mine, slurm.endings(job), time.time())
+        found = with_logs(found, record, {})
+        tails = {story.task: last_lines(Path(story.log)) for story in found if story.is_bad}
+        stories += with_logs(found, record, tails)
+        lives += mine
+    allocated = accounted if accounted else allocated_hours(lives)
+    busy = sum(life.busy_s * max(life.gpus, 1) for life in lives) / 3600
+    return stories, Hours(allocated, busy, is_accounted=bool(accounted))
+
+
+def last_lines(log: Path, count: int = 5) -> list[str]:
+    """The end of a log; nothing when there is none."""
+    if not log.name:
+        return []
+    try:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip() for line in deque(file, maxlen=count)]
+    except OSError as error:
+        return [f"({log.name} cannot be read: {error.strerror})"]
+
+
+def _next_command(
+    chosen: Sequence[SweepRecord],
+    statuses: Sequence[SweepStatus],
+    tasks: Sequence[TaskStory],
+    options: ArrayOptions,
+) -> str:
+    """The one thing to do once no task is left."""
+    if any(not story.is_over for story in tasks):
+        return ""
+    open_files = []
+    for record, status in zip(chosen, statuses, strict=True):
+        counts = counts_of(status)
+        if counts["waiting"] or counts["cut off"]:
+            open_files.append(record.file or record.sweep)
+    if open_files:
+        return command(f"fill {' '.join(map(shlex.quote, open_files))}", options)
+    failed = [r.file for r, s in zip(chosen, statuses, strict=True) if counts_of(s)["failed"]]
+    if any(failed):
+        return command(f"fill --failed {' '.join(map(shlex.quote, filter(None, failed)))}", options)
+    return f"sweep-agent report {statuses[0].sweep.rpartition('/')[0]}"
 
 
 def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:
@@ -56,15 +148,6 @@ def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:
         else:
             chosen |= {s: r for s, r in known.items() if s.startswith(f"{word}/")}
     return list(chosen.values())
-
-
-def _tasks(record: SweepRecord) -> tuple[list[Task], float | None]:
-    """Tasks in the queue, and GPU hours by accounting; neither where Slurm cannot be asked."""
-    try:
-        return slurm.queue(record.jobs), slurm.accounted_gpu_hours(record.jobs)
-    except ClusterError as error:
-        print(f"({error})")
-        return [], None
 
 
 def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +167,28 @@ def run_logs(args: argparse.Namespace) -> int:
         raise ClusterError(f"the log of {args.run} is gone: {path}")
     if args.follow:
         os.execvp("tail", ["tail", "-n", str(args.lines), "-F", str(path)])
-    print(f"# {path}")
     with path.open(encoding="utf-8", errors="replace") as file:
-        print("".join(deque(file, maxlen=args.lines)), end="")
+        lines = part_of(file, run.run_id)
+    if not lines:
+        raise ClusterError(f"{path} holds no line of {args.run}: its agent printed elsewhere")
+    print(f"# {path}: the lines of {run.run_id}")
+    print("".join(lines[-args.lines :]), end="")
     return 0
+
+
+_BEGINS = re.compile(r"Agent Starting Run: (\w+)|\] worker \d+: run (\w+) of ")
+
+
+def part_of(lines: Iterable[str], run_id: str) -> list[str]:
+    """What a task's log has of one run: from each start of it to the start of another. Tasks that
+    run several agents at once mix their lines.
+    """
+    mine: list[str] = []
+    is_mine = False
+    for line in lines:
+        begins = _BEGINS.search(line)
+        if begins:
+            is_mine = run_id in begins.groups()
+        if is_mine:
+            mine.append(line)
+    return mine

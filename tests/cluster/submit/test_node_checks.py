@@ -11,12 +11,21 @@ from agent.cli import main
 from agent.cluster.job.server_task import publish_note, restore, take_snapshot
 from agent.cluster.job.workload import read_assignments
 from agent.cluster.options import ArrayOptions
-from agent.cluster.slurm import Task, parse_accounting
+from agent.cluster.slurm import parse_accounting
 from agent.cluster.submit import node_checks, probe
 from agent.cluster.submit.node_commands import cache_variables, hub_names
 from agent.cluster.submit.probe import Measured
 from agent.cluster.submit.server_job import server_script
-from agent.cluster.submit.status import SweepStatus, counts_of, job_of, own_gpu_hours, status_lines
+from agent.cluster.submit.status import (
+    Hours,
+    Report,
+    SweepStatus,
+    counts_of,
+    job_of,
+    own_gpu_hours,
+    status_lines,
+)
+from agent.cluster.submit.task_stories import TaskStory
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError
 from agent.tracking.credentials import read_key, write_key
@@ -237,17 +246,22 @@ def test_the_status_tells_points_tasks_runs_and_hours() -> None:
     runs = [
         RunFacts("a", "one", "finished", "s", where, {"train/own_gpu_seconds": 3600}),
         RunFacts("b", "two", "finished", "s", {}, {"train/own_gpu_seconds": 1800}, ("pruned",)),
-        RunFacts("c", "three", "crashed", "s"),
+        RunFacts("c", "three", "crashed", "s", {}, {"stopped/reason": "its node died"}),
     ]
-    task = Task("12_3", "x", "RUNNING", "n1", "None", 90, 3510, "2026-11-24T06:55:30")
-    status = SweepStatus("e/p/s", "RUNNING", 5, runs, [task], 1.75)
+    task = TaskStory("12_3", "RUNNING", "n1", 90, 3510, "2026-11-24T06:55:30")
+    died = TaskStory("12_4", "FAILED", "n2", 1, reason="exit status 78:0", tail=("no python",))
+    status = SweepStatus("e/p/s", "RUNNING", 5, runs)
     assert counts_of(status) == {
         "done": 1, "running": 0, "pruned": 1, "failed": 0, "cut off": 1, "waiting": 2,
     }  # fmt: skip
     assert own_gpu_hours(runs) == 1.5
-    text = "\n".join(status_lines([status]))
+    hours = Hours(1.75, 1.6, is_accounted=True)
+    text = "\n".join(status_lines(Report([status], [task, died], hours)))
     assert "e/p/s  running of 5: 1 done, 1 pruned, 1 cut off, 2 waiting" in text
-    assert "GPU hours: 1.50 by the runs, 1.75 by Slurm's accounting" in text
+    assert "1.75 allocated by Slurm's accounting; 1.60 with a run alive (91%), 1.50 by" in text
+    assert "12_4  FAILED   n2    0:01" in text
+    assert "12_4 ended FAILED; no log is known:\n    no python" in text
+    assert "c cut off: its node died" in text
     assert "12_3  RUNNING  n1    1:30  58:30  2026-11-24T06:55:30" in text
     assert job_of(where) == "12_3"
 

@@ -1,0 +1,120 @@
+"""What became of every task of a job: pure, from Slurm's words, the task's own record and its log.
+
+A task that died before its supervisor wrote a word (no interpreter, no module, no container) has
+only its log and Slurm's state; those are exactly the ones a user has to hear of.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from agent.cluster.job_records import JobRecord, TaskLife
+from agent.cluster.slurm import Ending, Task
+
+GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED")
+SILENT_S = 90.0  # a live task writes its record every 20 s
+
+
+@dataclass(frozen=True)
+class TaskStory:
+    """One task over all its lives. Times in seconds, `ends` as Slurm prints it."""
+
+    task: str  # 12_3
+    state: str
+    node: str = ""
+    ran_s: float = 0.0
+    left_s: int | None = None
+    ends: str = ""
+    restarts: int = 0
+    reason: str = ""
+    log: str = ""
+    tail: tuple[str, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in GOOD or self.state == "COMPLETED"
+
+    @property
+    def is_bad(self) -> bool:
+        return self.state not in GOOD
+
+
+def task_stories(
+    job: JobRecord | None,
+    queued: Sequence[Task],
+    lives: Sequence[TaskLife],
+    endings: Mapping[str, Ending],
+    now: float,
+) -> list[TaskStory]:
+    """Of every task that was submitted, waits, lives or lived, in order."""
+    stories: dict[str, TaskStory] = {}
+    for task in [f"{job.job}_{n}" for n in job.tasks] if job else []:
+        stories[task] = TaskStory(task, "UNKNOWN", reason="Slurm has forgotten it")
+    for life in lives:
+        stories[life.task] = _of_life(life, now)
+    for task, ending in endings.items():
+        known = stories.get(task)
+        if known is not None:
+            stories[task] = _with_ending(known, ending)
+    for each in queued:
+        before = stories.get(each.job, TaskStory(each.job, ""))
+        waiting = each.reason if each.state == "PENDING" else ""
+        running = each.state == "RUNNING"
+        stories[each.job] = replace(
+            before,
+            state=each.state,
+            node=each.node,
+            ran_s=float(each.seconds_run),
+            left_s=each.seconds_left,
+            ends=each.expected_end if running else "",
+            reason=waiting or ("" if running else before.reason),
+        )
+    return sorted(stories.values(), key=lambda story: _order(story.task))
+
+
+def with_logs(
+    stories: Iterable[TaskStory], job: JobRecord | None, tails: Mapping[str, Sequence[str]]
+) -> list[TaskStory]:
+    """The stories with their log's path, and its last lines where something went wrong."""
+    shown = []
+    for story in stories:
+        number = story.task.rpartition("_")[2]
+        log = str(job.log_of(int(number))) if job and number.isdigit() else ""
+        tail = tuple(tails.get(story.task, ())) if story.is_bad else ()
+        shown.append(replace(story, log=log, tail=tail))
+    return shown
+
+
+def _of_life(life: TaskLife, now: float) -> TaskStory:
+    state = "COMPLETED" if life.ended_at and not life.status else "FAILED"
+    reason = life.reason
+    if not life.ended_at:
+        lost = now - life.seen_at > SILENT_S
+        state = "LOST" if lost else "RUNNING"
+        reason = "cut off: killed, or its node died" if lost else ""
+    return TaskStory(
+        life.task, state, life.node, life.lasted_s, restarts=life.restart, reason=reason
+    )
+
+
+def _with_ending(story: TaskStory, ending: Ending) -> TaskStory:
+    """Slurm knows the end better than the task; the task knows the reason better than Slurm."""
+    has_spoken = story.state in ("COMPLETED", "FAILED")
+    early = "" if ending.state == "COMPLETED" else f"exit status {ending.exit_status}"
+    if not has_spoken and ending.state not in GOOD:
+        early = f"ended before it could start an agent, {early}"
+    return replace(
+        story,
+        state=ending.state,
+        node=story.node or ending.node,
+        ran_s=story.ran_s or ending.ran_s,
+        reason=story.reason if has_spoken and story.reason else early,
+    )
+
+
+def _order(task: str) -> tuple[int, int, str]:
+    job, _, number = task.partition("_")
+    return (
+        int(job) if job.isdigit() else 0,
+        int(number) if number.isdigit() else 0,
+        task,
+    )

@@ -1,0 +1,86 @@
+"""Every task that was submitted has a story, whoever knows it: Slurm, its record, or its log."""
+
+from agent.cluster.job.supervisor import verdict_on
+from agent.cluster.job_records import JobRecord, TaskLife, allocated_hours
+from agent.cluster.slurm import Ending, Task, parse_endings, parse_job
+from agent.cluster.submit.task_stories import task_stories, with_logs
+from agent.cluster.submit.watch_commands import part_of
+
+JOB = JobRecord("12", ("e/p/s",), (0, 1, 2, 3, 4, 5), "/logs/%A_%a.log", "x.sbatch", 1000.0)
+
+
+def life(task: str, **values: object) -> TaskLife:
+    known = {"restart": 0, "node": "n1", "gpus": 1, "started_at": 1000.0, "seen_at": 1060.0}
+    return TaskLife(task, **{**known, **values})  # type: ignore[arg-type]
+
+
+def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_is_told_with_its_reason() -> None:
+    lives = [
+        life("12_1", seen_at=2990.0),
+        life("12_2", ended_at=1100.0),
+        life("12_3", ended_at=1100.0, status=1, reason="all 2 run(s) of this task failed"),
+        life("12_4"),
+    ]
+    endings = {
+        "12_2": Ending("COMPLETED", "0:0", "n1", 100.0),
+        "12_3": Ending("FAILED", "1:0", "n1", 100.0),
+        "12_5": Ending("FAILED", "78:0", "n2", 1.0),
+    }
+    queued = [Task("12_0", "x", "PENDING", "", "Priority", 0, 600, "N/A")]
+    stories = task_stories(JOB, queued, lives, endings, now=3000.0)
+    assert [(s.task, s.state, s.reason) for s in stories] == [
+        ("12_0", "PENDING", "Priority"),
+        ("12_1", "RUNNING", ""),
+        ("12_2", "COMPLETED", ""),
+        ("12_3", "FAILED", "all 2 run(s) of this task failed"),
+        ("12_4", "LOST", "cut off: killed, or its node died"),
+        ("12_5", "FAILED", "ended before it could start an agent, exit status 78:0"),
+    ]
+    shown = with_logs(stories, JOB, {"12_5": ["no python"], "12_2": ["never shown"]})
+    assert [(s.log, s.tail) for s in shown[4:]] == [
+        ("/logs/12_4.log", ()),
+        ("/logs/12_5.log", ("no python",)),
+    ]
+    assert shown[2].tail == ()
+
+
+def test_a_requeued_task_is_told_by_its_newest_life() -> None:
+    lives = [life("12_0", ended_at=1050.0, status=1, reason="preempted"), life("12_0", restart=1)]
+    (story, *_) = task_stories(JOB, [], lives, {}, now=1061.0)
+    assert (story.state, story.restarts, story.reason) == ("RUNNING", 1, "")
+
+
+def test_allocated_hours_are_those_of_all_lives_and_gpus() -> None:
+    lives = [life("12_0", ended_at=4600.0, gpus=2), life("12_1", seen_at=2800.0, gpus=0)]
+    assert allocated_hours(lives) == 2.5
+
+
+def test_slurm_is_read_whether_it_remembers_the_job_or_only_its_accounts_do() -> None:
+    line = (
+        "JobId=13 ArrayJobId=12 ArrayTaskId=5 JobName=a b JobState=FAILED Reason=NonZeroExitCode "
+        "ExitCode=78:0 RunTime=00:00:07 NodeList=n2 Command=/x y.sbatch\n"
+    )
+    waiting = "JobId=12 ArrayJobId=12 ArrayTaskId=6-9 JobState=PENDING\n"
+    expected = {"12_5": Ending("FAILED", "78:0", "n2", 7.0)}
+    assert parse_job(line + waiting) == expected
+    assert parse_endings("12_5|FAILED|78:0|n2|7\n") == expected
+
+
+def test_a_task_fails_only_when_every_run_of_it_has() -> None:
+    assert verdict_on([{}, {}]) == ""
+    assert verdict_on([{"a": "failed"}, {"b": "finished"}]) == ""
+    assert verdict_on([{"a": "failed", "b": "crashed"}]) == "all 2 run(s) of this task failed"
+
+
+def test_the_log_of_a_run_is_its_part_of_the_task_s() -> None:
+    log = [
+        "[supervisor x] worker 0: wandb agent e/p/s\n",
+        "wandb: Agent Starting Run: aaaa1111 with config:\n",
+        "one\n",
+        "wandb: Agent Starting Run: bbbb2222 with config:\n",
+        "two\n",
+        "[supervisor x] worker 0: run aaaa1111 of e/p/s\n",
+        "three\n",
+    ]
+    assert [line.strip() for line in part_of(log, "aaaa1111")][1::2] == ["one", "three"]
+    assert part_of(log, "cccc3333") == []
