@@ -284,19 +284,30 @@ class RunConfig(BaseModel):
             if name in besides:
                 continue
             for part in str(getattr(self, name) or "").split(","):
-                if part and is_path(part.strip()) and not Path(part.strip()).expanduser().exists():
+                if part and is_path(part.strip()) and not exists(part.strip()):
                     problems.append(
-                        f"{name} = {part.strip()!r}: no such file or directory (relative paths "
-                        "start where the command is run)"
+                        f"{name} = {_shown(part.strip())}: no such file or directory "
+                        "(relative paths start where the command is run)"
                     )
         return problems
 
 
+def exists(name: str) -> bool:
+    """True when there is a file or directory of that name; False also where there cannot be one."""
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, an unknown user
+        return False
+
+
+_DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz")
+
+
 def is_path(name: str) -> bool:
     """True when `name` is a place on disk, False when it has the form of a Hugging Face id."""
-    if Path(name).expanduser().exists() or name.startswith(("/", "./", "../", "~")):
+    if exists(name) or name.startswith(("/", "./", "../", "~")):
         return True
-    if name.endswith((".json", ".jsonl")) or name.count("/") > 1:
+    if name.endswith(_DATA_SUFFIXES) or name.count("/") > 1:
         return True
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", name) is None
 
@@ -342,7 +353,16 @@ def _message(item: Any, given: Mapping[str, object]) -> str:
         return unknown_name(name, RunConfig.model_fields, "config key")
     text = str(item["msg"]).removeprefix("Value error, ")
     text = text.replace("Input should be", "must be").replace("a valid ", "a ")
-    return f"{name} = {given.get(name)!r}: {text[0].lower()}{text[1:]}"
+    return f"{name} = {_shown(given.get(name))}: {text[0].lower()}{text[1:]}"
+
+
+def _shown(value: object) -> str:
+    """A value for a message: whole where it is short."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …"
+
+
+_LONGEST_SHOWN = 200
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.config.run_config import is_path
-from agent.errors import DataError
+from agent.config.run_config import exists, is_path
+from agent.errors import DataError, first_line
 from agent.training.data_formats import Example, parse_rows, read_file
 from agent.training.reading import files
 from agent.training.reading.files import Row
@@ -106,14 +106,19 @@ def _only_split(
 
 
 def _parts_of(word: str) -> tuple[list[Part], list[str]]:
+    if not exists(word):
+        if is_path(word):
+            raise DataError(f"{word[:_LONGEST_NAME]}: no such file or directory")
+        return _parts_of_tables(word), []
     path = Path(word).expanduser()
     if path.is_dir() and not _is_saved_dataset(path):
         return _parts_of_folder(path)
-    if path.is_dir() or not is_path(word):
+    if path.is_dir():
         return _parts_of_tables(word), []
-    if not path.is_file():
-        raise DataError(f"{path}: no such file or directory")
     return [_file_part(path, path.absolute(), is_chosen=True)], []
+
+
+_LONGEST_NAME, _LONGEST_REASON = 200, 400  # characters in a message
 
 
 # ---------------------------------------------------------------------- files
@@ -212,18 +217,16 @@ def _load_tables(name: str) -> dict[str | None, Any]:
     or a directory that `save_to_disk` wrote."""
     import datasets  # seconds to import, and only Hugging Face sources need it
 
-    path = Path(name).expanduser()
     try:
-        if path.is_dir():
-            loaded: Any = datasets.load_from_disk(str(path))
+        if exists(name):
+            loaded: Any = datasets.load_from_disk(str(Path(name).expanduser()))
         else:
             place, subset = hub_name(name)
             loaded = datasets.load_dataset(place, subset)
     except Exception as error:  # datasets raises a dozen kinds for "not there"
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"dataset = {name!r} is neither a file or directory here nor a data set that can be "
-            f"loaded: {first_line}"
+            f"dataset = {name[:_LONGEST_NAME]!r} is neither a file or directory here nor a data "
+            f"set that can be loaded: {first_line(error)[:_LONGEST_REASON]}"
         ) from error
     tables = loaded if isinstance(loaded, dict) else {"train": loaded}
     return _by_split(name, tables)
