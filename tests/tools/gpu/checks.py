@@ -16,7 +16,8 @@ import torch
 from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.errors import OutOfMemory
 from agent.evaluation import generation, inference_benchmark, served_model, validation
-from agent.training import answer_loss, base_model, device_memory, linear_layers, prompts
+from agent.training import answer_loss, base_model, device_memory, prompts
+from agent.training.bases import linear_layers
 from tests.tools.gpu import plain_loop
 from tests.tools.gpu.lab import Lab
 from tests.training.lab import CELLS
