@@ -44,6 +44,7 @@ class Prediction:
     substring: float | None
     tokens_out: int
     finish: str  # "stop" or "length"
+    source: str = ""  # the document or question that several examples may share
 
 
 # Metrics over all predictions beside the headline ones; None where one does not apply.
@@ -268,6 +269,7 @@ def score_answer(example: Example, prompt: Sequence[int], answer: generation.Ans
         substring=score.substring,
         tokens_out=answer.tokens_out,
         finish=answer.finish,
+        source=example.source,
     )
 
 

@@ -38,7 +38,8 @@ class Example:
     """One prompt with its reference answers.
 
     `messages` is the prompt as (role, content) pairs; training teaches `answers[0]`, scores take
-    the best over all answers.
+    the best over all answers. `source` names the document or question that the record says it is
+    about: examples of one source are no independent evidence.
     """
 
     id: str
@@ -46,9 +47,10 @@ class Example:
     dataset: str
     messages: tuple[tuple[str, str], ...]
     answers: tuple[str, ...]
+    source: str = ""
 
     def content(self) -> list[object]:
-        """What a digest covers: everything but the id."""
+        """What a digest covers: everything but id and source, which change no prompt or answer."""
         return [self.task, self.dataset, self.messages, self.answers]
 
 
@@ -110,8 +112,20 @@ def _parse(record: object, where: str, source: str) -> tuple[Example, bool]:
         own = _label(record.get("dataset"), "dataset", where)
         dataset = own or (source if task == "qa" else task)
         example = Example(_id_of(record, where), task, dataset, messages, (answer,))
+    example = replace(example, source=_source_of(record))
     _refuse_broken_text(example, where)
     return example, guessed
+
+
+SOURCE_KEYS = ("document_id", "doc_id", "source_id", "passage_id", "question_id")
+
+
+def _source_of(record: Mapping[str, Any]) -> str:
+    """The document or question that several records share, in the record or its `metadata`."""
+    metadata = record.get("metadata")
+    places = [record, metadata] if isinstance(metadata, Mapping) else [record]
+    named = (place.get(key) for key in SOURCE_KEYS for place in places)
+    return next((str(value) for value in named if isinstance(value, str | int)), "")
 
 
 def _prompt_and_answer(
@@ -139,7 +153,13 @@ _LONGEST_NAME, _MOST_NAMES = 40, 20
 def _refuse_broken_text(example: Example, where: str) -> None:
     """Half a character pair, as a cut emoji leaves, is no text: it can be neither hashed nor read
     by a tokenizer."""
-    texts = [example.id, example.dataset, *example.answers, *(t for _, t in example.messages)]
+    texts = [
+        example.id,
+        example.dataset,
+        example.source,
+        *example.answers,
+        *(t for _, t in example.messages),
+    ]
     for text in texts:
         if _HALF_PAIR.search(text):
             raise DataError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.results.noise import aligned
 from agent.results.run_table import with_predictions
 from agent.server.pages.run import read_records
 from tests.results.known_table import run
@@ -39,3 +40,25 @@ def test_no_reader_of_json_lines_splits_at_unicode_separators(folder: str) -> No
         if "json.loads(line) for line in" in line and "splitlines" in line
     ]
     assert found == []
+
+
+def test_the_source_of_an_example_makes_a_cluster_within_its_data_set() -> None:
+    records = [
+        {"example_id": str(i), "dataset": d, "score": 1.0, "source": "7", "prompt_hash": f"{d}{i}"}
+        for d in ("nq", "hotpot")
+        for i in range(4)
+    ]
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    row = with_predictions(run("full", 1e-3, 1.0), text)
+    sides = aligned([row], [row], "final/validation_f1_score", "validation")
+    assert sides is not None
+    assert (sides.examples, sides.cluster_count) == (8, 2)
+
+
+def test_the_same_prompt_twice_is_one_source() -> None:
+    records = [{"example_id": str(i), "score": 1.0, "prompt_hash": str(i % 3)} for i in range(6)]
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    row = with_predictions(run("full", 1e-3, 1.0), text)
+    sides = aligned([row], [row], "final/validation_f1_score", "validation")
+    assert sides is not None
+    assert (sides.examples, sides.cluster_count) == (6, 3)

@@ -198,3 +198,21 @@ def test_half_a_character_is_refused_in_a_sentence_that_can_be_printed(record: o
     with pytest.raises(DataError, match="half a character") as caught:
         parse(record)
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("record", "source"),
+    [
+        ({**ALPACA, "document_id": 7}, "7"),
+        ({**ALPACA, "doc_id": "d1", "question_id": "q1"}, "d1"),
+        ({"question": "q", "golden_answers": ["x"], "metadata": {"passage_id": "p"}}, "p"),
+        (ALPACA, ""),
+        ({**ALPACA, "source": "nq"}, ""),  # the name of a data set, which is no cluster
+    ],
+)
+def test_the_document_that_examples_share_is_kept_and_in_no_digest(
+    record: dict[str, Any], source: str
+) -> None:
+    example = parse(record)
+    assert example.source == source
+    assert source not in map(str, example.content()) or not source
