@@ -76,6 +76,34 @@ def test_a_filter_compares_numbers_with_numbers(
         assert found == wanted
 
 
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        (0.0002, ["float", "text"]),
+        ({"$eq": 2e-4}, ["float", "text"]),
+        ({"$in": [0.0002, "b"]}, ["float", "text"]),
+        ({"$ne": 0.0002}, ["missing", "one", "word"]),
+        ({"$nin": [0.0002, 1]}, ["missing", "word"]),
+        ({"$gt": 1e-4, "$lt": 0.5}, ["float", "text"]),
+        (1, ["one"]),
+        ({"$eq": 1.0}, ["one"]),
+        ("2e-4", ["text"]),
+        (None, ["missing"]),
+    ],
+)
+def test_a_filter_reads_numbers_of_a_config_in_every_form(
+    lab: Lab, condition: Any, wanted: list[str]
+) -> None:
+    for name, value in {"text": "2e-4", "float": 0.0002, "one": 1, "word": "x1e4"}.items():
+        made_run(lab, name, {}, rate=value)
+    made_run(lab, "missing", {})
+    assert names(lab, {"config.rate.value": condition}) == wanted
+    assert names(lab, order="+config.rate.value")[:3] in (
+        ["text", "float", "one"],
+        ["float", "text", "one"],
+    )
+
+
 def test_an_order_has_numbers_first_and_reads_what_define_metric_keeps(lab: Lab) -> None:
     with_summaries(lab)
     made_run(lab, "j-kept", {"f1": {"max": 10.2}})

@@ -17,6 +17,7 @@ MAX_DEPTH = 12
 MAX_CLAUSES = 300  # SQLite's own limit on nested expressions is not far above
 MAX_VALUES = 10_000
 MAX_TAGS = 100
+EXACT = 2**53  # larger whole numbers are not told apart as floats
 MAX_ORDERS = 8
 _COLUMNS = {
     "name": "run.name",
@@ -132,7 +133,7 @@ def _condition(key: str, value: Any, depth: int) -> Clause:
     field = _field(key)
     convert = _epoch if key.replace("_", "").lower() in _MOMENTS else _plain
     if not (isinstance(value, dict) and any(name.startswith("$") for name in value)):
-        return Clause(f"{field.sql} IS ?", (*field.values, convert(value)))
+        return _equals(field, convert(value))
     return _join(" AND ", [_operate(field, op, v, convert, depth) for op, v in value.items()])
 
 
@@ -141,15 +142,10 @@ def _operate(
 ) -> Clause:
     if op in _COMPARISONS:
         return _compare(field, op, convert(value))
-    if op == "$eq":
-        return Clause(f"{field.sql} IS ?", (*field.values, convert(value)))
-    if op == "$ne":
-        return Clause(f"{field.sql} IS NOT ?", (*field.values, convert(value)))
+    if op in ("$eq", "$ne"):
+        return _unless(op == "$ne", _equals(field, convert(value)))
     if op in ("$in", "$nin") and isinstance(value, list) and len(value) <= MAX_VALUES:
-        marks = ", ".join("?" * len(value))
-        sql = f"ifnull({field.sql} IN ({marks}), 0)"
-        clause = Clause(sql, (*field.values, *(convert(item) for item in value)))
-        return clause if op == "$in" else Clause(f"NOT {clause.sql}", clause.values)
+        return _unless(op == "$nin", _is_among(field, [convert(item) for item in value]))
     if op == "$regex":
         compile_pattern(str(value))  # refused here, where the client is told why
         return Clause(f"{field.sql} REGEXP ?", (*field.values, str(value)))
@@ -160,6 +156,40 @@ def _operate(
         joined = _join(" AND ", inner)
         return Clause(f"NOT ({joined.sql})", joined.values)
     raise Refused(f"filters: operator {op!r} is not supported")
+
+
+def _unless(is_negated: bool, clause: Clause) -> Clause:
+    return Clause(f"NOT ({clause.sql})", clause.values) if is_negated else clause
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _equals(field: Clause, operand: Any) -> Clause:
+    if _is_number(operand):
+        return _is_among(field, [operand])
+    return Clause(f"{field.sql} IS ?", (*field.values, operand))
+
+
+def _is_among(field: Clause, operands: list[Any]) -> Clause:
+    """Numbers are compared as numbers, whatever the form in which a config holds them."""
+    is_json = "json_extract" in field.sql
+    numbers: list[Any] = []
+    others: list[Any] = []
+    for operand in operands:
+        as_float = is_json and _is_number(operand) and abs(operand) <= EXACT
+        (numbers if as_float else others).append(operand)
+    sql = f"ifnull({field.sql} IN ({_marks(others)}), 0)"
+    values = (*field.values, *others)
+    if numbers:
+        sql += f" OR ifnull(plain_number({field.sql}) IN ({_marks(numbers)}), 0)"
+        values = (*values, *field.values, *map(float, numbers))
+    return Clause(sql, values)
+
+
+def _marks(values: list[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _compare(field: Clause, op: str, operand: Any) -> Clause:

@@ -5,7 +5,7 @@ import sqlite3
 
 from agent.config import sweep_config
 from agent.config.objective import Goal, number_of, summary_number
-from agent.config.values import digest_of
+from agent.config.values import digest_of, read_number
 from agent.errors import ConfigError
 from agent.server.store.patterns import is_match
 from agent.server.store.records import unwrapped
@@ -16,6 +16,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
     for name, count, function in (
         ("REGEXP", 2, is_match),
         ("as_number", 2, as_number),
+        ("plain_number", 1, plain_number),
         ("point_digest", 1, point_digest),
         ("prior_digest", 2, prior_digest),
     ):
@@ -30,7 +31,13 @@ def as_number(value: object, goal: Goal) -> float | None:
             return summary_number(json.loads(value), goal)
         except (ValueError, RecursionError):
             return None
-    return number_of(value)
+    return plain_number(value)
+
+
+def plain_number(value: object) -> float | None:
+    """The finite number that `json_extract` found; also text such as 2e-4, which is how a sweep's
+    YAML hands such a number on."""
+    return number_of(read_number(value))
 
 
 def point_digest(config: str) -> str:
