@@ -5,7 +5,7 @@ project may hold any runs.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from agent.results.presentation import (
@@ -16,19 +16,17 @@ from agent.results.presentation import (
     MODEL_SIZE,
     RUN_COST,
     SCORE,
+    TOKENS_OUT,
     TRAINING_FLOPS,
     Better,
     variant_label,
 )
-from agent.results.presentation import COST_AXES as STUDY_AXES
 
 # What a project's table begins with, where any run has it.
 FIRST_COLUMNS = (
-    "variant", "learning_rate", "seed", SCORE, "final/validation_accuracy", LATENCY, MODEL_SIZE,
-    "train/peak_vram_gb", TRAINING_FLOPS, RUN_COST,
+    "variant", "learning_rate", "seed", SCORE, "final/validation_accuracy", LATENCY, TOKENS_OUT,
+    MODEL_SIZE, "train/peak_vram_gb", TRAINING_FLOPS, RUN_COST,
 )  # fmt: skip
-# Axes of the scatter, in the order in which a reader would want them.
-COST_AXES = (*STUDY_AXES, RUN_COST)
 _LOWER = re.compile(
     r"loss|error|perplexity|latency|time|seconds|_s$|_ms|size|vram|memory|_gb|flops|cost|rmse|mae",
     re.IGNORECASE,
@@ -56,22 +54,6 @@ def gpu_key_of(key: str) -> str | None:
     if known is None or not known.is_hardware_bound:
         return None
     return INFERENCE_GPU if known.group == "inference" else GPU
-
-
-def gpu_of(values: Mapping[str, Any], key: str) -> str | None:
-    """The type of GPU that a row's metric belongs to; None where it depends on none or is unknown.
-
-    Inference may have been measured on another GPU than the training ran on.
-    """
-    gpu_key = gpu_key_of(key)
-    found = None if gpu_key is None else values.get(gpu_key) or values.get(GPU)
-    return None if found is None else str(found)
-
-
-def reference_gpu(rows: Iterable[Mapping[str, Any]], key: str) -> str | None:
-    """The type of GPU that most rows have the metric from: only its values are compared."""
-    names = [gpu for row in rows if row.get(key) is not None and (gpu := gpu_of(row, key))]
-    return max(sorted(set(names)), key=names.count) if names else None
 
 
 def variant_of(config: Mapping[str, Any]) -> str | None:

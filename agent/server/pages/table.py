@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any
 
 from agent.results.outcome import Outcome, outcome_of
-from agent.results.presentation import BY_KEY, GPU, style_of
+from agent.results.presentation import BY_KEY, GPU, TOKENS_OUT, style_of
 from agent.results.run_table import Row as StudyRow
 from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
 from agent.server.pages.study import study_row
@@ -235,6 +235,8 @@ def column_payload(column: Column) -> dict[str, Any]:
         described["better"] = better_of(column.key)
     if (gpu_key := gpu_key_of(column.key)) is not None:
         described["gpu"] = [gpu_key, GPU]
+    if (known := BY_KEY.get(column.key)) is not None and known.is_per_answer:
+        described["per_answer"] = TOKENS_OUT
     if column.is_constant:
         described["constant"] = column.values[0]
     else:

@@ -9,7 +9,7 @@ import { showVariants } from "./variants.js";
 
 const CURVES = ["validation/f1_score", "validation/accuracy", "validation/loss", "train/loss", "loss"];
 const SCORES = ["test/f1_score", "final/validation_f1_score", "validation/f1_score"];
-const COSTS = ["inference/avg_latency_ms_per_sample", "inference/model_size_gb",
+const COSTS = ["inference/time_per_output_token_ms", "inference/avg_latency_ms_per_sample", "inference/model_size_gb",
   "inference/flops_per_query_gflops", "train/total_training_flops_tflops", "train/own_gpu_seconds"];
 
 export async function start(main) {
@@ -146,12 +146,15 @@ class Project {
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
     const ended = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
     const [onX, onY] = [referenceGpu(x, ended), referenceGpu(y, ended)];
-    const whole = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
+    const onGpu = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
+    const isAlike = [x, y].map((column) => sameLength(column, onGpu));
+    const whole = onGpu.filter(({ row }) => isAlike.every((holds) => holds(row)));
     const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
     const note = document.getElementById("scatter-note");
     const gpu = onX.name ?? onY.name;
     const pale = [ended.length < points.length && "pruned or not finished",
-      whole.length < ended.length && "measured elsewhere"].filter(Boolean).join(", or ");
+      onGpu.length < ended.length && "measured elsewhere",
+      whole.length < onGpu.length && "with much longer or shorter answers"].filter(Boolean).join(", or ");
     note.textContent = [gpu && `on ${gpu === "cpu" ? "the CPU" : gpu}`, pale && `pale: ${pale}`]
       .filter(Boolean).join("; ");
     const xs = points.map((point) => point.x);
@@ -191,6 +194,17 @@ function referenceGpu(column, points) {
   for (const { row } of points) if (on(row)) counts.set(on(row), (counts.get(on(row)) ?? 0) + 1);
   const [name] = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0] ?? [null];
   return { name, holds: (row) => [name, undefined].includes(on(row)) };
+}
+
+// A cost per answer rewards saying less: whether a row's answers are about as long as the median.
+// `agent/results/pareto.py` has the same rule.
+function sameLength(column, points) {
+  if (!column.per_answer) return () => true;
+  const length = ({ values }) => values[column.per_answer];
+  const known = points.map(({ row }) => length(row)).filter((value) => typeof value === "number").sort((a, b) => a - b);
+  if (!known.length) return () => true;
+  const median = (known[(known.length - 1) >> 1] + known[known.length >> 1]) / 2;
+  return (row) => length(row) === undefined || (length(row) >= median / 1.25 && length(row) <= median * 1.25);
 }
 
 function isPruned({ values }) {
