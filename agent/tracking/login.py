@@ -47,7 +47,12 @@ def check_login(environment: Mapping[str, str], home: Path) -> Login:
     key, source = key_of(environment, home)
     if not key:
         host = urlsplit(url).hostname
-        return Login(url, source, f"there is no key for {host} in {source}: run `wandb login`")
+        return Login(
+            url,
+            source,
+            f"there is no key for {host} in {source}: run `wandb login` or name a --key-file; a "
+            "key that is only exported does not reach a job",
+        )
     question = json.dumps({"query": "query Viewer { viewer { id username } }"}).encode()
     word = base64.b64encode(f"api:{key}".encode()).decode()
     headers = {"Authorization": f"Basic {word}", "Content-Type": "application/json"}

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.tracking import login
+
 GB = 1e9
 MIN_FREE_GB = 20.0
 UNSAFE_LOCKS = ("nfs", "nfs4", "lustre", "beegfs", "cifs", "fuse.sshfs")
@@ -154,7 +156,7 @@ def check_locks(directory: Path, file_system: str | None) -> Check:
 
 
 def check_space(directory: Path, *, needed_gb: float = MIN_FREE_GB) -> Check:
-    """Free space, and the quota where the site offers `quota`."""
+    """Free space."""
     existing = next(p for p in (directory, *directory.parents) if p.exists())
     free_gb = shutil.disk_usage(existing).free / GB
     found = f"{free_gb:.0f} GB free at {directory}"
@@ -182,20 +184,50 @@ def check_network(url: str, *, timeout_s: float = 5.0) -> Check:
 
 
 def check_login(environment: Mapping[str, str], *, home: Path) -> Check:
-    """Whether there is a key that a job will find."""
+    """Whether a job finds a key, and whether the server takes it; `environment` is the job's."""
+    found = login.check_login(environment, home)
     netrc = home / ".netrc"
-    if environment.get("SWEEP_AGENT_KEY_FILE") or netrc.exists():
-        private = not netrc.exists() or not netrc.stat().st_mode & 0o077
-        return Check(
-            "login", private, f"{netrc}" if private else f"{netrc} can be read by others",
-            "" if private else f"chmod 600 {netrc}",
-        )  # fmt: skip
-    if environment.get("WANDB_API_KEY"):
-        return Check(
-            "login", None, "WANDB_API_KEY is set in this shell, which a job will not see",
-            "write it to ~/.netrc with `wandb login`, or into a 0600 file for --key-file",
-        )  # fmt: skip
-    return Check("login", False, "no key", "run `wandb login`, or give --key-file FILE")
+    if found.problem:
+        advice = "" if found.is_reachable else "see network above; the key could not be tried"
+        return Check("login", False if found.is_reachable else None, found.problem, advice)
+    if found.source == str(netrc) and netrc.stat().st_mode & 0o077:
+        return Check("login", False, f"{netrc} can be read by others", f"chmod 600 {netrc}")
+    return Check("login", True, f"{found.url} takes the key in {found.source}")
+
+
+def check_quota(directory: Path) -> Check:
+    """The quota of this user where the site tells it: `quota`, or Lustre's `lfs quota`."""
+    place = next(p for p in (directory, *directory.parents) if p.exists())
+    calls = (["quota", "-w", "-p"], ["lfs", "quota", "-q", "-u", str(os.getuid()), str(place)])
+    for words in calls:
+        if shutil.which(words[0]) is None:
+            continue
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        found = judge_quota(done.stdout)
+        if found is not None:
+            return found
+    return Check("quota", None, "this site tells none (no quota, no lfs quota)")
+
+
+def judge_quota(text: str) -> Check | None:
+    """The fullest of the file systems in what `quota -w` or `lfs quota -q` prints, in KiB: name,
+    used, soft limit, hard limit. None when there is no limit in it.
+    """
+    fullest: tuple[float, str] | None = None
+    for line in text.splitlines():
+        words = [word.rstrip("*") for word in line.split()]
+        if len(words) < 4 or not all(word.isdigit() for word in words[1:4]):
+            continue
+        used, soft, hard = map(int, words[1:4])
+        limit = hard or soft
+        if limit and (fullest is None or used / limit > fullest[0]):
+            shown = f"{words[0]}: {used * 1024 / GB:.1f} of {limit * 1024 / GB:.1f} GB used"
+            fullest = used / limit, shown
+    if fullest is None:
+        return None
+    if fullest[0] > 0.95:
+        return Check("quota", False, fullest[1], "make room, or put state and store elsewhere")
+    return Check("quota", None if fullest[0] > 0.8 else True, fullest[1])
 
 
 def check_slurm() -> Check:

@@ -14,6 +14,7 @@ from agent.cluster.submit import node_checks
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.node_checks import Check
+from agent.cluster.submit.preflight import job_environment
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig, is_path
@@ -47,10 +48,8 @@ def run_checks(options: ArrayOptions) -> list[Check]:
     mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
     kind = node_checks.file_system_of(state_dir, mounts)
     try:
-        environment = access_of(options).environment(os.environ)
+        environment = access_of(options).environment(job_environment(os.environ))
         login = node_checks.check_login(environment, home=Path.home())
-        if options.key_file or options.server_data:
-            login = Check("login", True, options.key_file or options.server_data)
     except ClusterError as error:
         environment = dict(os.environ)
         login = Check("login", False, str(error))
@@ -61,6 +60,7 @@ def run_checks(options: ArrayOptions) -> list[Check]:
         *node_checks.check_gpu_software(),
         node_checks.check_locks(state_dir, kind),
         node_checks.check_space(state_dir),
+        node_checks.check_quota(state_dir),
         node_checks.check_network(url),
         login,
     ]

@@ -13,6 +13,7 @@ from agent.cluster.job.workload import read_assignments
 from agent.cluster.options import ArrayOptions
 from agent.cluster.slurm import parse_accounting
 from agent.cluster.submit import node_checks, probe
+from agent.cluster.submit.node_checks import Check, judge_quota
 from agent.cluster.submit.node_commands import cache_variables, hub_names
 from agent.cluster.submit.probe import Measured
 from agent.cluster.submit.server_job import server_script
@@ -181,10 +182,20 @@ def test_locks_space_network_and_login_are_checked_where_the_run_will_be(tmp_pat
     assert node_checks.check_space(tmp_path, needed_gb=1e9).ok is False
     assert node_checks.check_network("http://127.0.0.1:1").ok is False
     assert node_checks.check_login({}, home=tmp_path).ok is False
-    assert node_checks.check_login({"WANDB_API_KEY": "x"}, home=tmp_path).ok is None
-    (tmp_path / ".netrc").write_text("machine x")
-    (tmp_path / ".netrc").chmod(0o644)
-    assert node_checks.check_login({}, home=tmp_path).advice == f"chmod 600 {tmp_path / '.netrc'}"
+    away = {"WANDB_API_KEY": "x", "WANDB_BASE_URL": "http://127.0.0.1:1"}
+    assert node_checks.check_login(away, home=tmp_path).ok is None
+
+
+def test_a_quota_is_judged_by_the_file_system_that_is_fullest() -> None:
+    head = "Disk quotas for user me (uid 1000):\n  Filesystem blocks quota limit grace\n"
+    assert judge_quota(head + "/home 990000* 900000 1000000 6days\n/work 1 0 0\n") == Check(
+        "quota", False, "/home: 1.0 of 1.0 GB used",
+        "make room, or put state and store elsewhere",
+    )  # fmt: skip
+    roomy = judge_quota("/lustre 1000 0 1000000 - 3 0 0 -\n")
+    assert roomy is not None
+    assert roomy.ok is True
+    assert judge_quota(head) is None
 
 
 def test_the_file_system_is_that_of_the_nearest_mount() -> None:
