@@ -2,17 +2,22 @@
 
 A scorer takes the output and the golds of one example. Question answering follows SQuAD's
 normalisation (arXiv 1606.05250) with HotpotQA's guard for yes, no and noanswer (arXiv
-1809.09600). Markup and lists are scored on their structure, since stripping punctuation would
-destroy them. Adding a task is one entry in `SCORERS`.
+1809.09600); answers in Chinese, Japanese or Korean follow MLQA's (arXiv 1910.07475). Markup and
+lists are scored as LongRefiner's pipeline reads them. Adding a task is one entry in `SCORERS`.
 """
 
 import ast
 import re
 import string
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+
+import json_repair
+
+from agent.evaluation import document_structure
 
 
 class Score(NamedTuple):
@@ -33,18 +38,28 @@ def score_query_analysis(output: str, golds: Sequence[str]) -> Score:
     return Score(exact, exact)
 
 
-def score_document_structuring(output: str, golds: Sequence[str]) -> Score:
-    """F1 over the multiset of headings, each with its level, its section and its title.
+def score_document_structuring(output: str, golds: Sequence[str], document: str = "") -> Score:
+    """F1 over the headings that the pipeline would get, each with its level, section and title.
 
-    Body text does not count; two documents without any heading agree (1).
+    Where a gold closes its tags, both sides are read by upstream's rules against `document` (what
+    was asked); golds that open tags only, as the demo's do, are compared by their opening tags.
+    Exact: the same headings in the same order. Without any heading on either side they agree (1).
     """
-    found = Counter(headings(output))
-    f1 = max(_multiset_f1(found, Counter(headings(gold))) for gold in golds)
-    return Score(f1, float(any(_squeeze(output) == _squeeze(gold) for gold in golds)))
+    return max(_score_structure(output, gold, document) for gold in golds)
+
+
+def _score_structure(output: str, gold: str, document: str) -> Score:
+    wanted = document_structure.parts_of(gold, document or gold)
+    if any(level != "abstract" for level, _, _ in wanted):
+        found = document_structure.parts_of(output, document or gold)
+    else:
+        found, wanted = headings(output), headings(gold)
+    is_exact = found == wanted if wanted else _squeeze(output) == _squeeze(gold)
+    return Score(_multiset_f1(Counter(found), Counter(wanted)), float(is_exact))
 
 
 def score_global_selection(output: str, golds: Sequence[str]) -> Score:
-    """F1 over the set of selected titles; an output that is no list of strings scores 0."""
+    """F1 over the set of selected titles; an output that upstream cannot read scores 0."""
     selected = titles(output)
     if selected is None:
         return Score(0.0, 0.0)
@@ -69,14 +84,39 @@ def headings(text: str) -> list[tuple[str, str, str]]:
 
 
 def titles(text: str) -> list[str] | None:
-    """The titles of a Python list of strings, normalised; None when it is no such list."""
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    """The titles of a Python or JSON list of strings, normalised; None when it is no such list.
+
+    What is not whole is repaired with the library that upstream repairs it with; as there, an
+    object gives its `selected_titles`.
+    """
+    value = _list_in(text)
+    if isinstance(value, dict):
+        value = value.get("selected_titles", [])
+    elif isinstance(value, list) and len(value) > 1 and isinstance(value[0], dict):
+        value = value[0].get("selected_titles", [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return None
     return [_squeeze(item).lower() for item in value]
+
+
+_WITHOUT_COMMA = re.compile(r"""['"]\s+['"]""")
+
+
+def _list_in(text: str) -> Any:
+    """A literal as it stands, else what is left of one after repair; None without a bracket."""
+    if not any(mark in text for mark in "[{"):
+        return None
+    if not _WITHOUT_COMMA.search(text):  # Python would join the two, upstream does not
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a backslash that escapes nothing is fine in a title
+            try:
+                return ast.literal_eval(text.strip())
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                pass
+    try:
+        return json_repair.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 # ---------------------------------------------------------------------- question answering
@@ -85,15 +125,41 @@ _GUARDED = ("yes", "no", "noanswer")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
+# Quotes, dashes and the like of word processors, in the ASCII that SQuAD's rule knows.
+_TYPOGRAPHIC = str.maketrans(
+    {
+        **dict.fromkeys("“”„‟«»″", '"'),
+        **dict.fromkeys("‘’‚‛‹›′", "'"),
+        **dict.fromkeys("‐‑‒–—―−", "-"),
+        "…": "...",
+    }
+)
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+
+
 def normalise(text: str) -> str:
     """SQuAD's: lower case, no ASCII punctuation, no articles, single spaces."""
-    return _squeeze(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)))
+    plain = text.translate(_TYPOGRAPHIC).lower().translate(_PUNCTUATION)
+    return _squeeze(_ARTICLES.sub(" ", plain))
+
+
+def normalise_cjk(text: str) -> str:
+    """MLQA's for Chinese: lower case and no punctuation of Unicode; full-width forms are made
+    ordinary (NFKC) and spaces, which no word of these scripts needs, are taken out beside them."""
+    wide = unicodedata.normalize("NFKC", text).lower()
+    kept = (" " if unicodedata.category(letter)[0] == "P" else letter for letter in wide)
+    return re.sub(rf"\s*(?<=[{_CJK}])\s+|\s+(?=[{_CJK}])", "", " ".join("".join(kept).split()))
 
 
 def score_qa(output: str, golds: Sequence[str]) -> Score:
-    """Best over the golds. Where both sides normalise to nothing they agree (as in SQuAD 2.0)."""
-    prediction = normalise(output)
-    wanted = [normalise(gold) for gold in golds]
+    """Best over the golds. Where both sides normalise to nothing they agree (as in SQuAD 2.0).
+
+    The golds' script decides how both sides are normalised.
+    """
+    is_cjk = any(re.search(f"[{_CJK}]", gold) for gold in golds)
+    rule = normalise_cjk if is_cjk else normalise
+    prediction = rule(output)
+    wanted = [rule(gold) for gold in golds]
     f1 = max(_answer_f1(prediction, gold) for gold in wanted)
     exact = float(prediction in wanted)
     # A gold that normalises to nothing is a substring of everything, so it proves nothing.
@@ -122,6 +188,14 @@ SCORERS: dict[str, Scorer] = {
     "global_selection": score_global_selection,
     "qa": score_qa,
 }
+
+
+def score(task: str, output: str, golds: Sequence[str], asked: str) -> Score:
+    """The score of one answer; `asked` is the prompt's text, which holds the document."""
+    scorer = SCORERS[task]
+    if scorer is score_document_structuring:
+        return score_document_structuring(output, golds, asked)
+    return scorer(output, golds)
 
 
 # ---------------------------------------------------------------------- parts

@@ -17,14 +17,15 @@ import torch
 from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import DataError, StoreError
 from agent.evaluation import deployments, generation
-from agent.evaluation.scores import SCORERS, macro_f1
+from agent.evaluation import scores as scores_of
+from agent.evaluation.scores import macro_f1
 from agent.training import data, device_memory, prompts, store
 from agent.training.base_model import Base, load_tokenizer
 from agent.training.data_formats import Example
 from agent.training.evaluation_points import EvaluationPoint, Training
 
 # Part of every evaluation key: raise it when a score's definition changes.
-SCORES_FORMAT = 3
+SCORES_FORMAT = 4
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores.json"
 
@@ -256,7 +257,7 @@ def token_budget(config: RunConfig) -> int:
 
 
 def score_answer(example: Example, prompt: Sequence[int], answer: generation.Answer) -> Prediction:
-    score = SCORERS[example.task](answer.text, example.answers)
+    score = scores_of.score(example.task, answer.text, example.answers, example.messages[-1][1])
     return Prediction(
         example_id=example.id,
         task=example.task,
