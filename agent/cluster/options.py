@@ -100,7 +100,9 @@ class ArrayOptions:
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
     notify: str = _option("URL that is told (POST, JSON) when the sweeps have ended", "")
     # -- agents
-    gpus_per_agent: str = _option("GPUs of one agent", "1", pattern=r"[1-9]\d*")
+    gpus_per_agent: str = _option(
+        "GPUs of one agent; several start torchrun", "1", pattern=r"[1-9]\d*"
+    )
     agents_per_gpu: str = _option("agents that share a GPU", "1", pattern=r"[1-9]\d*")
     max_restarts: str = _option("requeues before a task gives up", "50", pattern=r"\d+")
     idle_limit_s: str = _option(

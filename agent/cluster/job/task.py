@@ -19,6 +19,7 @@ from pathlib import Path
 from agent import files
 from agent.cluster import processes, slurm
 from agent.cluster.claims import ClaimFile
+from agent.cluster.job import torchrun_point
 from agent.cluster.job.life_log import LifeLog
 from agent.cluster.job.point_source import PointSource
 from agent.cluster.job.supervisor import Inbox, Supervisor
@@ -86,9 +87,14 @@ def build_workers(
     def known(devices: str | None) -> dict[str, str]:
         offline = {**base, "WANDB_MODE": "offline"}
         with_server = offline if args.offline else access.environment(base)
-        return agent_environment(
-            with_server, files_dir=files_dir, devices=devices, extra=extra, cores=cores
+        count = len((devices or "").split(","))
+        environment = agent_environment(
+            with_server, files_dir=files_dir, devices=devices, extra=extra, cores=cores // count
         )
+        if count > 1:  # the agent's `python` starts one process a GPU
+            place = torchrun_point.interpreter(state, count)
+            environment["PATH"] = os.pathsep.join([str(place), environment["PATH"]])
+        return environment
 
     return [
         Worker(

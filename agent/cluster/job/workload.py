@@ -161,7 +161,7 @@ def agent_environment(
         "PYTHONUNBUFFERED": "1",
     }
     # More threads than the task has cores make a training many times slower.
-    environment.setdefault("OMP_NUM_THREADS", str(cores))
+    environment.setdefault("OMP_NUM_THREADS", str(max(cores, 1)))
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = devices
     return environment
