@@ -6,6 +6,7 @@ is counted before anything is built from it.
 """
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -17,6 +18,15 @@ MAX_ENTRIES = 20_000  # scalars: keys and values; so many take a tenth of a seco
 MAX_DEPTH = 100
 # Ten times as fast where PyYAML was built with libyaml.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass
+class _OpenNode:
+    """A list or mapping whose end has not come yet."""
+
+    anchor: str | None
+    entries_before: int
+    deepest: int
 
 
 class _StrictLoader(_Base):  # type: ignore[misc]
@@ -82,21 +92,41 @@ def read_mapping(text: str, *, where: str, is_strict: bool = True) -> dict[str, 
 
 
 def _limit_exceeded(text: str) -> str | None:
-    """What the text has too much of, by its events: nothing is built. Raises YAMLError."""
+    """What the text has too much of, by its events: nothing is built. Raises YAMLError.
+
+    An alias counts as all that it stands for. (The client writes one where a list is used twice.)
+    """
     if len(text) > MAX_TEXT:
         return f"is longer than {MAX_TEXT} characters"
     entries = depth = 0
+    sizes: dict[str, tuple[int, int]] = {}  # by anchor: entries, and levels within
+    open_nodes: list[_OpenNode] = []
     for event in yaml.parse(text, _Base):
+        level = depth
         if isinstance(event, yaml.ScalarEvent):
             entries += 1
+            if event.anchor:
+                sizes[event.anchor] = (1, 0)
         elif isinstance(event, yaml.AliasEvent):
-            return f"aliases are not allowed in a sweep: write out what *{event.anchor} stands for"
+            if any(node.anchor == event.anchor for node in open_nodes):
+                return f"aliases that contain themselves are not allowed: *{event.anchor}"
+            # An unknown one is refused when the text is loaded.
+            size = sizes.get(event.anchor or "", (1, 0))
+            entries, level = entries + size[0], level + size[1]
         elif isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            depth = level = depth + 1
+            sizes.pop(event.anchor or "", None)
+            open_nodes.append(_OpenNode(event.anchor, entries, depth))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            node = open_nodes.pop()
+            level = node.deepest
+            if node.anchor:
+                sizes[node.anchor] = (entries - node.entries_before, node.deepest - depth)
+        if open_nodes:
+            open_nodes[-1].deepest = max(open_nodes[-1].deepest, level)
         if entries > MAX_ENTRIES:
             return f"has more than {MAX_ENTRIES} entries"
-        if depth > MAX_DEPTH:
+        if level > MAX_DEPTH:
             return f"is nested too deeply: more than {MAX_DEPTH} levels"
     return None

@@ -126,7 +126,7 @@ def _spoil(rng: random.Random, sweep: dict[str, Any]) -> None:
                 walk(item)
 
     walk(sweep)
-    place = rng.choice([place for place in places if place] or [sweep])
+    place = rng.choice([place for place in places if place] or [{"nothing": 0}])
     key = rng.choice(sorted(place, key=str))
     match rng.choice(["drop", "misspell", "odd", "odd", "extra"]):
         case "drop":

@@ -1,6 +1,7 @@
 """Sweep YAML: what is taken, what is refused, and that all faults are named together."""
 
 import pytest
+import yaml
 
 from agent.config.early_termination import Hyperband
 from agent.config.objective import Objective
@@ -52,6 +53,12 @@ def test_hyperband_with_max_iter_has_its_bands_below_it() -> None:
     assert found.hyperband == Hyperband(3.0, (3, 9), False)
 
 
+BILLION_LAUGHS = "method: grid\nparameters:\n  a0: {value: &a0 [x, x, x]}\n" + "".join(
+    f"  a{n}: {{value: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+)
+DEEP_LAUGHS = "method: grid\nparameters:\n  a0: {value: &a0 [x]}\n" + "".join(
+    f"  a{n}: {{value: &a{n} [*a{n - 1}]}}\n" for n in range(1, 99)
+)
 X = "method: random\nparameters: {x: "
 FAULTS = {
     "method: gird\nparameters: {x: {value: 1}}": "'gird' is not one of",
@@ -131,7 +138,11 @@ FAULTS = {
     X + "{value: 12:30:45}}": "12:30:45 is no plain number",
     "[" * 3000: "nested too deeply",
     "- " * 3000: "nested too deeply",
-    "method: grid\nparameters: &a {x: *a}": "aliases",
+    "method: grid\nparameters: &a {x: *a}": "aliases that contain themselves",
+    "method: grid\nparameters: {x: &a {value: [1, *a]}}": "aliases that contain themselves",
+    "method: grid\nparameters: {x: *a}": "not YAML",
+    BILLION_LAUGHS: "more than 20000 entries",
+    DEEP_LAUGHS: "nested too deeply",
     "method: grid\nmethod: random": "given twice",
     "#" * 3_000_000: "longer than",
     "method: [": "not YAML",
@@ -264,3 +275,12 @@ def test_plain_numbers_of_every_form_are_read() -> None:
         "method: grid\nparameters: {x: {values: [0, -0, 0.5, 1_000, 0x1f, +7, 1.5e+3, 00.5]}}"
     )
     assert found.space["x"] == Choice((0, 0.5, 1000, 31, 7, 1500.0))
+
+
+def test_a_list_used_twice_is_two_lists() -> None:
+    shared = [1, {"a": [2, "3"]}]
+    text = yaml.dump(
+        {"method": "grid", "parameters": {"x": {"values": shared}, "y": {"values": shared}}}
+    )
+    assert "*id" in text
+    assert parse(text).space == {"x": Choice(tuple(shared)), "y": Choice(tuple(shared))}
