@@ -269,9 +269,7 @@ class RunConfig(BaseModel):
     def display_name(self, swept: Iterable[str] = ()) -> str:
         """A readable run name that contains every swept key."""
         names = {"learning_rate": "lr", "lora_rank": "r", "lora_alpha": "alpha"}
-        cell = self.model_variant
-        if self.quantization_strategy != "None":
-            cell += f" {self.quantization_strategy}"
+        cell = variants.label(self.model_variant, self.quantization_strategy)
         values = self.model_dump(mode="json")
         keys = [k for k in dict.fromkeys([*self.tuned, *swept]) if k in values and k not in CELL]
         parts = [f"{names.get(key, key)}={_short(values[key])}" for key in keys]

@@ -65,6 +65,16 @@ def methods_of(model_variant: str, quantization_strategy: str) -> tuple[str, ...
     )
 
 
+def label(
+    model_variant: str, quantization_strategy: str = "None", method: str | None = None
+) -> str:
+    """How a cell is called, everywhere: `QLoRA int4`; the method is named only where it is not
+    the cell's own."""
+    words = [model_variant, *([quantization_strategy] if quantization_strategy != "None" else [])]
+    usual = methods_of(model_variant, quantization_strategy)[:1]
+    return " ".join(words if method in (None, *usual) else [*words, f"({method})"])
+
+
 def find(model_variant: str, quantization_strategy: str, method: str | None = None) -> Variant:
     """The row of a cell; the cell's first row when `method` is None. KeyError when invalid."""
     cell = (model_variant, quantization_strategy)

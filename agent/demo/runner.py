@@ -224,7 +224,7 @@ class Demo:
                 process.wait()
 
     def _verdict(self, runs: list[results.Row]) -> int:
-        wrong = [run for run in runs if run["state"] not in ("finished", "pruned")]
+        wrong = [run for run in runs if run["state"] not in ("finished", "pruned", "diverged")]
         for run in wrong:
             print(f"{run['run_id']} ended as {run['state']}; see {self._out / 'logs'}", flush=True)
         return 1 if wrong or not runs else 0

@@ -8,6 +8,7 @@ from agent.report.figures import NEUTRAL_STYLE, Figure, Series
 from agent.results import columns, pareto
 from agent.results.columns import COST_AXES, Column
 from agent.results.comparable import BASELINE, base_label, seed_of, tuned_values
+from agent.results.presentation import setting_text
 from agent.results.retention import Retention
 from agent.results.run_table import Row
 from agent.results.selection import candidates_of
@@ -312,8 +313,5 @@ def describe_in(family: FamilyReport, row: Row) -> str:
 def describe(row: Row) -> str:
     """A run in few words: its tuned values and its seed."""
     names = {"learning_rate": "lr"}
-    words = [
-        f"{names.get(key, key)} {value:g}" if isinstance(value, int | float) else f"{key} {value}"
-        for key, value in tuned_values(row)
-    ]
+    words = [f"{names.get(key, key)} {setting_text(value)}" for key, value in tuned_values(row)]
     return ", ".join([*words, f"seed {seed_of(row)}"])

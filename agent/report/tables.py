@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent.results.columns import SCORE, Column, find, format_number
 from agent.results.comparable import BASELINE, cell_label, cell_of, seed_of, tuned_values
 from agent.results.costs import Cost
+from agent.results.presentation import setting_text
 from agent.results.retention import Retention
 from agent.results.run_table import Row
 from agent.results.selection import Candidate, Selection
@@ -286,7 +287,7 @@ def _percent(found: Retention, *, is_marked: bool = True) -> Cell:
 def _plain(value: object) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Cell("" if value is None else str(value))
-    return Cell(f"{value:g}", float(value))
+    return Cell(setting_text(value), float(value))
 
 
 def _setting(candidate: Candidate | None) -> str:

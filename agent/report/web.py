@@ -12,7 +12,7 @@ from agent.report.tables import family_tables, runs_table
 from agent.results import pareto
 from agent.results.columns import Column
 from agent.results.costs import spending_sentences
-from agent.results.presentation import DARK, LIGHT
+from agent.results.presentation import DARK, LIGHT, setting_text
 from agent.results.study import FamilyReport, Study
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
@@ -97,7 +97,7 @@ def to_plotly(figure: Figure) -> dict[str, Any]:
     shapes: list[dict[str, Any]] = []
     if figure.is_log_x:
         values = sorted({float(x) for series in figure.series for x in series.x})
-        x_axis |= {"type": "log", "tickvals": values, "ticktext": [f"{v:g}" for v in values]}
+        x_axis |= {"type": "log", "tickvals": values, "ticktext": [setting_text(v) for v in values]}
     if figure.is_horizontal:
         y_axis |= {"autorange": "reversed", "type": "category"}
         x_axis |= {"rangemode": "tozero"}

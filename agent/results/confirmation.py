@@ -10,10 +10,9 @@ from agent.config.run_config import RunConfig, digest, group_of
 from agent.errors import ReportError
 from agent.results.columns import CURVE
 from agent.results.comparable import Family, seed_of, tuned_values
+from agent.results.outcome import Outcome
 from agent.results.run_table import Row, Scalar
 from agent.results.selection import Candidate, Selection
-
-ON_ITS_WAY = ("finished", "running", "pending")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,8 @@ def missing_seeds(
 
     Ties come along because more seeds for the winner alone would only confirm its luck. Seeds
     already there count, whatever their number; new ones are the smallest unused. A failed or
-    pruned point is planned again. Confirming points run unpruned: a pruned seed has no final score.
+    pruned point is planned again; a diverged one is not, because it would diverge again.
+    Confirming points run unpruned: a pruned seed has no final score.
     """
     if seeds < 1:
         raise ReportError(f"--confirm-seeds {seeds}: must be at least 1")
@@ -69,8 +69,9 @@ def missing_seeds(
 
 def _plan(candidate: Candidate, rows: Sequence[Row], seeds: int, reason: str) -> list[PlannedPoint]:
     same = [row for row in rows if tuned_values(row) == candidate.tuned]
-    present = {seed_of(r) for r in same if r.state in ON_ITS_WAY and not r.is_pruned}
-    free = (seed for seed in range(seeds + len(present)) if seed not in present)
+    present = {seed_of(r) for r in same if r.outcome.is_complete or r.outcome.is_running}
+    taken = present | {seed_of(r) for r in same if r.outcome is Outcome.DIVERGED}
+    free = (seed for seed in range(seeds + len(taken)) if seed not in taken)
     template = config_of(candidate.rows[0])
     return [
         PlannedPoint({**template, "seed": seed, "pruner": "none"}, reason, candidate.rows[0])

@@ -4,11 +4,13 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.results.columns import COLUMNS, RUN_COST, TRAINING_COST, Column
+from agent.results.columns import COLUMNS, RUN_COST, TOKENS_OUT, TRAINING_COST, Column
 from agent.results.comparable import BASELINE, STEP_KEYS, gpu_of, seed_of
 from agent.results.run_table import Row
 
 UNSTATED = "GPU not stated"
+# Answers this many times as long or as short are another regime: who says nothing is fast.
+SAME_LENGTH = 1.25
 SECONDS_PER_HOUR = 3600.0
 
 
@@ -43,6 +45,9 @@ def gains(
         if column.is_hardware_bound and column.group == "training" and unlike:
             found.append(Gain(column, None, unlike))
             continue
+        if column.is_per_answer and (lengths := _unlike_answers(treated, baseline)):
+            found.append(Gain(column, None, lengths))
+            continue
         wanted = gpu if column.is_hardware_bound else None
         sides = (treated, baseline)
         mine, theirs = (mean_of(rows, column.key, wanted, column.group) for rows in sides)
@@ -62,6 +67,17 @@ def _shared_gpu(
         return None, f"no shared GPU type: {mine} against {BASELINE} on {theirs}"
     gpu = max(sorted(shared), key=lambda name: names[0].count(name) + names[1].count(name))
     return gpu, gpu
+
+
+def _unlike_answers(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
+    """Answers of another length, in words: a model that says less takes less time for it."""
+    mine, theirs = mean_of(treated, TOKENS_OUT), mean_of(baseline, TOKENS_OUT)
+    if not mine or not theirs or 1 / SAME_LENGTH <= mine / theirs <= SAME_LENGTH:
+        return ""
+    return (
+        f"costs per answer not compared: answers of {mine:.3g} against {theirs:.3g} tokens; see "
+        "the time per output token"
+    )
 
 
 def _unlike_steps(treated: Sequence[Row], baseline: Sequence[Row]) -> str:

@@ -5,13 +5,10 @@ from collections.abc import Sequence
 
 from agent.results.columns import TOKENS_OUT, Better, Column
 from agent.results.comparable import gpu_of
-from agent.results.costs import reference_gpu
+from agent.results.costs import SAME_LENGTH, reference_gpu
 from agent.results.run_table import Row
 
 Point = tuple[float | None, float | None]
-# Answers this many times as long or as short as the median are another regime: a model that says
-# nothing is fast.
-SAME_LENGTH = 1.25
 
 
 def front(points: Sequence[Point], better: tuple[Better, Better]) -> tuple[int, ...]:

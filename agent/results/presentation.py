@@ -156,11 +156,7 @@ LIGHT = ("#222222", "#0072B2", "#009E73", "#D55E00", "#B0568F", "#8A6D00", "#3B8
 DARK = ("#E8E8E8", "#5AB4F0", "#2CC89A", "#FF8A3D", "#E29BC6", "#E6C84B", "#9AD4FF")
 
 
-def variant_label(variant: str, strategy: str = "None", method: str | None = None) -> str:
-    """`QLoRA int4`; the method is named only where it is not the cell's own."""
-    words = [variant, *([strategy] if strategy != "None" else [])]
-    usual = variants.methods_of(variant, strategy)[:1]
-    return " ".join(words if method in (None, *usual) else [*words, f"({method})"])
+variant_label = variants.label
 
 
 def label_of(row: variants.Variant) -> str:
@@ -176,3 +172,12 @@ def style_of(label: str | None) -> int | None:
     """The variant's place in the table of variants, which gives it the same colour everywhere."""
     known = variant_labels()
     return known.index(label) if label in known else None
+
+
+# ---------------------------------------------------------------------- numbers
+def setting_text(value: object) -> str:
+    """A tuned value for people, with all its digits: `0.0003`, `3e-5`; empty when missing."""
+    if isinstance(value, float):
+        digits, _, power = f"{value:g}".partition("e")
+        return f"{digits}e{int(power)}" if power else digits
+    return "" if value is None else str(value)

@@ -7,8 +7,8 @@ runs, each variant at its own best setting, every seed once, times and memory on
 from collections.abc import Mapping
 
 from agent.results.columns import COLUMNS
-from agent.results.comparable import gpu_of, seed_of
-from agent.results.costs import reference_gpu
+from agent.results.comparable import seed_of
+from agent.results.costs import cost_of, reference_gpu
 from agent.results.run_table import Row, Scalar
 from agent.results.study import FamilyReport, Study
 
@@ -39,12 +39,11 @@ def _selected(family: FamilyReport) -> list[tuple[Row, dict[str, Scalar]]]:
     found = []
     for cell in family.cells:
         rows = cell.selection.chosen.rows if cell.selection.chosen else ()
-        for row in {seed_of(row): row for row in reversed(rows)}.values():  # a seed's first run
+        for seed in dict.fromkeys(map(seed_of, rows)):
+            same = [row for row in rows if seed_of(row) == seed]  # the first of them speaks for all
+            known = ((column.key, cost_of(same, column, gpus[column.key])) for column in COLUMNS)
             values: dict[str, Scalar] = {
-                selected_key(column.key): value
-                for column in COLUMNS
-                if (value := row.number(column.key)) is not None
-                and gpus[column.key] in (None, gpu_of(row, column.group) or gpus[column.key])
+                selected_key(key): cost.mean for key, cost in known if cost and not cost.other_gpu
             }
-            found.append((row, {**values, selected_key("variant"): cell.label}))
+            found.append((same[0], {**values, selected_key("variant"): cell.label}))
     return found

@@ -15,6 +15,7 @@ from typing import Literal
 from agent.results.columns import CURVE, SCORE, TEST_SCORE
 from agent.results.comparable import Family, cell_label, seed_of, tuned_values
 from agent.results.noise import Difference, SeedNoise, difference, seed_noise
+from agent.results.presentation import setting_text
 from agent.results.run_table import Row, Scalar
 
 Tuned = tuple[tuple[str, Scalar | None], ...]
@@ -66,7 +67,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        words = ", ".join(f"{key} = {_short(value)}" for key, value in self.tuned)
+        words = ", ".join(f"{key} = {setting_text(value)}" for key, value in self.tuned)
         return words if self.epoch is None else f"{words}, epoch {self.epoch:g}"
 
 
@@ -215,14 +216,13 @@ def edges(chosen: Candidate, rows: Iterable[Row]) -> tuple[str, ...]:
         values = tried.get(key, set())
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
+        said = f"{key} = {setting_text(float(value))}"
         if len(values) == 1:
-            found.append(f"{key} = {value:g} is the only value tried")
+            found.append(f"{said} is the only value tried")
         elif float(value) == min(values):
-            found.append(f"{key} = {value:g} is the lowest of {len(values)} values: try lower ones")
+            found.append(f"{said} is the lowest of {len(values)} values: try lower ones")
         elif float(value) == max(values):
-            found.append(
-                f"{key} = {value:g} is the highest of {len(values)} values: try higher ones"
-            )
+            found.append(f"{said} is the highest of {len(values)} values: try higher ones")
     return tuple(found)
 
 
@@ -265,7 +265,3 @@ def _describe(candidate: Candidate) -> dict[str, object]:
         "run_ids": [row.run_id for row in candidate.rows],
         "runs": ["/".join(filter(None, [row.project, row.run_id])) for row in candidate.rows],
     }
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,7 +16,9 @@ from agent.report import layouts, tables
 from agent.report.terminal import print_selections, print_study
 from agent.report.writing import with_scores, write_scores
 from agent.results.csv_table import read_csv, with_curves, write_csv, write_curves
+from agent.results.presentation import setting_text
 from agent.results.run_table import Row
+from agent.results.selected import marks_of, selected_key
 from agent.results.study import FamilyReport, Study, examine
 from agent.server.pages.study import study_row
 from agent.server.pages.variants import comparison_payload
@@ -89,7 +91,7 @@ def of_page(study: Study) -> dict[str, Answer]:
     found = {}
     for line in payload["lines"]:
         rate = line["texts"][1].removeprefix("learning_rate ").partition(",")[0]
-        text = f"{float(rate):g}" if rate else ""
+        text = rate
         found[line["variant"]] = (text, _numbers(line["texts"][3]))
     found.pop("Full LoRA", None)
     return found
@@ -119,9 +121,24 @@ def of_select(study: Study) -> dict[str, Answer]:
         kept = record.get("retention")
         numbers = [kept[key] for key in ("value", "low", "high")] if kept else []
         words = " ".join(f"{100 * number:.1f}" for number in numbers if number is not None)
-        found[choice.selection.label] = ("" if rate is None else f"{rate:g}", words)
+        found[choice.selection.label] = (setting_text(rate), words)
     found.pop("Full LoRA", None)
     return found
+
+
+def scores_of(family: FamilyReport) -> dict[str, float]:
+    return {cell.label: cell.score for cell in family.cells if cell.score is not None}
+
+
+def of_workspace(study: Study) -> dict[str, float]:
+    """W&B's bars: the mean over all runs that have the key, grouped by variant."""
+    metric = study.families[0].metric
+    groups: dict[str, list[float]] = {}
+    for values in marks_of(study).values():
+        value = values.get(selected_key(metric))
+        if isinstance(value, float):
+            groups.setdefault(str(values["selected/variant"]), []).append(value)
+    return {label: sum(found) / len(found) for label, found in groups.items()}
 
 
 @pytest.mark.parametrize("block", range(10))
@@ -134,6 +151,7 @@ def test_report_page_terminal_select_and_csv_agree(block: int) -> None:
         assert of_page(study) == expected, number
         assert of_terminal(study, list(expected)) == expected, number
         assert of_select(study) == expected, number
+        assert of_workspace(study) == pytest.approx(scores_of(family)), number
         back = read_csv(write_csv(rows))
         back = with_scores(with_curves(back, write_curves(rows)), write_scores(rows))
         again = examine(back)

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from agent.results import costs
+from agent.results.columns import find
 from tests.results.known_table import known_rows, pruned, run
 
 KEYS: dict[str, Any] = {
@@ -146,3 +147,35 @@ def test_inference_belongs_to_the_gpu_it_was_measured_on() -> None:
     assert gain("L4", "L4").ratio == 1.0
     assert gain("L4", "T4").ratio is None
     assert gain("L4", "T4").note == "no shared GPU type: L4 against Full LoRA on T4"
+
+
+def test_costs_per_answer_are_compared_between_answers_of_one_length_only() -> None:
+    def sides(tokens: float) -> dict[str, costs.Gain]:
+        base = run("full", 1e-3, 0.5, inference__tokens_out=12.0, **MEASURED)
+        other = run("qlora4", 1e-3, 0.5, inference__tokens_out=tokens, **MEASURED)
+        return {gain.column.key: gain for gain in costs.gains([other], [base])}
+
+    assert sides(11.0)["inference/avg_latency_ms_per_sample"].ratio == 1.0
+    short = sides(1.9)
+    assert short["inference/avg_latency_ms_per_sample"].ratio is None
+    assert "answers of 1.9 against 12 tokens" in short["inference/avg_latency_ms_per_sample"].note
+    assert short["inference/time_per_output_token_ms"].ratio == 1.0
+
+
+def test_a_cost_belongs_to_one_type_of_gpu_and_another_is_named() -> None:
+    column = find("inference/avg_latency_ms_per_sample")
+    rows = [
+        run("full", 1e-3, 0.5, seed=s, inference__gpu=g, inference__avg_latency_ms_per_sample=v)
+        for s, (g, v) in enumerate([("A100", 10.0), ("A100", 20.0), ("H100", 1.0)])
+    ]
+    assert costs.reference_gpu(rows, column) == "A100"
+    assert costs.cost_of(rows, column, "A100") == costs.Cost(15.0)
+    assert costs.cost_of(rows[2:], column, "A100") == costs.Cost(1.0, "H100")
+    assert costs.cost_of([run("full", 1e-3, 0.5)], column, "A100") is None
+
+
+MEASURED: dict[str, Any] = {
+    "inference__gpu": "A100",
+    "inference__avg_latency_ms_per_sample": 10.0,
+    "inference__time_per_output_token_ms": 3.0,
+}

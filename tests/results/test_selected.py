@@ -43,7 +43,9 @@ def test_a_plain_group_by_variant_meets_like_with_like() -> None:
         one("ptq4", 1e-5, 0.2, run_id="e"),
     ]
     marks = marks_of(examine(rows))
-    assert _means(rows, marks, SCORE) == {"Full LoRA": 0.75, "LoRA+PTQ": 0.7}
+    assert _means(rows, marks, SCORE) == pytest.approx(
+        {"Full LoRA": 0.7, "LoRA+PTQ": 0.7}  # the seed that ran twice counts once
+    )
     assert _means(rows, marks, LATENCY) == {"Full LoRA": 10.0}  # the other is of another GPU
     assert marks["demo", "d"]["selected/variant"] == "LoRA+PTQ int4"
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from agent.results.intervals import Floats, Interval, Sides, difference_interval, ratio_interval
 
-REPEATS = 4000
+REPEATS = 2000
 CLUSTER = 10
 ICC = 0.6
 SEED_SD = 0.02

@@ -6,7 +6,7 @@ The numbers are those of `agent.results.study`, as in a report; here they become
 from dataclasses import dataclass
 from typing import Any
 
-from agent.results.columns import find
+from agent.results.columns import find, format_number
 from agent.results.comparable import tuned_keys
 from agent.results.costs import Cost, reference_gpu
 from agent.results.presentation import (
@@ -17,13 +17,13 @@ from agent.results.presentation import (
     TEST_SCORE,
     TOKEN_LATENCY,
     TOKENS_OUT,
+    setting_text,
     style_of,
 )
 from agent.results.retention import Retention
 from agent.results.sentences import ONE_SEED
 from agent.results.study import CellReport, FamilyReport, Study
 from agent.server.pages.metrics import heading_of
-from agent.server.pages.view import number, text_of
 
 # What stands beside score and retention. An answer's length stands beside every latency.
 COSTS = (
@@ -89,7 +89,7 @@ def _gpu_of(family: FamilyReport) -> str:
 def _line(family: FamilyReport, cell: CellReport) -> Line:
     chosen = cell.selection.chosen
     keys = tuned_keys(chosen.rows[0]) if chosen else ()
-    tuned = [f"{key} {text_of(key, dict(chosen.tuned).get(key))}" for key in keys if chosen]
+    tuned = [f"{key} {setting_text(dict(chosen.tuned).get(key))}" for key in keys if chosen]
     return Line(
         cell.label,
         style_of(cell.label),
@@ -163,5 +163,5 @@ def _retention(found: Retention) -> str:
 def _cost(key: str, cost: Cost | None) -> str:
     if cost is None:
         return ""
-    text = f"{cost.mean:.3f}" if key == SCORE else number(cost.mean)
+    text = format_number(cost.mean, find(key))
     return f"{text} (on {cost.other_gpu})" if cost.other_gpu else text
