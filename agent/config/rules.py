@@ -25,6 +25,7 @@ PRUNERS = (
     "threshold",
     "none",
 )
+TASKS = ("query_analysis", "document_structuring", "global_selection", "qa")
 CELL = ("model_variant", "quantization_strategy", "quantization_method")
 
 
@@ -137,6 +138,12 @@ def _check_adapter_method(config: "RunConfig") -> str | None:
     return None
 
 
+def _check_task(config: "RunConfig") -> str | None:
+    if config.task is not None and config.task not in TASKS:
+        return unknown_name(config.task, TASKS, "task")
+    return None
+
+
 # A check runs only when none of the fields it reads has a problem of its own.
 RULES: tuple[tuple[tuple[str, ...], Callable[["RunConfig"], str | None]], ...] = (
     (("model_variant",), _check_variant),
@@ -153,4 +160,5 @@ RULES: tuple[tuple[tuple[str, ...], Callable[["RunConfig"], str | None]], ...] =
     (("tuned",), _check_tuned),
     (("pruner",), _check_pruner),
     (("adapter_method",), _check_adapter_method),
+    (("task",), _check_task),
 )

@@ -71,6 +71,11 @@ class RunConfig(BaseModel):
         "training", "share of `dataset` held out for the final test", 0.1, ge=0, lt=1
     )
     split_seed: Int = _field("training", "seed of the held-out shares", 0, ge=0)
+    task: OptionalStr = _field(
+        "training",
+        "train and score one task only, with limits of its own; all when not given",
+        None,
+    )
     max_length: Int = _field("training", "prompt and answer", 2048, unit="tokens", ge=8)
     # -- training
     learning_rate: Float = _field("training", "peak learning rate of AdamW", gt=0, le=1)

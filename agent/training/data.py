@@ -23,6 +23,7 @@ FIELDS = (
     "test_fraction",
     "split_seed",
     "eval_examples",
+    "task",
 )
 
 
@@ -51,13 +52,15 @@ def load(config: RunConfig) -> Data:
     train, validation, _ = _splits(config, wanted=("train", "validation"))
     if config.validation_dataset:
         validation = read(config.validation_dataset, "validation")
+    train, validation = _of_task(config, train), _of_task(config, validation)
     if config.eval_examples is not None:
         validation = _subset(validation, config.eval_examples)
     for name, examples in (("training", train), ("validation", validation)):
         if not examples:
+            asked = f" of task = {config.task!r}" if config.task else ""
             raise DataError(
-                f"dataset = {config.dataset!r}: no {name} examples are left; use more data or "
-                "other held-out fractions"
+                f"dataset = {config.dataset!r}: no {name} examples{asked} are left; use more data "
+                "or other held-out fractions"
             )
     trained = {question_key(example) for example in train}
     return Data(
@@ -77,9 +80,16 @@ def load_test(config: RunConfig) -> tuple[Example, ...]:
         examples = read(config.test_dataset, "test")
     else:
         examples = _splits(config, wanted=("train", "validation", "test"))[2]
+    examples = _of_task(config, examples)
     if not examples:
         raise DataError("there is no test split: give test_dataset or a test_fraction above 0")
     return tuple(examples)
+
+
+def _of_task(config: RunConfig, examples: list[Example]) -> list[Example]:
+    """The examples of the config's task. They are chosen after the split, so that every task is
+    held out as it is where all are trained together."""
+    return [e for e in examples if config.task in (None, e.task)]
 
 
 def _splits(

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agent.config.rules import TASKS
 from agent.errors import DataError
 from agent.training.reading import files
 from agent.training.reading.files import Row
 
-TASKS = ("query_analysis", "document_structuring", "global_selection", "qa")
 _TASK_IN_NAME = re.compile(
     r"query[-_ ]?analysis|doc(?:ument)?[-_ ]?structuring|global[-_ ]?selection"
 )

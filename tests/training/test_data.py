@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import DataError
+from agent.errors import ConfigError, DataError
 from agent.training import data, prompts
 from agent.training.data_formats import Example
 from tests.training import lab
@@ -100,6 +100,18 @@ def test_a_sweep_never_sees_the_test_split(tmp_path: Path) -> None:
     assert test
     seen = {e.messages for e in (*loaded.train, *loaded.validation)}
     assert not seen & {e.messages for e in test}
+
+
+def test_one_task_is_held_out_as_it_is_among_all(tmp_path: Path) -> None:
+    whole = data.load(lab.make_config(tmp_path))
+    alone = data.load(lab.make_config(tmp_path, task="global_selection"))
+    assert {e.task for e in (*alone.train, *alone.validation)} == {"global_selection"}
+    assert alone.train == tuple(e for e in whole.train if e.task == "global_selection")
+    assert alone.validation == tuple(e for e in whole.validation if e.task == "global_selection")
+    with pytest.raises(DataError, match="no training examples of task = 'qa' are left"):
+        data.load(lab.make_config(tmp_path, task="qa"))
+    with pytest.raises(ConfigError, match="unknown task 'global_select'; did you mean"):
+        lab.make_config(tmp_path, task="global_select")
 
 
 def test_prompts_that_are_trained_and_validated_are_counted(tmp_path: Path) -> None:
