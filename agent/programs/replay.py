@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError, ReportError
-from agent.search.replay import curves
+from agent.search.replay import curves, families
 from agent.search.replay.curve_sources import from_runs, from_storage
 from agent.search.replay.picture import draw
 from agent.search.replay.policies import NAMES, policy
@@ -24,6 +24,7 @@ from agent.tracking.project_runs import runs_of_sweep
 SHOWN = (
     "oracle",
     "paired",
+    "paired_patient",
     "median",
     "successive_halving",
     "hyperband",
@@ -42,6 +43,18 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--curves", type=Path, metavar="FILE", help="a file of finished curves")
     source.add_argument(
         "--storage", metavar="PLACE", help="the pruning storage of a sweep: journal path or URL"
+    )
+    source.add_argument(
+        "--family",
+        type=_names,
+        metavar="A,B",
+        help="made-up curves whose truth is known, of: " + ", ".join(families.FAMILIES),
+    )
+    parser.add_argument(
+        "--examples", type=int, default=200, metavar="N", help="of --family (default 200)"
+    )
+    parser.add_argument(
+        "--strata", type=int, default=20, metavar="N", help="of each --family (default 20)"
     )
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="write the curves that were read to a file"
@@ -82,8 +95,13 @@ def add_replay_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_replay(args: argparse.Namespace) -> int:
     """Print one line per pruner, warm-up and number of workers."""
-    if args.orders < 1 or args.jobs < 1:
-        raise ConfigError(["--orders and --jobs must be at least 1"], where="replay")
+    if min(args.orders, args.jobs, args.strata) < 1 or args.examples < 2:
+        faults = ["--orders, --jobs and --strata must be at least 1, --examples at least 2"]
+        raise ConfigError(faults, where="replay")
+    if args.save and args.family:
+        raise ConfigError(
+            ["--save keeps curves that were read; --family makes them"], where="replay"
+        )
     for name in args.pruners:
         policy(name, warmup=1, options=args.options.get(name))
     strata = _strata(args)
@@ -91,8 +109,8 @@ def run_replay(args: argparse.Namespace) -> int:
     print(f"{len(strata)} strata, {points} curves of {strata[0].rungs} rungs")
     rows = _replay(strata, args)
     print(table(rows))
-    for row in dominated_by(rows):
-        print(f"{row.policy} saves no less than paired, at no more regret ({_case(row)})")
+    for line in lessons(rows):
+        print(line)
     if args.json:
         _write_text(args.json, json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
     if args.picture:
@@ -104,24 +122,58 @@ def table(rows: Sequence[Row]) -> str:
     """The rows as aligned text, with what the columns mean below."""
     head = (
         f"{'pruner':20} {'warm-up':>7} {'workers':>7} {'deploy':>7} {'train':>7} {'of oracle':>9} "
-        f"{'regret [95 % interval]':>26} {'in noise':>8} {'winner':>6}"
+        f"{'regret [95 % interval]':>26} {'kept':>6} {'good stopped':>12} {'in noise':>8} "
+        f"{'winner':>6} {'cost':>5}"
     )
     lines = [
         f"{row.policy:20} {row.warmup:7} {row.workers:7} {row.deployments:6.2f}x "
         f"{row.trainings:6.2f}x {row.oracle_share:9.0%} "
         f"{row.regret:9.4f} [{row.regret_low:.4f}, {row.regret_high:.4f}] "
-        f"{row.within_noise:8.1%} {row.exact_winner:6.0%}"
+        f"{row.kept:6.1%} {row.good_stopped:12.0%} {row.within_noise:8.1%} "
+        f"{row.exact_winner:6.0%} {row.cost:5.2f}"
         for row in rows
     ]
     foot = (
         "deploy, train: full grid / what was run, in evaluation points of deployments and of\n"
         "trainings; of oracle: points saved, as a share of what an oracle saves that never stops\n"
-        "the leader; in noise: chosen run inside the paired 95 % interval of the grid's winner"
+        "the leader; kept: regret at most 0.01; good stopped: chance that a run within 0.01 of\n"
+        "the best is stopped, no loss where another one is kept; in noise: chosen run inside the\n"
+        "paired 95 % interval of the grid's winner; cost: what was run, in grids, plus the regret\n"
+        "in hundredths: a whole grid is the price of 0.01"
     )
     return "\n".join([head, *lines, foot])
 
 
+def lessons(rows: Sequence[Row]) -> list[str]:
+    """What the rows say about the choice: where ours works, what beats it, what costs least."""
+    lines = [
+        f"{name}: saves {min(r.oracle_share for r in own):.0%} to "
+        f"{max(r.oracle_share for r in own):.0%} of what an oracle saves and keeps the winner in "
+        f"at least {min(r.kept for r in own):.1%}; stops a good run with chance "
+        f"{max(r.good_stopped for r in own):.0%} at most"
+        for name in ("paired", "paired_patient")
+        if (own := [row for row in rows if row.policy == name])
+    ]
+    lines += [
+        f"{row.policy} saves no less than paired, at no more regret ({_case(row)})"
+        for row in dominated_by(rows)
+    ]
+    cases = dict.fromkeys(_case(row) for row in rows)
+    for case in cases:
+        choices = [row for row in rows if _case(row) == case and row.policy != "oracle"]
+        best = min(choices, key=lambda row: row.cost, default=None)
+        if best is not None and len(choices) > 1:
+            lines.append(f"least cost ({case}): {best.policy}, {best.cost:.2f} grids")
+    return lines
+
+
 def _strata(args: argparse.Namespace) -> list[curves.Stratum]:
+    if args.family:
+        return [
+            families.made(family, number, examples=args.examples)
+            for family in args.family
+            for number in range(args.strata)
+        ]
     if args.curves:
         return curves.load(args.curves)
     if args.storage:

@@ -6,6 +6,8 @@ Per policy and number of workers, over all strata and orders:
 - `trainings`: the same with curves that share a training counted once, for its longest;
 - `oracle_share`: the rungs saved as a share of those an oracle saves at the same warm-up and
   workers, and `oracle_factor_share`, the ratio of the two saving factors;
+- `cost`: what it trained, as a share of the full grid, plus what it lost, in hundredths of the
+  final score: one whole grid is the price of `TOLERATED`;
 - `regret`: final score of the full grid's winner − that of the run the policy leaves, mean, with
   a 95 % bootstrap interval over strata (orders of one stratum are no independent evidence);
 - `kept`: share of cases with a regret of at most `TOLERATED`;
@@ -50,8 +52,12 @@ class Row:
     within_noise: float
     exact_winner: float
 
+    @property
+    def cost(self) -> float:
+        return 1 / self.deployments + self.regret / TOLERATED
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "cost": self.cost}
 
 
 @dataclass(frozen=True)
