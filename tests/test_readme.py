@@ -12,7 +12,7 @@ from agent.cli import COMMANDS
 from agent.cli import build_parser as build_cli_parser
 from agent.config import variants
 from agent.config.cli_options import build_parser
-from tests.tools import proofs_table
+from tests.tools import proofs_table, pruning_table
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -95,3 +95,9 @@ def test_the_table_of_proofs_is_what_was_written_down() -> None:
     results = json.loads(proofs_table.RESULTS.read_text())
     shown = TEXT.split(proofs_table.BEGIN)[1].split(proofs_table.END)[0]
     assert shown == proofs_table.render(results)
+
+
+def test_the_table_of_pruning_rules_is_what_was_measured() -> None:
+    found = json.loads(pruning_table.FRONTIER.read_text())
+    shown = TEXT.split(pruning_table.BEGIN)[1].split(pruning_table.END)[0]
+    assert shown == pruning_table.render(found)

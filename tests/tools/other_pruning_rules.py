@@ -3,7 +3,7 @@
 Each gives the reasons to stop of a whole stratum, as `agent.search.replay.batch.reasons` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,11 +27,12 @@ class ByReasons:
     first: int
 
     def __call__(self, stratum: Stratum, order: object, workers: int) -> list[int]:
-        trained: list[int] = self.batch(stratum, np.array([order]), workers)[0].tolist()
+        trained: list[int] = self.batch([stratum], np.array([[order]]), workers)[0, 0].tolist()
         return trained
 
-    def batch(self, stratum: Stratum, orders: batch.Counts, workers: int) -> batch.Counts:
-        return batch.trained_rungs(self.reasons(stratum), self.first, orders, workers)
+    def batch(self, strata: Sequence[Stratum], orders: batch.Counts, workers: int) -> batch.Counts:
+        why = np.stack([self.reasons(stratum) for stratum in strata])
+        return batch.trained_rungs(why, self.first, orders, workers)
 
 
 def hopeful(level: float, doubt: float, warmup: int) -> ByReasons:

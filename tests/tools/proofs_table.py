@@ -49,10 +49,13 @@ ROWS = (
     ),
     (
         "search",
-        "Pruner `paired` on 15 strata of real curves; 1, 4, 8 workers, warm-up 1 and 2, 20 orders",
-        "saves at least {replay.least_oracle_share} of the rungs that an oracle saves; the chosen "
-        "run is within noise of the winner in at least {replay.least_within_noise} of the cases; "
-        "better on savings and regret: {replay.dominated_by}",
+        "Pruner `paired` on curves that it was not developed on; 64, 200, 500 examples, 1, 4, 8 "
+        "workers, 20 orders",
+        "saves {pruning.paired.share} of what an oracle saves on ordinary families; keeps the "
+        "winner in at least {pruning.paired.least_kept} of the cases of each, and in "
+        "{pruning.paired.least_kept_late} of late curves; one of eight equal runs is stopped with "
+        "chance {pruning.paired.equal_stopped} at most (`paired_patient`: "
+        "{pruning.paired_patient.equal_stopped})",
     ),
     (
         "search",

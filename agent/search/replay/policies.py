@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
 
@@ -68,9 +69,9 @@ class PairedPolicy:
         session = Paired(stratum, replace(self.rule, rungs=stratum.rungs))
         return run_in_steps(stratum, order, workers, session)
 
-    def batch(self, stratum: Stratum, orders: batch.Counts, workers: int) -> batch.Counts:
-        rule = replace(self.rule, rungs=stratum.rungs)
-        why = batch.reasons(stratum, rule)
+    def batch(self, strata: Sequence[Stratum], orders: batch.Counts, workers: int) -> batch.Counts:
+        rule = replace(self.rule, rungs=strata[0].rungs)
+        why = np.stack([batch.reasons(stratum, rule) for stratum in strata])
         return batch.trained_rungs(why, rule.first, orders, workers)
 
 

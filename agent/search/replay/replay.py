@@ -114,18 +114,20 @@ def run_cases(
     shape = (len(strata), orders)
     rungs, regret, good, stopped, noise, exact = (np.zeros(shape) for _ in range(6))
     trainings: list[dict[str, int]] = [{} for _ in range(orders)]
+    permutations = [_orders(stratum, [seed, row], orders) for row, stratum in enumerate(strata)]
+    played = _trained(chosen, strata, permutations, workers)
     for row, stratum in enumerate(strata):
-        rng = np.random.default_rng([seed, row])
-        permutations = np.array([rng.permutation(len(stratum.curves)) for _ in range(orders)])
-        regrets = np.array([stratum.regret(i) for i in range(len(stratum.curves))])
-        good[row] = (regrets <= TOLERATED + 1e-9).sum()
-        for column, trained in enumerate(_trained(chosen, stratum, permutations, workers)):
+        runs = range(len(stratum.curves))
+        regrets = np.array([stratum.regret(i) for i in runs])
+        near = [stratum.is_within_noise(i) for i in runs]
+        is_good = regrets <= TOLERATED + 1e-9
+        good[row] = is_good.sum()
+        for column, trained in enumerate(played[row]):
             left = chosen_run(stratum, trained)
-            is_stopped = np.array(trained) < stratum.rungs
             rungs[row, column] = sum(trained)
             regret[row, column] = regrets[left]
-            stopped[row, column] = (is_stopped & (regrets <= TOLERATED + 1e-9)).sum()
-            noise[row, column] = stratum.is_within_noise(left)
+            stopped[row, column] = (is_good & (np.array(trained) < stratum.rungs)).sum()
+            noise[row, column] = near[left]
             exact[row, column] = left == stratum.winner
             for curve, length in zip(stratum.curves, trained, strict=True):
                 longest = trainings[column]
@@ -134,13 +136,32 @@ def run_cases(
     return Cases(rungs, together, regret, good, stopped, noise, exact)
 
 
+def _orders(stratum: Stratum, seed: list[int], count: int) -> npt.NDArray[np.int64]:
+    rng = np.random.default_rng(seed)
+    return np.array([rng.permutation(len(stratum.curves)) for _ in range(count)])
+
+
 def _trained(
-    chosen: Policy, stratum: Stratum, orders: npt.NDArray[np.int64], workers: int
-) -> list[list[int]]:
-    if isinstance(chosen, BatchPolicy):
-        told: list[list[int]] = chosen.batch(stratum, orders, workers).tolist()
-        return told
-    return [chosen(stratum, [int(i) for i in order], workers) for order in orders]
+    chosen: Policy,
+    strata: Sequence[Stratum],
+    orders: Sequence[npt.NDArray[np.int64]],
+    workers: int,
+) -> list[list[list[int]]]:
+    """Rungs trained, by stratum, order and run."""
+    if not isinstance(chosen, BatchPolicy):
+        return [
+            [chosen(stratum, [int(i) for i in order], workers) for order in own]
+            for stratum, own in zip(strata, orders, strict=True)
+        ]
+    played: list[list[list[int]]] = [[] for _ in strata]
+    shapes = [(len(stratum.curves), stratum.rungs) for stratum in strata]
+    for shape in dict.fromkeys(shapes):
+        rows = [row for row, own in enumerate(shapes) if own == shape]
+        together = np.stack([orders[row] for row in rows])
+        trained = chosen.batch([strata[row] for row in rows], together, workers)
+        for row, own in zip(rows, trained.tolist(), strict=True):
+            played[row] = own
+    return played
 
 
 def _row(

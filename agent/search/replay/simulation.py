@@ -20,11 +20,12 @@ Policy = Callable[[Stratum, Sequence[int], int], list[int]]
 
 @runtime_checkable
 class BatchPolicy(Protocol):
-    """A policy that can play many orders, one per row, at once."""
+    """A policy that can play many orders of many strata of one shape at once."""
 
     def batch(
-        self, stratum: Stratum, orders: npt.NDArray[np.int64], workers: int
-    ) -> npt.NDArray[np.int64]: ...
+        self, strata: Sequence[Stratum], orders: npt.NDArray[np.int64], workers: int
+    ) -> npt.NDArray[np.int64]:
+        """Rungs trained, of the shape of `orders`: (strata, orders, runs)."""
 
 
 class Session(Protocol):
