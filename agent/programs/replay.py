@@ -138,8 +138,8 @@ def table(rows: Sequence[Row]) -> str:
         "trainings; of oracle: points saved, as a share of what an oracle saves that never stops\n"
         "the leader; kept: regret at most 0.01; good stopped: chance that a run within 0.01 of\n"
         "the best is stopped, no loss where another one is kept; in noise: chosen run inside\n"
-        "the paired 95 % interval of the grid's winner; cost: what was run, in grids, plus the regret\n"
-        "in hundredths: a whole grid is the price of 0.01"
+        "the paired 95 % interval of the grid's winner; cost: what was run, in grids, plus the\n"
+        "regret in hundredths: a whole grid is the price of 0.01"
     )
     return "\n".join([head, *lines, foot])
 

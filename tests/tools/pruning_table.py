@@ -26,9 +26,9 @@ NAMES = {
 def render(found: Mapping[str, Any]) -> str:
     """A line per rule as it ships, at warm-up 1."""
     lines = [
-        "| rule | of an oracle's saving | winner kept: ordinary | one-rung lag | late sigmoid "
-        "| families not seen | real: saving | kept | equal runs stopped | cost |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| rule | of an oracle's saving | winner kept: ordinary | the worst | one-rung lag | late sigmoid "
+        "| unseen families | unseen late ones | real: saving | kept | equal runs stopped | cost |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["report"]:
         if row["warmup"] == 1:
@@ -38,13 +38,18 @@ def render(found: Mapping[str, Any]) -> str:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     by_family, name = row["families"], row["setting"]
-    unseen = min(by_family[family]["kept"] for family in families.UNSEEN)
+    unseen, late = (
+        min(by_family[family]["kept"] for family in group)
+        for group in (families.UNSEEN, families.UNSEEN_LATE)
+    )
     shares = [
         row["share"],
+        row["kept"],
         row["least_kept"],
         by_family["one_rung_lag"]["kept"],
         by_family["late_sigmoid"]["kept"],
         unseen,
+        late,
         by_family["real"]["share"],
         by_family["real"]["kept"],
         row["equal_stopped"],

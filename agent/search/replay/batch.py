@@ -34,7 +34,7 @@ class Comparisons:
     rising: Array
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def comparisons(stratum: Stratum, first: int, hope: float, from_nothing: bool) -> Comparisons:
     """The comparisons from rung `first` on."""
     values = np.stack([curve.values for curve in stratum.curves])
