@@ -14,13 +14,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from agent import extensions, signals
-from agent.config.cli_options import read_point
-from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, DataError, OutOfMemory, fault_of, one_line
 from agent.log_noise import quieten_libraries
+from agent.programs import warm_client
 from agent.signals import Interrupted, Interruption
 
 if TYPE_CHECKING:
+    from agent.config.run_config import RunConfig
     from agent.tracking.run import Run
     from agent.training.evaluation_points import Training
 
@@ -46,8 +46,11 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def read_config(words: Sequence[str]) -> RunConfig:
+def read_config(words: Sequence[str]) -> "RunConfig":
     """The config, with every violation reported together before any model is loaded."""
+    from agent.config.cli_options import read_point
+    from agent.config.run_config import RunConfig
+
     try:
         return RunConfig.parse(read_point(words), where="the grid point", files=True)
     except ConfigError as error:
@@ -57,18 +60,17 @@ def read_config(words: Sequence[str]) -> RunConfig:
         raise
 
 
-def run(config: RunConfig) -> None:
-    from agent.programs import benchmark_command
+def run(config: "RunConfig") -> None:
     from agent.tracking import run as tracking
     from agent.tracking.patience import Patience
-    from agent.training import base_model, data, data_parallel, preflight
+    from agent.training import data, data_parallel, preflight
     from agent.training.evaluation_points import Training
 
     if data_parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
     try:
-        preflight.check_weights(config, base_model.choose_device(config))
+        preflight.check_weights(config)
     except DataError as error:
         tracking.refuse(error)
         raise
@@ -90,6 +92,8 @@ def run(config: RunConfig) -> None:
     if tracked.is_online:
         patience.keep_trying(training.note_uploaded)  # only now has the server everything
         if config.benchmark_queries and not tracked.is_pruned:
+            from agent.programs import benchmark_command
+
             training.free()
             benchmark_command.measure_own_run(f"{tracked.path}/{tracked.id}", config)
 
@@ -101,24 +105,26 @@ def must_go_on(error: BaseException) -> bool:
     return fault_of(error).value.is_waited_out
 
 
-def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
+def follow(config: "RunConfig", fitting: "RunConfig", tracked: "Run") -> "Training":
     """Follow the training of `fitting`: the config, in passes that fit the device."""
     from agent.evaluation import hardware, model_artifact, validation
+    from agent.evaluation.shared_scores import SharedScores
     from agent.programs import logged_values
     from agent.search.trials import Outrun, history_values, open_trial
     from agent.training import preflight
     from agent.training.evaluation_points import Training
-    from agent.training.trainer import Hooks
+    from agent.training.facts.hooks import Hooks
     from agent.training.work_ahead import Meanwhile
 
     # ---------------------------------------------------------------- what is trained
-    found = preflight.examine(fitting)
+    found = preflight.examined(fitting)
     print("\n".join(found.lines), flush=True)
-    needed = Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check)
-    hooks = Hooks(tracked.check, on_step=tracked.log_loss, on_model=tracked.watch, idle=needed)
+    share = SharedScores(tracked.sweeps.needed, tracked.check)
+    ahead = Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check, share)
+    hooks = Hooks(tracked.check, on_step=tracked.log_loss, on_model=tracked.watch, idle=ahead)
     training = Training(fitting, found.data, run_id=tracked.id, hooks=hooks)
     identity = validation.identity(training)
-    device = hardware.training_values(training.device)
+    device = hardware.training_values(training.device_facts)
     tracked.summarise({**identity, **training.facts(), **found.facts, **device})
 
     # ---------------------------------------------------------------- whom it competes with
@@ -142,7 +148,9 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
                 by_example = scores.by_example()
                 values = logged_values.point_values(point, scores) | history_values(by_example)
                 tracked.log_point(point.step, scores.metrics()["f1_score"], values)
-                if trial.report(point.number, by_example).prune:
+                verdict = trial.report(point.number, by_example)
+                share(training, point)
+                if verdict.prune:
                     break
         except Outrun:  # between two points: the others have meanwhile got too far ahead
             pass
@@ -170,4 +178,5 @@ def follow(config: RunConfig, fitting: RunConfig, tracked: "Run") -> "Training":
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = warm_client.run(__file__, sys.argv[1:])  # where a worker waits that is warm already
+    sys.exit(main(sys.argv[1:]) if status is None else status)

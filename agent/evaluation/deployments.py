@@ -10,7 +10,6 @@ Adding a deployment is one entry in `BUILDERS` and a row in `agent.config.varian
 """
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -195,34 +194,6 @@ def _quantisation_state(state: Any) -> Iterator[torch.Tensor]:
         if isinstance(value := getattr(state, name, None), torch.Tensor):
             yield value
     yield from _quantisation_state(getattr(state, "state2", None))
-
-
-def describe(variant: Variant, base_model: str, base_digest: str) -> str:
-    """`deployment.json` of an artifact: how to serve the adapter beside it."""
-    steps = {
-        "merged": ["load the base at 16 bit", "merge the adapter"],
-        "quantised_base_with_adapter": [
-            f"load the base quantised ({variant.quantization_method})",
-            "attach the adapter without merging",
-        ],
-        "merged_then_quantised": [
-            "load the base at 16 bit",
-            "merge the adapter",
-            f"quantise every linear layer but the output head ({variant.quantization_method})",
-        ],
-    }
-    return json.dumps(
-        {
-            "model_variant": variant.model_variant,
-            "quantization_strategy": variant.quantization_strategy,
-            "quantization_method": variant.quantization_method,
-            "deployment": variant.deployment,
-            "steps": steps.get(variant.deployment, []),
-            "base_model": base_model,
-            "base_digest": base_digest,
-        },
-        indent=1,
-    )
 
 
 def save(model: nn.Module, base: Base, variant: Variant, directory: Path) -> None:

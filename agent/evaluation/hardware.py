@@ -7,10 +7,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from agent.training.facts import base_files
+from agent.training.facts.devices import DeviceFacts
 
-from agent.training import base_model
+if TYPE_CHECKING:
+    import torch
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
@@ -52,8 +55,10 @@ class Hardware:
         }
 
 
-def describe(device: torch.device) -> Hardware:
+def describe(device: "torch.device") -> Hardware:
     """The hardware and software that `device` belongs to."""
+    import torch
+
     on_gpu = device.type == "cuda"
     return Hardware(
         gpu=torch.cuda.get_device_name(device) if on_gpu else "cpu",
@@ -61,7 +66,7 @@ def describe(device: torch.device) -> Hardware:
         cpu_threads=torch.get_num_threads(),
         driver=_driver() if on_gpu else None,
         cuda=torch.version.cuda if on_gpu else None,
-        libraries=base_model.library_versions(),
+        libraries=base_files.library_versions(),
     )
 
 
@@ -94,11 +99,11 @@ def driver_version(text: str) -> str | None:
     return found.group() if found else None
 
 
-def training_values(device: torch.device) -> dict[str, object]:
+def training_values(facts: DeviceFacts) -> dict[str, object]:
     """What a run trains on, as logged; the driver and CUDA are None without a GPU."""
-    hardware = describe(device)
+    on_gpu = facts.type == "cuda"
     return {
-        "train/gpu": hardware.gpu,
-        "train/driver": hardware.driver,
-        "train/cuda": hardware.cuda,
+        "train/gpu": facts.name,
+        "train/driver": _driver() if on_gpu else None,
+        "train/cuda": facts.cuda if on_gpu else None,
     }

@@ -1,9 +1,10 @@
 """What the model artifact of a run holds."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agent.evaluation import deployments
+from agent.config.variants import Variant
 from agent.evaluation.validation import Scores
 from agent.training import run_registry, store
 from agent.training.evaluation_points import EvaluationPoint, Training
@@ -12,8 +13,34 @@ from agent.training.evaluation_points import EvaluationPoint, Training
 def describe(training: Training) -> str:
     """`deployment.json`: how to serve the adapter beside it."""
     config = training.config
-    return deployments.describe(
-        config.variant, config.base_model, str(training.environment["base"])
+    return deployment_text(config.variant, config.base_model, str(training.environment["base"]))
+
+
+def deployment_text(variant: Variant, base_model: str, base_digest: str) -> str:
+    """`deployment.json` of an artifact: how to serve the adapter beside it."""
+    steps = {
+        "merged": ["load the base at 16 bit", "merge the adapter"],
+        "quantised_base_with_adapter": [
+            f"load the base quantised ({variant.quantization_method})",
+            "attach the adapter without merging",
+        ],
+        "merged_then_quantised": [
+            "load the base at 16 bit",
+            "merge the adapter",
+            f"quantise every linear layer but the output head ({variant.quantization_method})",
+        ],
+    }
+    return json.dumps(
+        {
+            "model_variant": variant.model_variant,
+            "quantization_strategy": variant.quantization_strategy,
+            "quantization_method": variant.quantization_method,
+            "deployment": variant.deployment,
+            "steps": steps.get(variant.deployment, []),
+            "base_model": base_model,
+            "base_digest": base_digest,
+        },
+        indent=1,
     )
 
 
@@ -49,6 +76,8 @@ def model_files(training: Training, point: EvaluationPoint) -> Mapping[str, Path
 
 
 def _save_deployed(training: Training, point: EvaluationPoint, folder: Path) -> None:
+    from agent.evaluation import deployments
+
     config = training.config
     model = deployments.deploy(training.base, point.adapter, config.variant, training.data.train)
     deployments.save(model, training.base, config.variant, folder)

@@ -17,6 +17,7 @@ from agent.evaluation import deployments
 from agent.evaluation.query_flops import QueryFlops, shape_of
 from agent.training import base_model, device_memory, store
 from agent.training.data_formats import Example
+from agent.training.facts import base_files
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def find_adapter_at(root: Path, key: str, epoch: float) -> Path:
 
 def locate_base(config: RunConfig, wanted: str, cache: Path) -> Path:
     """The base model's directory. DataError when its digest is not the one trained on."""
-    path = base_model.locate(config)
-    found = base_model.digest_of(path, cache)
+    path = base_files.locate(config)
+    found = base_files.digest_of(path, cache)
     if wanted and found != wanted:
         raise DataError(
             f"base_model = {config.base_model!r} has digest {found}, but the run was trained on "

@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import DataError, StoreError
-from agent.evaluation import deployments, generation
 from agent.evaluation import scores as scores_of
 from agent.evaluation.scores import macro_f1
-from agent.training import data, device_memory, prompts, store
-from agent.training.base_model import Base, load_tokenizer
+from agent.training import data, prompts, store
 from agent.training.data_formats import Example
 from agent.training.evaluation_points import EvaluationPoint, Training
+
+if TYPE_CHECKING:
+    from agent.evaluation.generation import Answer
+    from agent.training.base_model import Base
 
 # Part of every evaluation key: raise it when a score's definition changes.
 SCORES_FORMAT = 4
@@ -137,27 +137,26 @@ def evaluation_digest(config: RunConfig, validation_digest: str, prompts_digest:
 
 def digest_of_examples(config: RunConfig, base: Path, examples: Sequence[Example]) -> str:
     """`evaluation_digest` of examples as the base model at `base` reads them."""
+    from agent.training.base_model import load_tokenizer
+
     tokenizer = load_tokenizer(base, trust_remote_code=config.trust_remote_code)
     asked = data.digest_of(examples, with_ids=True)
     return evaluation_digest(config, asked, prompts.digest_of(tokenizer, examples))
 
 
-def _evaluation_of(training: Training) -> str:
-    return evaluation_digest(
-        training.config, training.data.validation_digest, training.validation_prompts
-    )
+def _evaluation_of(training: Training, config: RunConfig) -> str:
+    return evaluation_digest(config, training.data.validation_digest, training.validation_prompts)
 
 
 def identity(training: Training) -> dict[str, str]:
     """What has to agree between runs whose scores are compared, and where they ran."""
     environment = training.environment
-    is_cuda = training.device.type == "cuda"
     return {
         "training/key": training.key,
         "base/digest": str(environment["base"]),
         "data/digest": training.data.train_digest,
-        "evaluation/digest": _evaluation_of(training),
-        "hardware/gpu": torch.cuda.get_device_name(training.device) if is_cuda else "cpu",
+        "evaluation/digest": _evaluation_of(training, training.config),
+        "hardware/gpu": training.device_facts.name,
     }
 
 
@@ -170,8 +169,17 @@ def score_point(
 
     The training's memory has been read before, so the peak starts afresh here and after.
     """
-    config = training.config
-    evaluation = _evaluation_of(training)
+    return score_as(training.config, training, point, check_interruption)
+
+
+def score_as(
+    config: RunConfig,
+    training: Training,
+    point: EvaluationPoint,
+    check_interruption: Callable[[], None] = lambda: None,
+) -> Scores:
+    """`score_point` with the deployment of another `config` that needs the same training."""
+    evaluation = _evaluation_of(training, config)
     place = point.directory / "scores" / digest([config.deployment_key(), evaluation])
     if store.is_whole(place):
         return read_scores(place)
@@ -181,6 +189,8 @@ def score_point(
             f"{point.adapter}: was removed by `sweep-agent store gc`, and these scores were never "
             f"made; remove {point.directory.parent.name} from the store to train it again"
         )
+    from agent.training import device_memory
+
     device_memory.reset_peak_memory(training.device)
     scores = score_adapter(
         config,
@@ -197,7 +207,7 @@ def score_point(
 
 def score_adapter(
     config: RunConfig,
-    base: Base,
+    base: "Base",
     adapter: Path | None,
     examples: Sequence[Example],
     *,
@@ -206,6 +216,9 @@ def score_adapter(
 ) -> Scores:
     """Deploy `adapter` (None: the untouched base), answer every example that `max_length` admits
     and score the answers. The deployment is gone afterwards, whatever happens."""
+    from agent.evaluation import deployments, generation
+    from agent.training import device_memory
+
     kept, encoded = within_length(config, base.tokenizer, examples)
     started = time.perf_counter()
     model = deployments.deploy(base, adapter, config.variant, calibration)
@@ -256,7 +269,7 @@ def token_budget(config: RunConfig) -> int:
     return config.eval_batch_size * (config.max_length + config.max_new_tokens)
 
 
-def score_answer(example: Example, prompt: Sequence[int], answer: generation.Answer) -> Prediction:
+def score_answer(example: Example, prompt: Sequence[int], answer: "Answer") -> Prediction:
     score = scores_of.score(example.task, answer.text, example.answers, example.messages[-1][1])
     return Prediction(
         example_id=example.id,

@@ -93,9 +93,10 @@ def score_base(config: RunConfig, *, queries: int = 0, on_test: bool = False) ->
     and with its inference where they are asked for."""
     from agent.evaluation import validation
     from agent.training import base_model, data
+    from agent.training.facts import base_files
 
     examples = data.load(config)
-    path = base_model.locate(config)
+    path = base_files.locate(config)
     device = base_model.choose_device(config)
     model = base_model.load(config, path, config.variant.training_precision, device)
     scores = validation.score_adapter(

@@ -59,10 +59,11 @@ def main(words: Sequence[str]) -> int:
 def write_longest(config: RunConfig, directory: Path, *, train: int, validation: int) -> None:
     """So many of each; where there are fewer, they repeat. DataError when none fits."""
     from agent.training import base_model, data
+    from agent.training.facts import base_files
 
     examples = data.load(config)
     tokenizer = base_model.load_tokenizer(
-        base_model.locate(config), trust_remote_code=config.trust_remote_code
+        base_files.locate(config), trust_remote_code=config.trust_remote_code
     )
     kept = measure(tokenizer, examples.train, config.max_length)
     scored = measure(tokenizer, examples.validation, config.max_length)

@@ -38,7 +38,7 @@ from agent.tracking.project import ProjectSweeps
 from agent.tracking.provenance import origin_values
 
 if TYPE_CHECKING:
-    from agent.training.trainer import StepLoss
+    from agent.training.facts.hooks import StepLoss
 
 DEFAULT_PROJECT = "sweep-agent"
 TABLE_ROWS = 50

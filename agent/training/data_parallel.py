@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import TrainingDiverged
+
+if TYPE_CHECKING:
+    import torch
 
 _PATIENCE = timedelta(days=7)  # helpers wait while rank 0 validates or follows another worker
 
@@ -34,15 +34,15 @@ def is_helper() -> bool:
 class Team:
     """The processes that train together. The first use of `join` connects them."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.size, self._device = world_size(), device
+    def __init__(self, device_type: str) -> None:
+        self.size, self._device_type = world_size(), device_type
         self.rank = int(os.environ.get("RANK", "0"))
         self._control: Any = None
         self._is_torn = False
 
     def join(self) -> None:
         if self.size > 1 and self._control is None:
-            self._control = _connect(self._device.type)
+            self._control = _connect(self._device_type)
 
     @contextmanager
     def in_step(self) -> Iterator[None]:
@@ -75,6 +75,8 @@ class Team:
     def _broadcast(self, value: Any) -> Any:
         if self.size == 1:
             return value
+        from torch import distributed
+
         self.join()
         box = [value]
         distributed.broadcast_object_list(box, src=0, group=self._control)
@@ -88,12 +90,17 @@ class Team:
     def seed_step(self, seed: int, step: int) -> None:
         """Other dropout on every member, the same again when the step is repeated."""
         if self.size > 1:
+            import torch
+
             torch.manual_seed((seed * 1_000_003 + step) * 1024 + self.rank)
 
-    def sum_gradients(self, weights: Iterable[torch.Tensor]) -> None:
+    def sum_gradients(self, weights: Iterable["torch.Tensor"]) -> None:
         """Each gradient's sum over the team, in one message: a LoRA has hundreds of small ones."""
         if self.size == 1:
             return
+        import torch
+        from torch import distributed
+
         held = list(weights)
         gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in held]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
@@ -106,6 +113,9 @@ class Team:
         """The sum of each value over the team."""
         if self.size == 1:
             return values
+        import torch
+        from torch import distributed
+
         total = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(total, group=self._control)
         return [float(value) for value in total]
@@ -115,6 +125,8 @@ class Team:
 def _connect(device_type: str) -> Any:
     """Connects this process to the others, for as long as it lives: torchrun's meeting place does
     not serve a second time. Orders have a group of their own, which waits long."""
+    from torch import distributed
+
     distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
     atexit.register(distributed.destroy_process_group)
     return distributed.new_group(backend="gloo", timeout=_PATIENCE)

@@ -10,36 +10,32 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.config.run_config import RunConfig
 from agent.errors import LeaseLost, ModelTooLarge, OutOfMemory, StoreError, TrainingDiverged
 from agent.training import (
-    base_model,
     cache_miss,
-    cost,
     data,
     data_parallel,
-    device_memory,
     lease,
     prompts,
     run_registry,
     store,
 )
 from agent.training.data_formats import Example
+from agent.training.facts import base_files, devices, tokenized
+from agent.training.facts.cost_record import Cost
+from agent.training.facts.hooks import NO_HOOKS, Hooks, StepLoss
 from agent.training.schedule import PLAN_FORMAT, Plan, make_plan
-from agent.training.trainer import (
-    NO_HOOKS,
-    HelperStopped,
-    Hooks,
-    Place,
-    Recipe,
-    StepLoss,
-    Trainer,
-)
+
+if TYPE_CHECKING:
+    import torch
+
+    from agent.training.base_model import Base
+    from agent.training.trainer import Trainer
 
 POLL_S = 0.5
-_PROMPT_DIGESTS: dict[tuple[str, str], str] = {}  # by base and data
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class EvaluationPoint:
     total_steps: int
     epoch: float
     losses: tuple[StepLoss, ...]  # since the point before
-    cost: cost.Cost  # of the training up to here, whoever paid it
+    cost: Cost  # of the training up to here, whoever paid it
     adapter: Path
     directory: Path
     digest: str
@@ -74,8 +70,6 @@ class Training:
     ) -> None:
         self.config = config
         self.data = examples
-        self.device = base_model.choose_device(config)
-        self.team = data_parallel.Team(self.device)
         self.waited_s = 0.0
         self.run_id = run_id
         self._hooks = hooks
@@ -83,7 +77,9 @@ class Training:
         self.root = Path(config.store).expanduser().absolute()
         if config.group_writable:
             store.share_with_group(self.root)
-        self.base_path = base_model.locate(config)
+        self.device_facts = devices.facts(config, self.root)
+        self.team = data_parallel.Team(self.device_facts.type)
+        self.base_path = base_files.locate(config)
         self.environment = self._describe_environment()
         self.identity = config.training_identity(self.environment)
         self.key = config.training_key(self.environment)
@@ -91,30 +87,49 @@ class Training:
 
     def _describe_environment(self) -> Mapping[str, object]:
         return {
-            "base": base_model.digest_of(self.base_path, self.root / "digests"),
+            "base": self._base_digest,
             "data": self.data.train_digest,
-            "device": self.device.type,
+            "device": self.device_facts.type,
             "world_size": data_parallel.world_size(),
             "prompts": self._digest_prompts(self.data.train, self.data.train_digest),
             "prompt_format": prompts.PROMPT_FORMAT,
             "plan_format": PLAN_FORMAT,
-            "libraries": base_model.library_versions(),
+            "libraries": base_files.library_versions(),
         }
 
     def _digest_prompts(self, examples: Sequence[Example], digest: str) -> str:
-        """Of prompts as this base reads them, made once for all trainings of a process."""
-        known = (str(self.base_path), digest)
-        if known not in _PROMPT_DIGESTS:
-            _PROMPT_DIGESTS[known] = prompts.digest_of(self.tokenizer, examples)
-        return _PROMPT_DIGESTS[known]
+        """Of prompts as this base reads them."""
 
-    @property
+        def make() -> str:
+            return prompts.digest_of(self.tokenizer, examples)
+
+        return tokenized.prompts_digest(self._base_digest, digest, self.root, make)
+
+    @cached_property
+    def _base_digest(self) -> str:
+        return base_files.digest_of(self.base_path, self.root / "digests")
+
+    @cached_property
     def validation_prompts(self) -> str:
         return self._digest_prompts(self.data.validation, self.data.validation_digest)
 
-    # Loaded on first use: a run whose points and scores exist already never needs them.
+    # Loaded on first use, and so are the libraries below: a run whose points and scores exist
+    # already never needs them.
     @cached_property
-    def base(self) -> base_model.Base:
+    def device(self) -> "torch.device":
+        from agent.training import base_model
+
+        return base_model.choose_device(self.config)
+
+    @property
+    def holds_base(self) -> bool:
+        """Whether the base model is in memory now."""
+        return "base" in self.__dict__
+
+    @cached_property
+    def base(self) -> "Base":
+        from agent.training import base_model, device_memory
+
         precision = self.config.variant.training_precision
         loaded = device_memory.attempt(
             lambda: base_model.load(self.config, self.base_path, precision, self.device)
@@ -128,6 +143,8 @@ class Training:
 
     @cached_property
     def tokenizer(self) -> Any:
+        from agent.training import base_model
+
         trust = self.config.trust_remote_code
         return base_model.load_tokenizer(self.base_path, trust_remote_code=trust)
 
@@ -141,14 +158,20 @@ class Training:
         is_new = not self.directory.has_begun()
         return {
             **self.data.facts(),
-            "data/too_long_examples": self._encoded[1],
+            "data/too_long_examples": self._counts.too_long,
             "train/world_size": self.team.size,
             "train/near_miss": cache_miss.explain(self.identity, known) if is_new else None,
         }
 
     @cached_property
+    def _counts(self) -> tokenized.TokenCounts:
+        return tokenized.counts(
+            self.config, self.environment, self.root, encode=lambda: self._encoded
+        )
+
+    @cached_property
     def plan(self) -> Plan:
-        return make_plan(self.config, [len(s.input_ids) for s in self._encoded[0]])
+        return make_plan(self.config, self._counts.lengths)
 
     def between_steps(self, ask: Callable[[], None]) -> None:
         """Also call `ask` wherever an interruption is looked for; what it raises ends the points
@@ -210,6 +233,8 @@ class Training:
 
     def help(self) -> None:
         """The part of every process of a team but the first: its share of each batch."""
+        from agent.training.trainer import HelperStopped
+
         writer: Trainer | None = None
         while (order := self.team.next_order())[0] != "leave":
             if order[0] == "load":
@@ -225,7 +250,7 @@ class Training:
                 with suppress(HelperStopped, TrainingDiverged):
                     writer.train_to(order[1], order[2])
 
-    def _make_writer(self, term: lease.Lease) -> Trainer:
+    def _make_writer(self, term: lease.Lease) -> "Trainer":
         try:
             start = self.directory.newest_state()
             self.team.order("load", start.path.name if start else None)
@@ -236,7 +261,10 @@ class Training:
             term.release()
             raise
 
-    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> Trainer:
+    def _new_writer(self, term: lease.Lease | None, start: store.Checkpoint | None) -> "Trainer":
+        from agent.training import cost
+        from agent.training.trainer import Place, Recipe, Trainer
+
         counts = self.root / "flops"
         flops = cost.step_flops(self.config, self.base_path, self.identity, counts)
         return Trainer(
@@ -248,7 +276,7 @@ class Training:
             hooks=self._hooks if term else NO_HOOKS,
         )
 
-    def _give_up(self, writer: Trainer) -> None:
+    def _give_up(self, writer: "Trainer") -> None:
         """Follow from here on: the model in memory has steps that are not in the chain."""
         writer.close()
         self.free()
@@ -269,7 +297,7 @@ class Training:
             total_steps=self.plan.total_steps,
             epoch=float(found.record["epoch"]),
             losses=tuple(StepLoss(**loss) for loss in found.record["losses"]),
-            cost=cost.Cost(**found.record["cost"]),
+            cost=Cost(**found.record["cost"]),
             adapter=found.adapter,
             directory=found.path,
             digest=found.digest,
@@ -309,4 +337,6 @@ class Training:
     def free(self) -> None:
         """Let the base model go."""
         if self.__dict__.pop("base", None) is not None:
+            from agent.training import device_memory
+
             device_memory.release(self.device)

@@ -19,6 +19,8 @@ from agent.files import write_json
 from agent.training import data
 from agent.training.data import Data, question_key
 from agent.training.data_formats import Example
+from agent.training.facts import base_files
+from agent.training.prompts import PROMPT_FORMAT
 
 if TYPE_CHECKING:
     import torch
@@ -123,16 +125,45 @@ def examine(config: RunConfig) -> Findings:
     DataError when a part cannot be used, or when more of a task would be left out than the config
     allows.
     """
+    found = look_at_data(config)
+    lines, facts = _examine_tokens(config, found.data)
+    return replace(found, lines=(*found.lines, *lines), facts={**found.facts, **facts})
+
+
+def examined(config: RunConfig) -> Findings:
+    """`examine`, of which the store remembers what took a tokenizer for the same data and base."""
+    found = look_at_data(config)
+    root = Path(config.store).expanduser().absolute()
+    seen = {
+        "format": CHECKS_FORMAT,
+        "prompts": PROMPT_FORMAT,
+        "base": base_files.digest_of(base_files.locate(config), root / "digests"),
+        "data": [found.data.train_digest, found.data.validation_digest],
+        "libraries": base_files.library_versions(),
+        "limits": [config.max_length, config.max_new_tokens, config.max_left_out_share],
+    }
+    remembered = root / "data_checks" / f"{digest(seen)}.json"
+    try:
+        known = json.loads(remembered.read_text(encoding="utf-8"))
+        lines, facts = list(known["lines"]), dict(known["facts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        lines, facts = _examine_tokens(config, found.data)
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_json(remembered, {"lines": lines, "facts": facts})
+    return replace(found, lines=(*found.lines, *lines), facts={**found.facts, **facts})
+
+
+def _examine_tokens(config: RunConfig, loaded: Data) -> tuple[list[str], dict[str, object]]:
+    """The part of `examine` that reads the data as the base does: lines and facts."""
     from agent.training import base_model, prompts
     from agent.training.bases import checks
 
-    found = look_at_data(config)
-    path = base_model.locate(config)
+    path = base_files.locate(config)
     checks.check_folder(path)
     settings = base_model.load_settings(config, path)
     checks.check_positions(config, settings)
     tokenizer = base_model.load_tokenizer(path, trust_remote_code=config.trust_remote_code)
-    counts = count_tasks(config, tokenizer, found.data, _rows_of(settings))
+    counts = count_tasks(config, tokenizer, loaded, _rows_of(settings))
     lines = [count.line for count in counts]
     for count in counts:
         if count.read and count.too_long / count.read > config.max_left_out_share:
@@ -141,13 +172,13 @@ def examine(config: RunConfig) -> Findings:
                 f"{config.max_left_out_share:g} of the task; raise max_length = "
                 f"{config.max_length}"
             )
-    lines += prompts.notes_on(tokenizer, found.data.train)
-    for task in sorted({e.task for e in found.data.train}):
-        example = next(e for e in found.data.train if e.task == task)
+    lines += prompts.notes_on(tokenizer, loaded.train)
+    for task in sorted({e.task for e in loaded.train}):
+        example = next(e for e in loaded.train if e.task == task)
         text = prompts.prompt_text(tokenizer, example.messages)
         shown = text if len(text) <= _SHOWN_PROMPT else f"{text[:_SHOWN_PROMPT]} …"
         lines.append(f"a prompt of {task}: {shown!r} answered {example.answers[0][:60]!r}")
-    return replace(found, lines=(*found.lines, *lines), facts={**found.facts, **_facts_of(counts)})
+    return lines, _facts_of(counts)
 
 
 def _rows_of(settings: Any) -> int | None:
@@ -210,26 +241,28 @@ def _facts_of(counts: Sequence[TaskCounts]) -> dict[str, object]:
 
 
 # ---------------------------------------------------------------------- the weights
-def check_weights(config: RunConfig, device: "torch.device") -> None:
+def check_weights(config: RunConfig, device: "torch.device | None" = None) -> None:
     """Load the base once as the config's cell says and compare; a base that was right before is
-    remembered in the store and not loaded again. DataError when it is not what the cell says."""
-    from agent.training import base_model, device_memory
-
+    remembered in the store and not loaded again: no torch is imported then. DataError when it is
+    not what the cell says."""
     root = Path(config.store).expanduser().absolute()
-    path = base_model.locate(config)
+    path = base_files.locate(config)
     seen = {
         "format": CHECKS_FORMAT,
-        "base": base_model.digest_of(path, root / "digests"),
+        "base": base_files.digest_of(path, root / "digests"),
         "precision": config.variant.training_precision,
         "method": config.variant.quantization_method,
         "dtype": config.compute_dtype,
         "dropout": bool(config.lora_dropout),
         "positions": config.max_length,
-        "libraries": base_model.library_versions(),
+        "libraries": base_files.library_versions(),
     }
     remembered = root / "base_checks" / f"{digest(seen)}.json"
     if remembered.is_file():
         return
+    from agent.training import base_model, device_memory
+
+    device = device or base_model.choose_device(config)
     loaded = device_memory.attempt(
         lambda: base_model.load(config, path, config.variant.training_precision, device)
     )

@@ -7,7 +7,7 @@ checkpoint, so the same steps give the same bits whoever runs them.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,32 +29,11 @@ from agent.training import (
 )
 from agent.training.base_model import Base
 from agent.training.data_parallel import Team
+from agent.training.facts.cost_record import Cost, StepFlops, Work
+from agent.training.facts.hooks import Hooks, StepLoss
 from agent.training.lease import Lease
 from agent.training.prompts import TrainingSequence
 from agent.training.schedule import Plan, learning_rate_at
-
-
-@dataclass(frozen=True)
-class StepLoss:
-    """The mean loss per answer token of one optimizer step."""
-
-    step: int
-    epoch: float
-    loss: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a training calls back. Each is called in the process that trains, between two steps."""
-
-    check: Callable[[], None] = lambda: None  # raises what ends the training; the state is saved
-    on_step: Callable[[StepLoss], None] = lambda _: None
-    on_model: Callable[[torch.nn.Module], None] = lambda _: None  # the model, before its first step
-    idle: Callable[[], bool] = lambda: False  # something useful while another run trains; True: did
-
-
-NO_HOOKS = Hooks()
 
 
 @dataclass
@@ -63,7 +42,7 @@ class Progress:
 
     step: int
     losses: list[StepLoss]  # since the last evaluation point
-    cost: cost.Cost
+    cost: Cost
 
 
 class HelperStopped(Exception):
@@ -77,7 +56,7 @@ class Recipe:
     config: RunConfig
     sequences: Sequence[TrainingSequence]
     plan: Plan
-    step_flops: cost.StepFlops
+    step_flops: StepFlops
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,7 @@ class Trainer:
             cost.enable_checkpointing(self.model)
         self.weights = adapters.weights(self.model)
         self._optimizer = optimizer_state.make_optimizer(config, self.weights.values())
-        self._progress = Progress(0, [], self._paid_by_this_process(cost.Cost()))
+        self._progress = Progress(0, [], self._paid_by_this_process(Cost()))
         self._rng = optimizer_state.random_state(base.device)
         self._last_saved = time.monotonic()
         if start:
@@ -159,7 +138,7 @@ class Trainer:
     def _token(self) -> str:
         return self._lease.token if self._lease else ""
 
-    def _paid_by_this_process(self, spent: cost.Cost) -> cost.Cost:
+    def _paid_by_this_process(self, spent: Cost) -> Cost:
         return replace(
             spent, devices=self._team.size, agents_on_device=agents_on_device(os.environ)
         )
@@ -209,17 +188,17 @@ class Trainer:
         sequences = self._sequences
         answer_tokens = sum(len(sequences[i].input_ids) - sequences[i].answer_start for i in batch)
         self._team.seed_step(self._config.seed, step)
-        work, losses = cost.Work(), []
+        work, losses = Work(), []
         for indices in self._plan.passes(self._team.share(batch)):
             part = [sequences[i] for i in indices]
             losses.append(self._forward_backward_part(part, answer_tokens))
             lengths = [len(s.input_ids) for s in part]
             answers = [len(s.input_ids) - s.answer_start for s in part]
-            work = work.plus(cost.Work.of_pass(self._step_flops, lengths, answers))
+            work = work.plus(Work.of_pass(self._step_flops, lengths, answers))
         # The only value that is waited for: a step whose loss is no number must not be made.
         own_loss = float(torch.stack(losses).sum()) if losses else 0.0
         loss, *summed = self._team.sum([own_loss, *work])
-        self._progress.cost = self._progress.cost.plus(cost.Work(*summed))
+        self._progress.cost = self._progress.cost.plus(Work(*summed))
         return loss
 
     def _forward_backward_part(
@@ -300,7 +279,7 @@ class Trainer:
         self._rng = {n[4:]: t.cpu() for n, t in tensors.items() if n.startswith("rng.")}
         is_point = checkpoint.record["number"] is not None
         losses = [] if is_point else [StepLoss(**loss) for loss in checkpoint.record["losses"]]
-        spent = self._paid_by_this_process(cost.Cost(**checkpoint.record["cost"]))
+        spent = self._paid_by_this_process(Cost(**checkpoint.record["cost"]))
         self._progress = Progress(checkpoint.step, losses, spent)
 
 

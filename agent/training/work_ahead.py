@@ -11,9 +11,9 @@ from functools import cached_property
 from agent.config.run_config import RunConfig
 from agent.errors import SweepAgentError, TrainingDiverged
 from agent.training import data
-from agent.training.evaluation_points import Training
+from agent.training.evaluation_points import EvaluationPoint, Training
+from agent.training.facts.hooks import Hooks
 from agent.training.lease import is_held
-from agent.training.trainer import Hooks
 
 
 class Meanwhile:
@@ -25,8 +25,10 @@ class Meanwhile:
         needed: Callable[[], Sequence[RunConfig]],
         run_id: str = "",
         check_interruption: Callable[[], None] = lambda: None,
+        on_point: Callable[[Training, EvaluationPoint], None] = lambda *_: None,
     ) -> None:
         self._own = own
+        self._on_point = on_point
         self._needed = needed
         self._run_id = run_id
         self._check_interruption = check_interruption
@@ -76,6 +78,7 @@ class Meanwhile:
             for point in following:
                 if point.number > done:
                     self._begun.add(training.key)
+                    self._on_point(training, point)
                     return True
         except TrainingDiverged:
             return True

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from agent.config import variants
-from agent.evaluation import deployments
+from agent.evaluation import deployments, model_artifact
 from agent.training import base_model as bases
 from agent.training.base_model import Base, keep_four_bit_layout, quantization_config
 from tests.training import lab
@@ -207,6 +207,6 @@ def test_a_saved_deployment_loads_in_plain_transformers(
 
 def test_the_description_says_how_to_serve_it() -> None:
     row = variants.find("LoRA+PTQ", "int4")
-    said = json.loads(deployments.describe(row, "Qwen/Qwen2.5-3B-Instruct", "abc"))
+    said = json.loads(model_artifact.deployment_text(row, "Qwen/Qwen2.5-3B-Instruct", "abc"))
     assert said["steps"][-1].endswith("(nf4)")
     assert said["base_digest"] == "abc"

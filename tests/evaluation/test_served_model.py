@@ -10,6 +10,7 @@ import pytest
 from agent.errors import DataError, StoreError
 from agent.evaluation import deployments, inference_benchmark, served_model
 from agent.training import base_model, prompts, store
+from agent.training.facts import base_files
 from tests.training import lab
 from tests.training.conftest import Finished
 
@@ -56,7 +57,7 @@ def test_a_damaged_adapter_is_not_served(undisturbed: Finished, tmp_path: Path) 
 
 def test_another_base_model_is_refused(tmp_path: Path) -> None:
     config = lab.make_config(tmp_path)
-    digest = base_model.digest_of(lab.BASE_MODEL, tmp_path / "digests")
+    digest = base_files.digest_of(lab.BASE_MODEL, tmp_path / "digests")
     cache = tmp_path / "digests"
     assert served_model.locate_base(config, digest, cache) == lab.BASE_MODEL
     with pytest.raises(DataError, match=f"has digest {digest}, but the run was trained on 1234"):

@@ -77,7 +77,7 @@ def open_training(
     """The training of a config under `root`; `values` change its config."""
     from agent.training import data
     from agent.training.evaluation_points import Training
-    from agent.training.trainer import Hooks
+    from agent.training.facts.hooks import Hooks
 
     config = make_config(root, **(values or {}))
     counts = Path(config.store) / "flops"  # counted once for all tests: it takes longest

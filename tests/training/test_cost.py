@@ -10,6 +10,7 @@ from transformers import AutoConfig
 from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.programs import logged_values
 from agent.training import adapters, base_model, cost
+from agent.training.facts.cost_record import StepFlops
 from tests.training import lab
 
 
@@ -134,9 +135,9 @@ def test_flops_are_counted_once_for_all_learning_rates(
 ) -> None:
     counted: list[int] = []
 
-    def count(config: Any, _path: Path) -> cost.StepFlops:
+    def count(config: Any, _path: Path) -> StepFlops:
         counted.append(config.lora_rank)
-        return cost.StepFlops(1.0, 2.0, 3.0)
+        return StepFlops(1.0, 2.0, 3.0)
 
     monkeypatch.setattr(cost, "measure_step_flops", count)
     for rank, rate in ((4, 1e-3), (4, 1e-4), (8, 1e-4)):
@@ -146,5 +147,5 @@ def test_flops_are_counted_once_for_all_learning_rates(
         found = cost.step_flops(
             training.config, lab.BASE_MODEL, training.identity, tmp_path / "counts"
         )
-        assert found == cost.StepFlops(1.0, 2.0, 3.0)
+        assert found == StepFlops(1.0, 2.0, 3.0)
     assert counted == [4, 8]

@@ -51,7 +51,7 @@ def test_gradients_of_all_weights_are_summed_in_one_message(
     weights = [torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 3), (4,), (1, 5))]
     for number, weight in enumerate(weights[:2], start=1):
         weight.grad = torch.full_like(weight, number)
-    Team(torch.device("cpu")).sum_gradients(weights)  # the last has had no part in this step
+    Team("cpu").sum_gradients(weights)  # the last has had no part in this step
     assert messages == [15]
     for weight, expected in zip(weights, (2.0, 4.0, 0.0), strict=True):
         assert weight.grad is not None

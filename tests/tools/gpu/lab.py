@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from agent.config.run_config import RunConfig
 from agent.training import data, device_memory
 from agent.training.evaluation_points import Training
-from agent.training.trainer import Hooks
+from agent.training.facts.hooks import Hooks
 from tests.training.lab import BASE_MODEL, write_lines
 
 WORDS = ("the", "is", "of", "document")  # one token each in the demo's vocabulary

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from agent.errors import DataError
 from agent.training import base_model
+from agent.training.facts import base_files
 from tests.training import families, lab
 
 CPU = torch.device("cpu")
@@ -159,9 +160,9 @@ def test_pickled_weights_and_code_are_in_the_digest(base: Path, tmp_path: Path) 
     digests = []
     for factor in (1.0, 2.0):
         torch.save({n: t * factor for n, t in tensors.items()}, base / "pytorch_model.bin")
-        digests.append(base_model.digest_of(base, tmp_path / "digests"))
+        digests.append(base_files.digest_of(base, tmp_path / "digests"))
     (base / "modeling.py").write_text("code")
-    digests.append(base_model.digest_of(base, tmp_path / "digests"))
+    digests.append(base_files.digest_of(base, tmp_path / "digests"))
     assert len(set(digests)) == 3
     assert load(base).model.num_parameters() > 0
 
@@ -212,4 +213,4 @@ def test_a_model_that_the_hub_does_not_give_says_why(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(DataError, match=message):
-        base_model.locate(lab.make_config(tmp_path, base_model="team/model"))
+        base_files.locate(lab.make_config(tmp_path, base_model="team/model"))
