@@ -16,8 +16,8 @@ from agent.results.csv_table import read_csv, with_curves
 from agent.results.run_table import Row, base_rows, read_text
 
 if TYPE_CHECKING:
+    from agent.results.choices import Choice
     from agent.results.confirmation import PlannedPoint
-    from agent.results.study import Choice
 
 NO_VARIANT = "no run names a model_variant (and quantization_strategy), so nothing can be compared"
 
@@ -135,15 +135,16 @@ def add_select_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_select(args: argparse.Namespace) -> int:
     """Choose learning rate and evaluation point per variant; queue missing seeds."""
+    from agent.results.choices import Choice, choices_of
     from agent.results.confirmation import PlannedPoint, missing_seeds, sweeps_of
-    from agent.results.study import Choice, examine
+    from agent.results.study import examine
 
     if args.dry_run and args.confirm_seeds is None:
         raise ReportError("--dry-run goes with --confirm-seeds N: it prints the sweeps of it")
     chosen: list[Choice] = []
     planned: list[PlannedPoint] = []
     for family in examine(load_rows(args)).families:
-        found = family.choices(args.points)
+        found = choices_of(family, args.points)
         chosen += found
         if args.confirm_seeds is not None:
             selections = [choice.selection for choice in found]

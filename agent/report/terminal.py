@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.report.tables import TextTable, family_tables
+from agent.results.choices import Choice
 from agent.results.confirmation import PlannedPoint
 from agent.results.costs import spending_sentences
 from agent.results.selection import Selection
-from agent.results.study import Choice, Study
+from agent.results.study import Study
 
 if TYPE_CHECKING:  # it loads wandb, which a report of a table needs not
     from agent.tracking.queued_sweeps import Queued

@@ -24,7 +24,7 @@ from agent.results.costs import Cost, Gain, Spending, gains, mean_of, reference_
 from agent.results.presentation import MODEL_SIZE, style_of, variant_labels
 from agent.results.retention import MatchedRun, Retention, matched_choice, matched_runs, retention
 from agent.results.run_table import Row
-from agent.results.selection import Points, Selection, describe_selection, select
+from agent.results.selection import Selection, select
 from agent.results.sentences import opening_sentence, variant_sentence
 
 Load = Callable[[Row], Row]
@@ -53,33 +53,6 @@ class CellReport:
     @property
     def is_baseline(self) -> bool:
         return self.cell == BASELINE_CELL
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The choice for one cell, with its retention of `metric` where that is known."""
-
-    selection: Selection
-    retention: Retention | None
-    metric: str
-    sentence: str = ""
-
-    def describe(self) -> dict[str, object]:
-        """As plain JSON, for the commands that act on it."""
-        record = describe_selection(self.selection)
-        if self.retention is not None and self.retention.value is not None:
-            ends = self.retention.interval
-            record["retention"] = {
-                "metric": self.metric,
-                "value": self.retention.value,
-                "low": None if ends is None else ends.low,
-                "high": None if ends is None else ends.high,
-                "examples": None if ends is None else ends.examples,
-                "clusters": None if ends is None else ends.clusters,
-                "seeds": self.retention.seeds,
-                "is_resolved": self.retention.is_resolved,
-            }
-        return record
 
 
 @dataclass(frozen=True)
@@ -120,28 +93,6 @@ class FamilyReport:
     def retentions(self) -> dict[str, Retention]:
         """Best against best, of every variant but Full LoRA."""
         return {cell.label: cell.best for cell in self.cells if not cell.is_baseline}
-
-    def choices(self, points: Points | None = None) -> "list[Choice]":
-        """The choice for every cell: as reported, or among the named evaluation points. The
-        retention goes with a choice only where it is the reported one."""
-        if points is None:
-            selections = [cell.selection for cell in self.cells]
-        else:
-            selections = list(select(self.family, points))
-        found = []
-        for cell, selection in zip(self.cells, selections, strict=True):
-            mine, reported = selection.chosen, cell.selection.chosen
-            is_reported = (
-                mine is not None
-                and reported is not None
-                and ((mine.tuned, mine.epoch) == (reported.tuned, reported.epoch))
-            )
-            is_compared = is_reported and not cell.is_baseline
-            sentence = self.sentence(cell) if is_compared else ""
-            found.append(
-                Choice(selection, cell.best if is_reported else None, self.metric, sentence)
-            )
-        return found
 
     def sentence(self, cell: CellReport) -> str:
         """One variant in one sentence."""

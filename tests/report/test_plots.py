@@ -6,7 +6,9 @@ import pytest
 
 from agent.errors import ReportError
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
+from agent.report.paper import render
 from agent.report.plots import figures_of
+from agent.report.web import to_plotly
 from agent.results.run_table import Row
 from agent.results.study import examine
 from tests.results.known_table import known_rows, run
@@ -68,6 +70,10 @@ def test_retention_intervals_are_percentages_too() -> None:
     assert bar.low == pytest.approx((50 - half,), abs=0.1)
     assert bar.high == pytest.approx((50 + half,), abs=0.1)
     assert bar.is_hollow  # one seed
+    drawn = {trace["name"]: trace["meta"] for trace in to_plotly(found)["data"]}
+    assert drawn["QLoRA int4"]["hollow"]
+    assert 'QLoRA int4,"bars, one seed"' in found.to_csv()
+    assert render(found, ("png",))["png"].startswith(b"\x89PNG")
 
 
 def test_a_front_is_drawn_over_one_type_of_gpu_and_answers_of_one_length() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from agent.report import layouts, tables
 from agent.report.terminal import print_selections, print_study
 from agent.report.writing import with_scores, write_scores
+from agent.results.choices import choices_of
 from agent.results.csv_table import read_csv, with_curves, write_csv, write_curves
 from agent.results.presentation import setting_text
 from agent.results.run_table import Row
@@ -115,7 +116,7 @@ def of_terminal(study: Study, labels: list[str]) -> dict[str, Answer]:
 def of_select(study: Study) -> dict[str, Answer]:
     (family,) = study.families
     found = {}
-    for choice in family.choices():
+    for choice in choices_of(family):
         record = json.loads(json.dumps(choice.describe()))
         rate = record["chosen"]["learning_rate"] if record["chosen"] else None
         kept = record.get("retention")
@@ -164,7 +165,7 @@ def test_report_page_terminal_select_and_csv_agree(block: int) -> None:
 def test_the_terminal_lists_the_choices_with_the_same_sentences() -> None:
     study = examine(a_table(3))
     console = Console(file=io.StringIO(), width=300)
-    choices = study.families[0].choices()
+    choices = choices_of(study.families[0])
     print_selections(choices, [], is_planned=False, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for cell in study.families[0].cells:

@@ -1,10 +1,15 @@
 """The comparison of variants on a project page, against tables worked out by hand."""
 
+import json
 from typing import Any
+
+import pytest
 
 from agent.results.run_table import Row
 from agent.results.study import Study, examine
+from agent.server.pages.table import shown_state
 from agent.server.pages.variants import compare, comparison_payload
+from agent.server.store.records import Run
 from tests.server.pages_reader import see
 from tests.server.server_lab import Lab
 
@@ -115,3 +120,25 @@ def test_a_variant_without_a_complete_run_has_no_score_and_no_retention() -> Non
         (None, None),
         (0.4, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "tags", "summary", "shown"),
+    [
+        ("finished", [], {}, "finished"),
+        ("finished", ["diverged"], {}, "diverged"),
+        ("finished", ["invalid"], {}, "invalid"),
+        ("finished", ["pruned"], {}, "pruned"),
+        ("finished", [], {"stopped/rung": 2}, "pruned"),
+        ("running", [], {"stopped/rung": 2}, "running"),
+        ("pending", [], {}, "pending"),
+        ("crashed", [], {}, "crashed"),
+    ],
+)
+def test_only_complete_runs_are_called_finished(
+    state: str, tags: list[str], summary: dict[str, Any], shown: str
+) -> None:
+    """The page's front and its thick curves take runs by this word."""
+    fields: dict[str, Any] = dict.fromkeys(Run.__dataclass_fields__)
+    fields |= {"state": state, "tags": json.dumps(tags), "summary": json.dumps(summary)}
+    assert shown_state(Run(**fields)) == shown
