@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ConfigError, ReportError
+from agent.results.outcome import Outcome, outcome_of
 from agent.search.replay import curves, families
 from agent.search.replay.curve_sources import from_runs, from_storage
 from agent.search.replay.picture import draw
@@ -185,11 +186,19 @@ def _strata(args: argparse.Namespace) -> list[curves.Stratum]:
         with storage_errors(where):
             items = from_storage(storage)
     else:
-        where, items = args.sweep, from_runs(runs_of_sweep(args.sweep), where=args.sweep)
+        runs = [run for run in runs_of_sweep(args.sweep) if _has_a_curve(run)]
+        where, items = args.sweep, from_runs(runs, where=args.sweep)
     strata = curves.parse(items, where=where)
     if args.save:
         curves.save(args.save, items, made_by="sweep-agent replay --save")
     return strata
+
+
+def _has_a_curve(run: Any) -> bool:
+    """A pruned run may stay (the replay sees that its curve is short); a diverged or void one has
+    nothing to compare."""
+    outcome = outcome_of(str(run.state), run.tags or ())
+    return outcome not in (Outcome.DIVERGED, Outcome.INVALID)
 
 
 def _replay(strata: Sequence[curves.Stratum], args: argparse.Namespace) -> list[Row]:
