@@ -15,7 +15,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Layer 0 has no folder: these modules lie at the root of agent/, beside the command line.
-BASE = {"errors", "extensions", "file_systems", "files", "log_noise", "signals", "takeover"}
+BASE = {
+    "errors",
+    "extensions",
+    "file_systems",
+    "files",
+    "log_noise",
+    "server_note",
+    "signals",
+    "takeover",
+}
 LAYERS = {
     "base": 0,
     "config": 1,
@@ -32,7 +41,7 @@ NEIGHBOURS = {
 # Inside a folder the parts have layers of their own; "" is what lies at the folder's root.
 PARTS = {
     "server": {
-        "refusals": 0, "store": 1, "services": 2, "admission": 2,
+        "refusals": 0, "backups": 0, "store": 1, "services": 2, "admission": 2,
         "graphql": 3, "http": 3, "pages": 3, "sync": 3, "": 4,
     },
     "cluster": {"": 0, "job": 1, "submit": 1},

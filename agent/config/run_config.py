@@ -271,14 +271,17 @@ class RunConfig(BaseModel):
         """Identity of a grid point: its resolved config without `operation`."""
         return digest(self.values_of("training", "deployment", "evaluation", "search"))
 
+    @property
+    def cell_name(self) -> str:
+        return variants.label(self.model_variant, self.quantization_strategy)
+
     def display_name(self, swept: Iterable[str] = ()) -> str:
         """A readable run name that contains every swept key."""
         names = {"learning_rate": "lr", "lora_rank": "r", "lora_alpha": "alpha"}
-        cell = variants.label(self.model_variant, self.quantization_strategy)
         values = self.model_dump(mode="json")
         keys = [k for k in dict.fromkeys([*self.tuned, *swept]) if k in values and k not in CELL]
         parts = [f"{names.get(key, key)}={_short(values[key])}" for key in keys]
-        return " ".join([cell, *parts])
+        return " ".join([self.cell_name, *parts])
 
     def missing_files(self, *, besides: Collection[str] = ()) -> list[str]:
         """Local files this config names that do not exist (Hugging Face ids are not looked up)."""

@@ -28,9 +28,7 @@ STUDY_SCORE = "validation/f1_score"
 
 def study_name(scope: str, config: RunConfig) -> str:
     """Readable, and the same for all runs that may be compared and for no others."""
-    cell = config.model_variant
-    if config.quantization_strategy != "None":
-        cell += f" {config.quantization_strategy}"
+    cell = config.cell_name
     name = f"{scope} | {cell} | {config.stratum_key()}"
     if len(name) <= LONGEST_NAME:
         return name

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.errors import ConfigError, ServerError
-from agent.server.data_dir import read_note, write_private
+from agent.files import write_atomically
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key, list_keys, new_key, revoke_key
+from agent.server_note import read_note
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +130,7 @@ def _add(database: Database, args: argparse.Namespace) -> int:
     with database.write() as connection:
         add_key(connection, key, args.entity, now=time.time(), label=args.label)
     if args.output:
-        write_private(args.output, key + "\n")
+        write_atomically(args.output, key + "\n", mode=0o600)
     elif not given.strip():
         print(key)
     return 0

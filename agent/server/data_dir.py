@@ -1,73 +1,14 @@
-"""The data directory: one server at a time, and the note that says where it listens."""
+"""The data directory: where it may lie, and one server at a time."""
 
 import contextlib
 import fcntl
-import json
 import os
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import ServerError
-
-NOTE = "server.json"
-# File systems on which locks or SQLite's shared memory are not reliable between machines.
-UNSAFE_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "lustre", "beegfs", "gpfs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph",
-     "glusterfs", "orangefs", "panfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs",
-     "fuse.rclone", "fuse.juicefs"}
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ServerNote:
-    """What clients on this machine need to reach the server."""
-
-    url: str
-    port: int
-    entity: str
-    key: str = field(repr=False)
-
-    def environment(self) -> dict[str, str]:
-        """The variables that point the wandb client here."""
-        return {
-            "WANDB_BASE_URL": self.url,
-            "WANDB_API_KEY": self.key,
-            "WANDB_ENTITY": self.entity,
-            "WANDB_ERROR_REPORTING": "false",
-        }
-
-
-def read_note(data_dir: Path) -> ServerNote | None:
-    """The note of the present or last server; None if there was none."""
-    try:
-        given = json.loads((data_dir / NOTE).read_text(encoding="utf-8"))
-        return ServerNote(given["url"], given["port"], given["entity"], given["key"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        path = data_dir / NOTE
-        raise ServerError(f"{path} is damaged: delete it and start the server again") from None
-
-
-def write_note(data_dir: Path, note: ServerNote) -> None:
-    """Replace the note in one step; only its owner may read it."""
-    text = json.dumps(
-        {"url": note.url, "port": note.port, "entity": note.entity, "key": note.key}, indent=1
-    )
-    write_private(data_dir / NOTE, text + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """An atomic, durable write of a file for its owner's eyes."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+from agent.file_systems import are_locks_safe, file_system_of
+from agent.server.backups import check_is_whole
 
 
 def prepare(data_dir: Path) -> None:
@@ -76,33 +17,29 @@ def prepare(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ServerError(f"cannot make the data directory {data_dir}: {error.strerror}") from None
-    kind = file_system_of(data_dir, Path("/proc/self/mountinfo"))
-    if kind in UNSAFE_FILE_SYSTEMS:
+    kind = file_system_of(data_dir)
+    check_is_whole(data_dir)
+    _check_owner(data_dir)
+    if not are_locks_safe(kind):
         raise ServerError(
             f"{data_dir} lies on {kind}, which cannot be locked safely; give --data a directory "
             "on a local disk and copy snapshots to shared storage with `sweep-agent backup`"
         )
 
 
-def file_system_of(path: Path, mounts: Path) -> str | None:
-    """The type of the file system that holds a path; None if the system does not say."""
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    target = path.resolve()
-    best: tuple[int, str] | None = None
-    for line in lines:
-        before, separator, after = line.partition(" - ")
-        fields = before.split()
-        if not separator or len(fields) < 5:
-            continue
-        point = Path(fields[4].replace("\\040", " "))
-        if target == point or point in target.parents:
-            depth = len(point.parts)
-            if best is None or depth >= best[0]:
-                best = (depth, after.split()[0])
-    return best[1] if best else None
+def _check_owner(data_dir: Path) -> None:
+    """ServerError when somebody else could read or change what lies here, keys included."""
+    found = data_dir.stat()
+    if found.st_uid != os.getuid():
+        raise ServerError(
+            f"{data_dir} belongs to user id {found.st_uid}, not to you: its owner could read the "
+            "keys and change the runs; give --data a directory of your own"
+        )
+    if found.st_mode & 0o022:
+        raise ServerError(
+            f"{data_dir} can be changed by others (mode {found.st_mode & 0o777:04o}); "
+            f"run: chmod 700 {data_dir}"
+        )
 
 
 @contextlib.contextmanager

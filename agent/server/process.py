@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import ServerError
-from agent.server.data_dir import ServerNote, read_note
+from agent.server_note import ServerNote, read_note
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import uvicorn
 from agent.errors import ServerError
 from agent.server.admission import LOOPBACK_HOSTS
 from agent.server.app import build_app, open_services
-from agent.server.data_dir import ServerNote, prepare, read_note, sole_server, write_note
+from agent.server.data_dir import prepare, sole_server
 from agent.server.http.connections import PromptProtocol, allow_many_descriptors
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key, find_key, new_key
+from agent.server_note import ServerNote, read_note, write_note
 
 DEFAULT_PORT = 8686
 DEFAULT_ENTITY = "local"

@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.errors import ClusterError
-from agent.tracking.credentials import ENVIRONMENT_NAME, check_private, with_key
+from agent import server_note
+from agent.errors import ClusterError, ServerError
+from agent.server_note import ServerNote
+from agent.tracking.credentials import ENVIRONMENT_NAME, with_key
 
-NOTE_NAME = "server.json"
 QUESTION_TIMEOUT_S = 90.0
 LOOK_EVERY_S = 5.0
 
@@ -77,31 +78,18 @@ class AddressWatch:
             return ""
 
 
-@dataclass(frozen=True)
-class Note:
-    """What the embedded server writes into its data directory."""
-
-    url: str
-    entity: str
-    key: str = field(repr=False)
-
-
-def read_note(directory: Path) -> Note:
-    """Where the server whose data lie in `directory` listens. ClusterError when it cannot be told.
-
-    The file is a contract between the two: this folder does not import the server.
-    """
-    path = directory / NOTE_NAME
+def read_note(directory: Path) -> ServerNote:
+    """Where the server whose data lie in `directory` listens. ClusterError when it is not known."""
     try:
-        check_private(path)
-        given = json.loads(path.read_text(encoding="utf-8"))
-        return Note(given["url"], given["entity"], given["key"])
-    except FileNotFoundError:
+        note = server_note.read_note(directory)
+    except ServerError as error:
+        raise ClusterError(str(error)) from None
+    if note is None:
         raise ClusterError(
-            f"there is no {path}: is `sweep-agent serve --data {directory}` running?"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ClusterError(f"{path} cannot be read; start the server on it again") from None
+            f"there is no {directory / server_note.NAME}: is `sweep-agent serve --data "
+            f"{directory}` running?"
+        )
+    return note
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import signals, takeover
-from agent.config import sweep_yaml, variants
+from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.config.shared_devices import agents_on_device
 from agent.errors import (
@@ -280,8 +280,7 @@ def refuse(error: SweepAgentError) -> None:
 
 def artifact_name(config: RunConfig) -> str:
     """The variant in the characters that W&B allows in artifact names."""
-    cell = variants.label(config.model_variant, config.quantization_strategy)
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", cell)
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", config.cell_name)
 
 
 def _take_term(config: RunConfig) -> Term | None:

@@ -13,19 +13,14 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError, ServerError
+from agent.file_systems import file_system_of
 from agent.server.backups import back_up
 from agent.server.commands import add_keys_arguments, run_env, run_keys
-from agent.server.data_dir import (
-    ServerNote,
-    file_system_of,
-    prepare,
-    read_note,
-    sole_server,
-    write_note,
-)
+from agent.server.data_dir import prepare, sole_server
 from agent.server.serving import Listening, bind
 from agent.server.store.database import Database
 from agent.server.store.tables import MIGRATIONS
+from agent.server_note import ServerNote, read_note, write_note
 from tests.server.server_lab import KEY, Lab
 
 MOUNTS = """\

@@ -22,39 +22,26 @@ from types import FrameType
 
 from agent import files
 from agent.cluster import slurm
-from agent.errors import ClusterError
+from agent.errors import ClusterError, one_line
+from agent.server.backups import DATABASE, copy_into
+from agent.server_note import NAME as NOTE_NAME
 from agent.takeover import Term
-from agent.tracking.endpoint import NOTE_NAME
 
 SNAPSHOT_EVERY_S = 60.0
-DATABASE = "server.db"
 LIVES = "lives"  # on shared storage: the terms of the job's lives
 LIFE = "life"  # on a node's disk: the last of them that ran here
-_NOT_COPIED = (LIFE, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "server.lock", "server.log")
 
 
-def take_snapshot(local: Path, shared: Path) -> None:
-    """A consistent copy of the database by SQLite's own backup, then every other new file."""
-    shared.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = shared / f".{DATABASE}.{files.unique_suffix()}"
-    with (
-        contextlib.closing(sqlite3.connect(local / DATABASE)) as source,
-        contextlib.closing(sqlite3.connect(temporary)) as copy,
-    ):
-        source.backup(copy)
-    temporary.chmod(0o600)
-    temporary.replace(shared / DATABASE)
-    for path in local.rglob("*"):
-        inside = path.relative_to(local)
-        if path.is_dir() or inside.name in _NOT_COPIED or inside.name == NOTE_NAME:
-            continue
-        target = shared / inside
-        status = path.stat()
-        if not target.exists() or target.stat().st_size != status.st_size:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{files.unique_suffix()}")
-            shutil.copy2(path, part)
-            part.replace(target)
+def take_snapshot(local: Path, shared: Path) -> str | None:
+    """Renew the copy on shared storage; why it failed, in one line, or None.
+
+    A copy that fails must not take the service down: the server goes on, and it is tried again.
+    """
+    try:
+        copy_into(local, shared)
+    except (OSError, sqlite3.Error) as error:
+        return f"no snapshot in {shared}: {one_line(error)}; the server goes on, it is tried again"
+    return None
 
 
 def local_place(disk: Path, shared: Path) -> Path:
@@ -125,8 +112,10 @@ def main(words: Sequence[str] | None = None) -> int:
             server.terminate()
             server.wait()
         if (local / DATABASE).exists() and not term.is_over:
-            take_snapshot(local, args.shared)
-            shutil.rmtree(local, ignore_errors=True)  # a node's disk is not ours to fill
+            if problem := take_snapshot(local, args.shared):
+                print(f"{problem}; what is newer stays in {local}", file=sys.stderr, flush=True)
+            else:
+                shutil.rmtree(local, ignore_errors=True)  # a node's disk is not ours to fill
     return _leave(told)
 
 
@@ -140,9 +129,11 @@ def _watch(
         if term.is_over:
             return
         if (local / NOTE_NAME).exists():
-            publish_note(local, shared)
+            with contextlib.suppress(OSError):  # a full disk; the note there may still be right
+                publish_note(local, shared)
         if time.monotonic() - last >= SNAPSHOT_EVERY_S and (local / DATABASE).exists():
-            take_snapshot(local, shared)
+            if problem := take_snapshot(local, shared):
+                print(problem, file=sys.stderr, flush=True)
             last = time.monotonic()
 
 

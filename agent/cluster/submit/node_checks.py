@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.file_systems import are_locks_safe
 from agent.tracking import login
 
 GB = 1e9
 MIN_FREE_GB = 20.0
-UNSAFE_LOCKS = ("nfs", "nfs4", "lustre", "beegfs", "cifs", "fuse.sshfs")
 GPU_TIMEOUT_S = 180.0
 
 # Run by the interpreter of the agents; prints one JSON object.
@@ -147,7 +147,7 @@ def check_locks(directory: Path, file_system: str | None) -> Check:
             "file locks", False, f"{directory}: {error.strerror}",
             "put outputs/ where locks and hard links work (on Lustre: mount option flock)",
         )  # fmt: skip
-    if file_system in UNSAFE_LOCKS:
+    if not are_locks_safe(file_system):
         return Check(
             "file locks", None, f"{directory} is on {file_system}; locks work on this node",
             "the store needs no locks between nodes; the sweep server's data belong on local disk",
@@ -258,17 +258,3 @@ def judge_slurm(text: str) -> Check:
             "(SlurmctldParameters=preempt_send_user_signal would give them the whole grace time)",
         )  # fmt: skip
     return Check("slurm", True, found)
-
-
-def file_system_of(path: Path, mounts: str) -> str | None:
-    """The type of the file system that holds `path`; `mounts` is the text of /proc/mounts."""
-    best, kind = "", None
-    for line in mounts.splitlines():
-        words = line.split()
-        if len(words) < 3:
-            continue
-        point = words[1].replace("\\040", " ")
-        inside = path == Path(point) or Path(point) in path.parents
-        if inside and len(point) >= len(best):
-            best, kind = point, words[2]
-    return kind

@@ -19,6 +19,7 @@ from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig, is_path
 from agent.errors import ClusterError
+from agent.file_systems import file_system_of
 from agent.training import data
 
 ENVIRONMENT_FILE = "environment"  # in the state directory; every task of an array reads it
@@ -45,8 +46,7 @@ def run_doctor(args: argparse.Namespace) -> int:
 def run_checks(options: ArrayOptions) -> list[Check]:
     """Every check for the node that this runs on."""
     state_dir = Path(options.state_dir)
-    mounts = Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
-    kind = node_checks.file_system_of(state_dir, mounts)
+    kind = file_system_of(state_dir)
     try:
         environment = access_of(options).environment(job_environment(os.environ))
         login = node_checks.check_login(environment, home=Path.home())

@@ -163,9 +163,7 @@ def cells_of(configs: Iterable[RunConfig]) -> dict[str, list[RunConfig]]:
 
 
 def _shape(config: RunConfig) -> str:
-    cell = config.model_variant
-    if config.quantization_strategy != "None":
-        cell += f" {config.quantization_strategy}"
+    cell = config.cell_name
     details: Mapping[str, object] = {
         "": Path(config.base_model).name,
         "r": config.lora_rank,

@@ -16,7 +16,7 @@ from agent.cluster.options import ArrayOptions
 from agent.cluster.script import PLACE, directive, setup_lines
 from agent.cluster.submit.submission import call_sbatch
 from agent.errors import ClusterError, ConfigError
-from agent.tracking.endpoint import NOTE_NAME
+from agent.server_note import NAME as NOTE_NAME
 
 START_TIMEOUT_S = 300.0
 

@@ -82,9 +82,7 @@ def _entry(config: RunConfig, scores: Iterable[ExampleScores]) -> Item:
 
 
 def _item(config: RunConfig, entries: Mapping[str, Item]) -> Item:
-    cell = config.model_variant
-    if config.quantization_strategy != "None":
-        cell += f" {config.quantization_strategy}"
+    cell = config.cell_name
     return {
         "name": f"{cell} seed={config.seed} {config.stratum_key()[:6]}",
         "curves": [entry for _, entry in sorted(entries.items())],

@@ -28,7 +28,8 @@ from agent.cluster.submit.status import (
 )
 from agent.cluster.submit.task_stories import TaskStory
 from agent.config.run_config import RunConfig
-from agent.errors import ClusterError
+from agent.errors import ClusterError, ServerError
+from agent.server.data_dir import prepare
 from agent.tracking.credentials import read_key, write_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, read_note
 from agent.tracking.reader import RunFacts
@@ -102,20 +103,21 @@ def test_the_servers_job_is_requeued_and_keeps_the_environment_out() -> None:
 
 def test_a_snapshot_of_the_servers_data_starts_a_server_elsewhere(tmp_path: Path) -> None:
     local, shared, other = tmp_path / "local", tmp_path / "shared", tmp_path / "other"
-    (local / "files").mkdir(parents=True)
+    content = Path("blobs", "ab", "ab" * 32)
+    (local / content).parent.mkdir(parents=True)
     with contextlib.closing(sqlite3.connect(local / "server.db")) as database:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("CREATE TABLE t (x)")
         database.execute("INSERT INTO t VALUES (7)")
         database.commit()
-        (local / "files" / "a").write_text("artifact")
+        (local / content).write_text("artifact")
         write_note(local)
         take_snapshot(local, shared)  # while the database is open
     publish_note(local, shared)
     restore(shared, other)
     with contextlib.closing(sqlite3.connect(other / "server.db")) as database:
         assert database.execute("SELECT x FROM t").fetchall() == [(7,)]
-    assert (other / "files" / "a").read_text() == "artifact"
+    assert (other / content).read_text() == "artifact"
     assert (shared / "server.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -198,11 +200,14 @@ def test_a_quota_is_judged_by_the_file_system_that_is_fullest() -> None:
     assert judge_quota(head) is None
 
 
-def test_the_file_system_is_that_of_the_nearest_mount() -> None:
-    mounts = "a / ext4 rw\nb /home nfs4 rw\nc /home/me/fast\\040disk xfs rw\n"
-    assert node_checks.file_system_of(Path("/home/me/x"), mounts) == "nfs4"
-    assert node_checks.file_system_of(Path("/home/me/fast disk/x"), mounts) == "xfs"
-    assert node_checks.file_system_of(Path("/var"), mounts) == "ext4"
+@pytest.mark.parametrize("kind", ["gpfs", "ceph", "panfs", "lustre", "fuse.s3fs", "nfs4"])
+def test_doctor_warns_of_every_file_system_that_the_server_refuses(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert node_checks.check_locks(tmp_path / "store", kind).ok is None
+    monkeypatch.setattr("agent.server.data_dir.file_system_of", lambda *_: kind)
+    with pytest.raises(ServerError, match=kind):
+        prepare(tmp_path / "data")
 
 
 def config(**values: object) -> RunConfig:
