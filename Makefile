@@ -1,12 +1,13 @@
 # make demo   a whole study on this machine: no account, no internet, about seven minutes with the set-up
 # make test   lint, types and tests
+# make bench  this project against the plain transformers + PEFT loop: ratios of one run
 # make prove  the full counts of the fault and speed claims, written to tests/proofs.json
 # make gpu    what only a GPU can show, in at most eight minutes; its lines go to tests/gpu.jsonl
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test prove gpu pictures pretrain lock clean
+.PHONY: demo bench test prove gpu pictures pretrain lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/sweep-agent demo
@@ -16,6 +17,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.tools.bench --points 15
+	$(BIN)/python -m tests.tools.bench --points 40 --out outputs/bench-40.json
 
 prove: $(INSTALLED)
 	$(BIN)/python -m tests.prove

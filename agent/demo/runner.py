@@ -19,6 +19,7 @@ from pathlib import Path
 from agent.config import sweep_yaml
 from agent.demo import data, results
 from agent.errors import SweepAgentError
+from agent.programs.warm_start import warm_worker
 from agent.server.process import running_server
 
 PROJECT = "sweep-agent-demo"
@@ -54,7 +55,9 @@ class Demo:
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
             paths = [self._create_sweep(file, server.entity) for file in self._files]
             project = paths[0].rpartition("/")[0]
-            runs = self._run_agents(paths)
+            with warm_worker(self._env) as warm:
+                self._env |= warm
+                runs = self._run_agents(paths)
             if self._queries:
                 self._benchmark(paths)
             self._test(project)

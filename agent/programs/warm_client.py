@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-SOCKET = "SWEEP_AGENT_WARM_WORKER"  # path of the worker's Unix socket
+from agent.config.warm_start import WARM_WORKER
+
 LENGTH = struct.Struct("!I")
 STATUS = struct.Struct("!i")  # a wait status
 FORKED, ALONE = b"F", b"A"  # the worker's answers
@@ -34,7 +35,7 @@ _PASSED = [
 def run(script: str, words: Sequence[str]) -> int | None:
     """The exit status of `script` run by the worker that the environment names; None when it has
     to be run here. Ends this process by a signal when that is how the work has ended."""
-    path = os.environ.get(SOCKET)
+    path = os.environ.get(WARM_WORKER)
     if not path or "RANK" in os.environ:  # torchrun's processes find each other by themselves
         return None
     try:
@@ -50,7 +51,7 @@ def run(script: str, words: Sequence[str]) -> int | None:
 def _send_request(connection: socket.socket, script: str, words: Sequence[str]) -> None:
     umask = os.umask(0)
     os.umask(umask)
-    environment = {name: text for name, text in os.environ.items() if name != SOCKET}
+    environment = {name: text for name, text in os.environ.items() if name != WARM_WORKER}
     request = {
         "script": str(Path(script).absolute()),
         "argv": [script, *words],

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config.warm_start import WARM_WORKER
 from agent.programs import warm_client, warm_worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ def start(
     script = worker.parent / "script.py"
     script.write_text(textwrap.dedent(body))
     own: Mapping[str, str] = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    environment = {**os.environ, **own, "HERE": "seen", warm_client.SOCKET: str(worker)}
+    environment = {**os.environ, **own, "HERE": "seen", WARM_WORKER: str(worker)}
     if not own["PYTHONPATH"]:
         del environment["PYTHONPATH"]
     with subprocess.Popen(
@@ -144,9 +145,9 @@ def test_what_a_fork_could_not_be_is_refused(worker: Path, tmp_path: Path) -> No
     script = tmp_path / "elsewhere"
     script.mkdir()
     code = (
-        "import sys; from agent.programs import warm_client as w; print(w.run(*sys.argv[1:2], []))"
+        "import sys; from agent.programs import warm_client;print(warm_client.run(sys.argv[1], []))"
     )
-    environment = {**os.environ, warm_client.SOCKET: str(worker)}
+    environment = {**os.environ, WARM_WORKER: str(worker)}
     for changes, path in (
         ({}, script / "train.py"),  # another project's
         ({"OMP_NUM_THREADS": "17"}, tmp_path / "train.py"),  # read by torch when it is imported
@@ -165,9 +166,9 @@ def test_what_a_fork_could_not_be_is_refused(worker: Path, tmp_path: Path) -> No
 def test_without_a_worker_the_work_is_done_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(warm_client.SOCKET, raising=False)
+    monkeypatch.delenv(WARM_WORKER, raising=False)
     assert warm_client.run("train.py", []) is None
-    monkeypatch.setenv(warm_client.SOCKET, str(tmp_path / "gone.sock"))
+    monkeypatch.setenv(WARM_WORKER, str(tmp_path / "gone.sock"))
     assert warm_client.run("train.py", []) is None
 
 
