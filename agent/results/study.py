@@ -137,9 +137,10 @@ class Study:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One for every variant but Full LoRA."""
+        """One for every variant but Full LoRA, with its family where there are several."""
+        several = len(self.families) > 1
         return tuple(
-            f"{family.sentence(cell)}."
+            f"{f'{family.label}: ' if several else ''}{family.sentence(cell)}."
             for family in self.families
             for cell in family.cells
             if not cell.is_baseline

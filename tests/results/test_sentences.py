@@ -83,6 +83,13 @@ def test_a_study_opens_with_it_and_has_one_sentence_per_variant() -> None:
     )
 
 
+def test_sentences_name_their_family_where_there_are_several() -> None:
+    rows = [run(cell, 1e-3, 0.5, epochs=e) for e in (1, 3) for cell in ("full", "qlora4")]
+    study = examine(rows)
+    assert [said.split(":")[0] for said in study.sentences] == ["epochs = 1", "epochs = 3"]
+    assert [said.split(":")[0] for said in study.headline] == ["epochs = 1", "epochs = 3"]
+
+
 def test_a_study_without_full_lora_says_so() -> None:
     (headline,) = examine([run("qlora4", 1e-3, 0.5)]).headline
     assert headline == "Nothing can be compared with Full LoRA: no complete Full LoRA run."
