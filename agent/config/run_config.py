@@ -113,7 +113,13 @@ class RunConfig(BaseModel):
     eval_examples: OptionalInt = _field(
         "evaluation", "validation examples scored at each point; all when not given", None, ge=1
     )
-    eval_batch_size: Int = _field("evaluation", "generated together", 16, unit="examples", ge=1)
+    eval_batch_size: Int = _field(
+        "evaluation",
+        "generated together when as long as max_length admits; more of shorter ones",
+        16,
+        unit="examples",
+        ge=1,
+    )
     max_new_tokens: Int = _field("evaluation", "longest answer", 256, unit="tokens", ge=1)
     # -- search
     tuned: Names = _field(

@@ -86,6 +86,7 @@ def _train(
     root: Path, in_save: Callable[[], None] | None, kill_after_s: float | None = None
 ) -> bool:
     """Train in a child that is killed as asked; True when it really was."""
+    lab.make_config(root)  # writes the data here: a kill is to hit the training
 
     def work() -> None:
         if in_save:

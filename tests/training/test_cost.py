@@ -1,6 +1,7 @@
 """FLOPs against the closed formula, equal in every cell; only what was really trained counts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,6 +107,7 @@ def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_pa
     assert (first.cost.samples, second.cost.samples) == (len(lengths), 2 * len(lengths))
     assert 0 < first.cost.train_seconds < second.cost.train_seconds
     assert first.cost.peak_vram_gb is None  # there is no such memory on a CPU
+    assert first.gpu == "cpu"
     flops = cost.measure_step_flops(training.config, lab.BASE_MODEL)
     alone = [
         flops.of(1, len(s.input_ids), len(s.input_ids) - s.answer_start)
@@ -128,6 +130,14 @@ def test_an_agent_that_shares_its_gpu_claims_its_share_of_it(
     (first, _) = lab.open_training(tmp_path).points()
     assert first.cost.agents_on_device == 4
     assert first.cost.device_seconds == pytest.approx(first.cost.train_seconds / 4)
+
+
+def test_a_run_shows_the_gpus_that_its_training_ran_on_not_its_own() -> None:
+    """Read from the points: another run, on another card, may have paid for them."""
+    cards = ("NVIDIA A100", "NVIDIA A100", "NVIDIA H100", None)
+    points: Any = [SimpleNamespace(gpu=name) for name in cards]
+    assert logged_values.trained_on(points) == "NVIDIA A100, NVIDIA H100"
+    assert logged_values.trained_on(points[3:]) is None  # stored before it was recorded
 
 
 def test_flops_are_counted_once_for_all_learning_rates(

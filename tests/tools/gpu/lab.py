@@ -64,6 +64,25 @@ SIZES = {
         new_tokens=64,
         int8_rows=241_000,  # times 8,960 columns: more than 2^31 elements
     ),
+    "small": Size(  # large enough for a CPU's time to go into arithmetic
+        shape={
+            "hidden_size": 256,
+            "intermediate_size": 768,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 32768,
+            "tie_word_embeddings": True,
+            "max_position_embeddings": 4096,
+        },
+        short=128,
+        long=1024,
+        mix=((20, 60), (200, 1000), (60, 250)),
+        prompt=256,
+        prompts=8,
+        new_tokens=16,
+        int8_rows=4096,
+    ),
     "tiny": Size(
         shape={
             "hidden_size": 64,
