@@ -127,7 +127,7 @@ class RunConfig(BaseModel):
     )
     pruner: str = _field("search", "which rule stops hopeless runs; none for no pruning", "paired")
     pruner_warmup: Int = _field(
-        "search", "first rung at which runs are judged", 1, unit="rungs", ge=0
+        "search", "first rung at which runs are judged; paired needs two", 1, unit="rungs", ge=0
     )
     pruner_options: Options = _field("search", "arguments of the pruner by name, as JSON", {})
     pruning_storage: OptionalStr = _field(
