@@ -22,9 +22,10 @@ been there is better, example by example, and would stay so if the run gained wh
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
 
-`Rule()` is the point of the frontier of saving against lost winners (docs/pruning_frontier.json) that
-costs least when a hundredth of the final score is worth a whole grid of trainings; `Rule.patient` holds the chance to
-stop a run that is not worse under 10 %, and assumes nothing about where the runs began.
+`Rule()` is the point of the frontier of saving against lost winners that costs least when a
+hundredth of the final score is worth a whole grid of trainings (`docs/pruning_frontier.json`);
+`Rule.patient` holds the chance to stop a run that is not worse under 10 %, and assumes nothing
+about where the runs began.
 """
 
 import math

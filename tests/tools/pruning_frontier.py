@@ -3,11 +3,10 @@
     python -m tests.tools.pruning_frontier      about ten minutes on two idle cores
 
 *Development*: strata 0… of `ORDINARY` and `LATE`, on which every rule is run with all of its
-settings; the default is the lowest level of the cheapest ones
-there, by the expected cost of regret. *Report*: strata
-1000… of the same families, families that no rule was developed on, and the half of the real
-trainings that was left aside, for the rules as they ship. Writes `docs/pruning_frontier.json` and
-`.png`; the README's table is made from them.
+settings; the default is the lowest level of the cheapest ones there, by the expected cost of
+regret. *Report*: strata 1000… of the same families, families that no rule was developed on, and
+the half of the real trainings that was left aside, for the rules as they ship. Writes
+`docs/pruning_frontier.json` and `.png`; the README's table is made from them.
 """
 
 import json
