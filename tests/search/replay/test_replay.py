@@ -333,6 +333,21 @@ def test_the_command_prints_a_line_per_pruner_and_writes_rows_and_a_picture(
     assert (tmp_path / "p/r.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_replays_families_and_says_what_the_rows_teach(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--family", "power_law,flat", "--examples", "30", "--strata", "2", "--warmup", "1"]
+    words += ["--workers", "8", "--pruners", "oracle,paired,paired_patient,top_1,none"]
+    assert run_replay(arguments(*words)) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("4 strata, 32 curves of 9 rungs\n")
+    lessons = printed.split("price of 0.01\n")[1].splitlines()
+    assert [line.split(":")[0] for line in lessons[:2]] == ["paired", "paired_patient"]
+    assert "stops a good run with chance" in lessons[0]
+    assert lessons[-1].startswith("least cost (warm-up 1, 8 workers): ")
+    assert "oracle" not in lessons[-1]
+
+
 def test_the_command_saves_what_it_read_from_a_storage(tmp_path: Path) -> None:
     journal = tmp_path / "j"
     for rate in (1e-3, 1e-2):
@@ -352,6 +367,9 @@ def test_the_command_saves_what_it_read_from_a_storage(tmp_path: Path) -> None:
         (["--storage", "/nonexistent/j"], "there is no such journal"),
         (["--curves", "/nonexistent/c"], "cannot be read"),
         (["--curves", "x", "--pruners", "nonsense"], "unknown pruner 'nonsense'"),
+        (["--family", "x", "--pruners", "none"], "unknown family 'x'"),
+        (["--family", "flat", "--examples", "1"], "--examples at least 2"),
+        (["--family", "flat", "--save", "y"], "--save keeps curves that were read"),
         (["--curves", "x", "--options", '{"paired": {"colour": 1}}'], "'colour' is no option"),
     ],
 )
