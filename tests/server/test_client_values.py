@@ -119,8 +119,11 @@ def test_costly_documents_and_sweeps_are_refused_by_their_length(lab: Lab) -> No
     assert "entries" in lab.refused(sweep, i={"projectName": "p", "config": long})
     many = "method: grid\nparameters:\n" + "".join(f"  p{i}: {{value: 1}}\n" for i in range(600))
     assert "more than 500" in lab.refused(sweep, i={"projectName": "p", "config": many})
-    alias = "a: &a [x]\nparameters: {x: {values: *a}}\nmethod: grid"
-    assert "aliases" in lab.refused(sweep, i={"projectName": "p", "config": alias})
+    itself = "method: grid\nparameters: &a {x: *a}"
+    assert "aliases" in lab.refused(sweep, i={"projectName": "p", "config": itself})
+    levels = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]\n" for i in range(1, 9))
+    bomb = f"x0: &x0 [1]\n{levels}method: grid"
+    assert "entries" in lab.refused(sweep, i={"projectName": "p", "config": bomb})
 
 
 def test_answers_do_not_wait_for_the_acknowledgement_of_earlier_ones() -> None:

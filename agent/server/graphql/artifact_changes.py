@@ -10,7 +10,7 @@ from agent.server.graphql.execution import Info, Request, field
 from agent.server.graphql.file_fields import upload_url
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
-from agent.server.store.database import Connection, insert, update
+from agent.server.store.database import Connection, insert, new_id, update
 from agent.server.store.manifests import create_manifest
 from agent.server.store.records import Artifact, Collection, Manifest, Run
 from agent.server.store.runs import find_run
@@ -132,10 +132,10 @@ def _file_to_send(request: Request, spec: Input) -> Found:
     if store.known_content(request.connection, artifact.sequence_id, spec["md5"]):
         return node
     request.connection.execute(
-        "INSERT INTO artifact_upload (artifact_id, name, md5) VALUES (?, ?, ?) "
+        "INSERT INTO artifact_upload (id, artifact_id, name, md5) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (artifact_id, name) DO UPDATE SET md5 = excluded.md5, "
         "blob = CASE WHEN md5 = excluded.md5 THEN blob END",
-        (artifact.id, name, spec["md5"]),
+        (new_id(request.connection, "artifact_upload"), artifact.id, name, spec["md5"]),
     )
     row = request.connection.execute(
         "SELECT id FROM artifact_upload WHERE artifact_id = ? AND name = ?", (artifact.id, name)

@@ -7,7 +7,7 @@ from agent.server.refusals import Refused
 from agent.server.services import Services
 from agent.server.store.artifacts import get_artifact, get_collection
 from agent.server.store.blobs import Blob, Receiver
-from agent.server.store.database import Connection, update
+from agent.server.store.database import Connection, new_id, update
 from agent.server.store.projects import get_project
 
 
@@ -45,12 +45,13 @@ def _keep_run_file(connection: Connection, grant: dict[str, Any], blob: Blob, no
     if not exists:
         raise Refused("the run of this upload is gone", status=404)
     connection.execute(
-        "INSERT INTO run_file (run_id, name, size, md5, blob, mimetype, updated_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, name) DO UPDATE SET "
+        "INSERT INTO run_file (id, run_id, name, size, md5, blob, mimetype, updated_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, name) DO UPDATE SET "
         "size = excluded.size, md5 = excluded.md5, blob = excluded.blob, "
         "updated_at = excluded.updated_at",
         (
-            grant["run"], grant["name"], blob.size, blob.md5, blob.name,
+            new_id(connection, "run_file"), grant["run"], grant["name"], blob.size, blob.md5,
+            blob.name,
             mimetypes.guess_type(grant["name"])[0], now,
         ),
     )  # fmt: skip

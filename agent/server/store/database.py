@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.errors import ServerError
 from agent.server.store.sql_functions import add_functions
-from agent.server.store.tables import MIGRATIONS
+from agent.server.store.tables import IDENTIFIED, MIGRATIONS
 
 Connection = sqlite3.Connection
 MAX_BATCH = 64
@@ -156,8 +156,21 @@ def migrate(connection: Connection, migrations: Sequence[str]) -> None:
             raise ServerError(f"migration to schema version {number + 1} failed: {error}") from None
 
 
+def new_id(connection: Connection, kind: str) -> int:
+    """An id that no row of this table has ever had, deleted ones included."""
+    newest = f"(SELECT ifnull(max(id), 0) FROM {kind})"
+    row = connection.execute(
+        f"INSERT INTO identity VALUES (?, {newest} + 1) ON CONFLICT (kind) DO UPDATE "
+        f"SET last = max(last, {newest}) + 1 RETURNING last",
+        (kind,),
+    ).fetchone()
+    return int(row[0])
+
+
 def insert(connection: Connection, table: str, **values: Any) -> int:
     """Add one row (names come from the code, values are bound) and return its id."""
+    if table in IDENTIFIED:
+        values = {"id": new_id(connection, table), **values}
     columns = ", ".join(values)
     marks = ", ".join("?" * len(values))
     cursor = connection.execute(

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.server.refusals import Refused
 from agent.server.store.blobs import BlobStore
-from agent.server.store.database import Connection, insert
+from agent.server.store.database import Connection, insert, new_id
 from agent.server.store.records import Artifact, Manifest
 
 FULL_NAME = "wandb_manifest.json"
@@ -41,9 +41,10 @@ def create_manifest(
         ).fetchone()[0]
         name = f"{name}.{count}"
     connection.execute(
-        "INSERT INTO manifest (artifact_id, name, kind, digest, base_id) VALUES (?, ?, ?, ?, ?) "
+        "INSERT INTO manifest (id, artifact_id, name, kind, digest, base_id) "
+        "VALUES (?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (artifact_id, name) DO UPDATE SET digest = excluded.digest",
-        (artifact.id, name, kind, digest, base_id),
+        (new_id(connection, "manifest"), artifact.id, name, kind, digest, base_id),
     )
     row = connection.execute(
         "SELECT * FROM manifest WHERE artifact_id = ? AND name = ?", (artifact.id, name)

@@ -166,8 +166,32 @@ UPDATE prior_run SET digest = prior_digest(
     (SELECT config FROM sweep WHERE sweep.id = sweep_id));
 """
 
+# Ids are never used again: caches, signed addresses, agents and the ledger of `sync` outlive rows.
+IDENTIFIED = (
+    "project",
+    "sweep",
+    "agent",
+    "point",
+    "run",
+    "run_file",
+    "artifact_type",
+    "collection",
+    "artifact",
+    "membership",
+    "manifest",
+    "artifact_upload",
+)
+_IDENTITIES = (
+    "CREATE TABLE identity (kind TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;"
+    + "".join(
+        f"INSERT INTO identity SELECT '{kind}', ifnull(max(id), 0) FROM {kind};"
+        for kind in IDENTIFIED
+    )
+)
+
 MIGRATIONS: tuple[str, ...] = (
     _ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS,
     _SHARED_WORK,
     _DIGESTS_OF_VALUES,
+    _IDENTITIES,
 )
