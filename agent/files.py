@@ -70,3 +70,15 @@ def sha256_of(path: Path) -> str:
 def unique_suffix() -> str:
     """A name that no other process on any machine is using."""
     return f"{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def check_writable(directory: Path, size: int = 64 * 1024) -> None:
+    """OSError unless `size` bytes can be written there and reach the disk."""
+    path = directory / f".probe.{unique_suffix()}"
+    try:
+        with path.open("wb") as stream:
+            stream.write(os.urandom(size))
+            stream.flush()
+            os.fsync(stream.fileno())
+    finally:
+        path.unlink(missing_ok=True)

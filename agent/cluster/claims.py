@@ -5,6 +5,7 @@ in the file when a task starts again was cut off: killed with its node, or at a 
 notice.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -87,7 +88,7 @@ class ClaimFile:
         return [c for c in self._claims.values() if sweep is None or c.sweep == sweep]
 
     def add(self, claim: Claim) -> None:
-        """Remember a claim; it is on disk when this returns."""
+        """Remember a claim; it is on disk when this returns, unless the disk is full."""
         self._claims[claim.run_id] = claim
         self._write()
 
@@ -98,8 +99,12 @@ class ClaimFile:
             self._write()
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_json(self.path, [asdict(claim) for claim in self._claims.values()])
+        """A disk that is full ends no task: the file is behind until the next claim, and what it
+        lacks is handed out by the server.
+        """
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(self.path, [asdict(claim) for claim in self._claims.values()])
 
 
 def _read(path: Path) -> list[Claim]:

@@ -42,6 +42,7 @@ from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, run_states
 from agent.tracking.login import check_login
 from agent.tracking.notices import post_notice, sweep_states
+from agent.tracking.patience import Patience
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -101,6 +102,7 @@ def build_workers(
             f"worker {index}",
             _source(args, f"{slurm.task_name(environment)}-{index}", partial(known, devices)),
             say,
+            lambda: files.check_writable(files_dir),
         )
         for index, devices in enumerate(each)
     ]
@@ -153,6 +155,11 @@ def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
     return Term.take(directory, f"{_node(environment)} {os.getpid()}")
 
 
+def _leave_when_told(inbox: Inbox) -> None:
+    if inbox.has_received_any:
+        raise ClusterError("told to leave while it waited for the site")
+
+
 def begin_record(state: Path, environment: Mapping[str, str]) -> LifeLog | None:
     """The record of this life, for `status`; None outside an array."""
     task = slurm.task_name(environment)
@@ -202,7 +209,8 @@ def _node(environment: Mapping[str, str]) -> str:
 
 def _say(text: str) -> None:
     now = datetime.now().isoformat(timespec="milliseconds")
-    print(f"[supervisor {now}] {text}", flush=True)
+    with contextlib.suppress(OSError):  # a full log must not end the task
+        print(f"[supervisor {now}] {text}", flush=True)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -215,12 +223,13 @@ def main(words: Sequence[str] | None = None) -> int:
     _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
     life_log = None
     try:
-        life = begin_life(args.state.resolve(), environment)
+        patience = Patience(partial(_leave_when_told, inbox))
+        life = patience.keep_trying(lambda: begin_life(args.state.resolve(), environment))
         life_log = begin_record(args.state.resolve(), environment)
         if int(restarts) > args.max_restarts:
             raise ClusterError(f"restarted {restarts} times, more than {args.max_restarts}")
         check_key(args, environment)
-        workers = build_workers(args, environment, _say)
+        workers = patience.keep_trying(lambda: build_workers(args, environment, _say))
         status = Supervisor(
             workers,
             inbox,

@@ -8,7 +8,9 @@ from typing import Protocol
 from agent.cluster import processes
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
-from agent.errors import ClusterError
+from agent.errors import ClusterError, one_line
+
+SITE_EVERY_S = 1.0
 
 
 class Source(Protocol):
@@ -57,8 +59,20 @@ class Source(Protocol):
 class Worker:
     """Call `step` now and then until `done`. It never blocks for long and sleeps nowhere."""
 
-    def __init__(self, name: str, source: Source, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        say: Callable[[str], None],
+        check_site: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check_site` raises OSError while the shared disk takes no data: no grid point is taken
+        then, because its attempts would be lost one after the other.
+        """
         self.name = name
+        self._check_site = check_site
+        self._site_at = 0.0  # when it was looked at last
+        self._site_error = ""
         self._source = source
         self._say = say
         self._work: Work | None = None
@@ -85,7 +99,8 @@ class Worker:
     def step(self, now: float) -> None:
         """Start what is due, note what runs, go on when something has ended."""
         if self._process is None:
-            self._start(now)
+            if self._is_site_ready(now):
+                self._start(now)
             return
         self._look_for_grid_points()
         assert self._work is not None
@@ -93,14 +108,25 @@ class Worker:
         if self.running_grid_points():
             self._busy_at = now
             return  # a killed agent's grid point, too, is still good work: wait for it
+        was_frozen = bool(self._site_error)
+        if not self._is_site_ready(now):
+            self.freeze()
+            self._busy_at = now
+            return  # what has ended is settled when its end can be written down
+        if was_frozen:
+            self.resume()
         if code is None:
             if self._work.is_agent and now - self._busy_at > self._source.idle_limit_s():
                 self._leave_idle_agent(now)
             return
         how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+        try:
+            self._source.ended(self._work, code, list(self._seen.values()), now)
+        except OSError as error:  # the disk has just become full: once more when it has room
+            self._site_error, self._site_at = one_line(error), now
+            return
         self._say(f"{self.name}: {self._work.label} ended, {how}")
         self._process = None
-        self._source.ended(self._work, code, list(self._seen.values()), now)
 
     def running_grid_points(self) -> list[GridPointProcess]:
         """Those that live, with or without their agent."""
@@ -141,6 +167,23 @@ class Worker:
         self._source.ended(self._work, -signal.SIGKILL, list(self._seen.values()), now)
 
     # ------------------------------------------------------------------ inside
+    def _is_site_ready(self, now: float) -> bool:
+        """Looks once a second at most; says when it begins to wait and when it goes on."""
+        if 0 <= now - self._site_at < SITE_EVERY_S:
+            return not self._site_error
+        self._site_at = now
+        try:
+            self._check_site()
+        except OSError as error:
+            if not self._site_error:
+                self._say(f"{self.name}: waiting for the site: {one_line(error)}")
+            self._site_error = one_line(error)
+            return False
+        if self._site_error:
+            self._say(f"{self.name}: the site is back: {self._site_error}")
+        self._site_error = ""
+        return True
+
     def _start(self, now: float) -> None:
         if self._source.done:
             return

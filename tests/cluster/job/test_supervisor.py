@@ -1,5 +1,6 @@
 """The supervisor over real processes: stand-ins for `wandb agent` and train.py, no Slurm."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -93,7 +94,12 @@ class Stage:
         words = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
         return StandInAgent(sweep, self.environment, (*words, *self.runs[sweep]))
 
-    def worker(self, *sweeps: str, crashed: bool = False) -> Worker:
+    def worker(
+        self,
+        *sweeps: str,
+        crashed: bool = False,
+        check_site: Callable[[], None] = lambda: None,
+    ) -> Worker:
         source = SweepSource(
             sweeps,
             ClaimFile(self.claims_path),
@@ -102,7 +108,7 @@ class Stage:
             read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
             server_hands_out_crashed=crashed,
         )
-        return Worker("worker 0", source, self.said.append)
+        return Worker("worker 0", source, self.said.append, check_site)
 
 
 @pytest.fixture
@@ -191,6 +197,27 @@ def test_a_task_without_a_grid_point_leaves_every_sweep_after_its_idle_limit(
         time.sleep(0.01)
     assert worker.failed == []
     assert sum("no grid point for" in line for line in stage.said) == len(sweeps)
+
+
+def test_no_point_is_taken_while_the_shared_disk_takes_no_data(stage: Stage) -> None:
+    """An agent whose disk is full loses each point that it takes."""
+    full = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/state")]
+
+    def check_site() -> None:
+        if full:
+            raise full[0]
+
+    stage.runs = {"e/p/one": ("a",)}
+    stage.states = {"a": RunState("finished", 0)}
+    worker = stage.worker("e/p/one", check_site=check_site)
+    clock = time.time()
+    for second in range(90):
+        worker.step(clock + second)
+    assert (worker.pid, stage.log) == (None, [])
+    assert stage.said == ["worker 0: waiting for the site: No space left on device: /state"]
+    full.clear()
+    step_until(worker, lambda: worker.done)
+    assert stage.log == ["a started", "a finished"]
 
 
 def test_the_point_of_a_killed_agent_is_waited_for_and_the_agent_started_again(
