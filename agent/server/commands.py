@@ -1,6 +1,7 @@
 """`sweep-agent serve`, `env`, `keys` and `backup`."""
 
 import argparse
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ def run_env(args: argparse.Namespace) -> int:
             f"no server has run on {args.data} yet; start `sweep-agent serve --data {args.data}`"
         )
     for name, value in note.environment().items():
-        print(f"export {name}={value}")
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 

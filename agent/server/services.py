@@ -6,7 +6,8 @@ from typing import Any
 
 from agent.server.store.blobs import BlobStore
 from agent.server.store.claims import Policy
-from agent.server.store.database import Database
+from agent.server.store.database import Connection, Database
+from agent.server.store.pauses import AttentiveClock
 from agent.server.store.streams import KeyCatalogue
 from agent.server.store.tokens import Signer
 
@@ -25,3 +26,8 @@ class Services:
     catalogue: KeyCatalogue
     clock: Callable[[], float]
     address: str  # the base URL that links and signed addresses start with
+
+    def excuse_pauses(self, connection: Connection) -> None:
+        """Before anything is judged by its silence: the server's own pauses do not count."""
+        if isinstance(self.clock, AttentiveClock):
+            self.clock.excuse(connection)

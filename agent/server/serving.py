@@ -17,6 +17,7 @@ from agent.server.http.connections import PromptProtocol, allow_many_descriptors
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key, find_key, new_key
+from agent.server.store.pauses import AttentiveClock
 from agent.server_note import ServerNote, read_note, write_note
 
 DEFAULT_PORT = 8686
@@ -47,7 +48,7 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         scheme = "https" if listening.certfile else "http"
         name = reachable_name(listening.host)
         url = (listening.advertise or f"{scheme}://{name}:{port}").rstrip("/")
-        services = open_services(data_dir, url, policy)
+        services = open_services(data_dir, url, policy, AttentiveClock())
         services.blobs.clear_leftovers()
         key = first_key(services.database, known, listening.entity)
         write_note(data_dir, ServerNote(url, port, listening.entity, key))

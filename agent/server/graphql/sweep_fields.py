@@ -270,6 +270,7 @@ def make_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 @field("Mutation", "agentHeartbeat")
 def agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     request: Request = info.context
+    request.services.excuse_pauses(request.connection)
     agent = get_agent(request.connection, row_id("Agent", input["id"]))
     if agent is None or not _owns(request, agent):
         raise Refused("there is no such agent; its sweep may have been deleted", status=404)

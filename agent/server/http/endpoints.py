@@ -133,6 +133,7 @@ class Endpoints:
         writer: str,
     ) -> dict[str, Any]:  # fmt: skip
         with self.services.database.write() as connection:
+            self.services.excuse_pauses(connection)
             found = find_project(connection, owner, project) if entity == owner else None
             run = find_run(connection, found.id, run_name) if found else None
             if run is None:

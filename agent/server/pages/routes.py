@@ -21,7 +21,7 @@ from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
-from agent.server.pages.session import COOKIE, Sessions, login_address, read_form, safe_target
+from agent.server.pages.session import Sessions, login_address, read_form, safe_target
 from agent.server.pages.study import StudyReader
 from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
 from agent.server.pages.table import MAX_RUNS, Row, RowCache, flat, payload, row_of, shown_state
@@ -100,7 +100,7 @@ class Pages:
 
     async def log_out(self, _: Request) -> Response:
         response = RedirectResponse("/login", status_code=303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(self.sessions.cookie_name)
         return response
 
     # ------------------------------------------------------------------ what pages show

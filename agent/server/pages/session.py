@@ -14,7 +14,7 @@ from agent.server.admission import Identity, read_body
 from agent.server.refusals import Refused
 from agent.server.services import Services
 
-COOKIE = "sweep_agent_session"
+COOKIE = "sweep_agent_session"  # then what tells servers on one host apart
 SESSION_S = 12 * 3600
 MAX_FORM_BYTES = 10_000
 
@@ -33,7 +33,7 @@ class Sessions:
         token = self._services.signer.sign(grant, self._services.clock() + SESSION_S)
         response = RedirectResponse(target, status_code=303)
         response.set_cookie(
-            COOKIE, token, max_age=SESSION_S, httponly=True, samesite="strict",
+            self.cookie_name, token, max_age=SESSION_S, httponly=True, samesite="strict",
             secure=self._services.address.startswith("https"),
         )  # fmt: skip
         return response
@@ -76,8 +76,13 @@ class Sessions:
         if not same:
             raise Refused("this form is not of your session (any more): reload the page", 403)
 
+    @property
+    def cookie_name(self) -> str:
+        """Browsers send a cookie to every port of a host: each server looks for its own only."""
+        return f"{COOKIE}_{self._services.signer.mark}"
+
     def _grant(self, request: Request) -> dict[str, object] | None:
-        cookie = request.cookies.get(COOKIE, "")
+        cookie = request.cookies.get(self.cookie_name, "")
         grant = self._services.signer.open(cookie, self._services.clock())
         return grant if grant is not None and "session" in grant else None
 
