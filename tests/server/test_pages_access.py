@@ -180,7 +180,7 @@ def test_a_sweep_is_not_steered_by_a_form_of_another_session_or_site(lab: Lab) -
     assert lab.http.post(f"{path}/state", data={"state": "PAUSED"}).status_code == 401
     log_in(lab)  # the same key in another browser
     token = token_in(lab.http.get(path).text)
-    ((name, session),) = lab.http.cookies.items()
+    ((_, session),) = lab.http.cookies.items()
     for form in ({}, {"token": foreign}, {"token": token[:-2]}, {"token": session}):
         answer = lab.http.post(f"{path}/state", data={**form, "state": "PAUSED"})
         assert answer.status_code == 403
