@@ -80,7 +80,7 @@ def test_a_study_with_a_server_in_a_job_is_submitted_watched_read_and_rerun(stag
     assert run.config["code/extensions"] == "my_rows"
     assert {"train/gpu", "base/digest", "data/digest"} <= set(run.summary.keys())
     assert set((stage.directory / "outputs/imported").read_text().split()) > {"login"}
-    assert f"Agent Starting Run: {run.id}" in stage.command("logs", path, *access).stdout
+    assert f": run {run.id} of " in stage.command("logs", path, *access).stdout
 
     # -- the same point again, from the code that ran it
     (stage.directory / "train.py").write_text("raise SystemExit('not this one')\n")

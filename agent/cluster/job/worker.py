@@ -218,4 +218,6 @@ class Worker:
         for point in self._work.grid_points(self._process.pid):
             if point.pid not in self._seen:
                 self._seen[point.pid] = point
+                if self._work.is_agent:  # where the log of this run begins, for `logs`
+                    self._say(f"{self.name}: run {point.run_id} of {self._work.sweep}")
                 self._source.seen(point, self._work)

@@ -198,6 +198,11 @@ def _create_and_send(
             files[sweep] = str(path.absolute())
             records.save(SweepRecord(sweep, files[sweep], options.code_dir, created_at=time.time()))
             lines.append(f"{path}: {sweep}  {link}".rstrip())
+            if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
+                scheduler = f"{_server_words(options)}wandb sweep-scheduler {sweep}"
+                lines.append(
+                    f"{'start':>7}  {scheduler}   (beside the array: it proposes the points)"
+                )
         if args.offline:
             jobs = _submit_offline(files, options)
         else:
@@ -274,9 +279,11 @@ def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str
 def _sync_line(options: ArrayOptions) -> str:
     """With the server: the runs know their sweep, but not where it lives."""
     runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
-    server = ""
+    return f"{'after':>7}  {_server_words(options)}wandb sync {runs}"
+
+
+def _server_words(options: ArrayOptions) -> str:
+    """What makes a `wandb` command in this shell talk to the server of the sweeps."""
     if options.server_data:
-        server = f'eval "$(sweep-agent env --data {shlex.quote(options.server_data)})"; '
-    elif options.base_url:
-        server = f"WANDB_BASE_URL={shlex.quote(options.base_url)} "
-    return f"{'after':>7}  {server}wandb sync {runs}"
+        return f'eval "$(sweep-agent env --data {shlex.quote(options.server_data)})"; '
+    return f"WANDB_BASE_URL={shlex.quote(options.base_url)} " if options.base_url else ""

@@ -176,7 +176,7 @@ def run_logs(args: argparse.Namespace) -> int:
     return 0
 
 
-_BEGINS = re.compile(r"Agent Starting Run: (\w+)|\] worker \d+: run (\w+) of ")
+_BEGINS = re.compile(r"\] worker \d+: run (\S+) of ")  # as the worker says it
 
 
 def part_of(lines: Iterable[str], run_id: str) -> list[str]:
@@ -188,7 +188,7 @@ def part_of(lines: Iterable[str], run_id: str) -> list[str]:
     for line in lines:
         begins = _BEGINS.search(line)
         if begins:
-            is_mine = run_id in begins.groups()
+            is_mine = begins.group(1) == run_id
         if is_mine:
             mine.append(line)
     return mine

@@ -75,9 +75,9 @@ def test_a_task_fails_only_when_every_run_of_it_has() -> None:
 def test_the_log_of_a_run_is_its_part_of_the_task_s() -> None:
     log = [
         "[supervisor x] worker 0: wandb agent e/p/s\n",
-        "wandb: Agent Starting Run: aaaa1111 with config:\n",
+        "[supervisor x] worker 0: run aaaa1111 of e/p/s\n",
         "one\n",
-        "wandb: Agent Starting Run: bbbb2222 with config:\n",
+        "[supervisor x] worker 1: run bbbb2222 of e/p/s\n",
         "two\n",
         "[supervisor x] worker 0: run aaaa1111 of e/p/s\n",
         "three\n",
