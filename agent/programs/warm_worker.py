@@ -29,21 +29,33 @@ from agent import signals
 from agent.log_noise import quieten_libraries
 from agent.programs.warm_client import ALONE, FORKED, LENGTH, STATUS
 
-_LIGHT = ("wandb", "agent.tracking.run", "agent.search.trials", "agent.training.work_ahead")
+_ALWAYS = (
+    "wandb",
+    "wandb.sdk.launch.inputs.internal",  # at every init; takes seconds beside torch's modules
+    "agent.config.cli_options",
+    "agent.evaluation.hardware",
+    "agent.evaluation.model_artifact",
+    "agent.evaluation.shared_scores",
+    "agent.programs.logged_values",
+    "agent.search.trials",
+    "agent.tracking.patience",
+    "agent.tracking.run",
+    "agent.training.preflight",
+    "agent.training.work_ahead",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.qwen2.modeling_qwen2",
+    "transformers.models.qwen2.tokenization_qwen2",
+)
 # bitsandbytes asks the GPU what it can as soon as it is imported, and PEFT imports it: a process
 # that has talked to a GPU cannot be forked any more.
 _WITHOUT_GPU = (
     "agent.evaluation.deployments",
     "agent.evaluation.generation",
     "agent.training.trainer",
-)
-_WITH_GPU = ("transformers.models.auto.modeling_auto", "transformers.modeling_utils")
-_ALWAYS = (
-    "agent.evaluation.hardware",
-    "agent.evaluation.model_artifact",
-    "agent.evaluation.shared_scores",
-    "agent.programs.logged_values",
-    "agent.config.cli_options",
+    "peft.tuners.lora.bnb",
+    "peft.utils.transformers_weight_conversion",
 )
 # Read while libraries are imported: with other values, what was imported is not what would be.
 _READ_AT_IMPORT = (
@@ -99,11 +111,13 @@ def preload() -> "list[tempfile.TemporaryDirectory[str]]":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # it starts its threads when imported
     from agent.training.facts import devices
 
-    chosen = _WITH_GPU if devices.may_have_gpu() else _WITHOUT_GPU
-    for name in (*_LIGHT, *_ALWAYS, *chosen):
+    for name in (*_ALWAYS, *(() if devices.may_have_gpu() else _WITHOUT_GPU)):
         importlib.import_module(name)
+    from transformers import conversion_mapping
+
+    conversion_mapping.get_checkpoint_conversion_mapping("llama")  # builds the table for all
     gc.collect()
-    made = [o for o in gc.get_objects() if isinstance(o, tempfile.TemporaryDirectory)]
+    made = [o for o in gc.get_objects() if type(o) is tempfile.TemporaryDirectory]
     gc.freeze()  # what is shared stays shared: collecting in a fork would write to all of it
     return made
 
