@@ -103,9 +103,7 @@ def aligned(
         by_seed.append(seeds)
         keys.append(trainings)
     is_paired = keys[0] == keys[1] and not any(None in found for found in keys[0].values())
-    sources: dict[str, str] = {}  # the same prompt twice is one source in any case
-    for row in (*treated, *baseline):
-        sources |= row.prompts.get(split, {})
+    sources: dict[str, str] = {}
     for row in (*treated, *baseline):
         sources |= row.sources.get(split, {})
     return align(by_seed[0], by_seed[1], sources, is_paired=is_paired)

@@ -53,12 +53,3 @@ def test_the_source_of_an_example_makes_a_cluster_within_its_data_set() -> None:
     sides = aligned([row], [row], "final/validation_f1_score", "validation")
     assert sides is not None
     assert (sides.examples, sides.cluster_count) == (8, 2)
-
-
-def test_the_same_prompt_twice_is_one_source() -> None:
-    records = [{"example_id": str(i), "score": 1.0, "prompt_hash": str(i % 3)} for i in range(6)]
-    text = "".join(json.dumps(record) + "\n" for record in records)
-    row = with_predictions(run("full", 1e-3, 1.0), text)
-    sides = aligned([row], [row], "final/validation_f1_score", "validation")
-    assert sides is not None
-    assert (sides.examples, sides.cluster_count) == (6, 3)
