@@ -188,6 +188,8 @@ def _interval(
         return None, (
             f"no interval: only {shared} of {answered} examples are shared" if is_partly else ""
         )
+    if sides.cluster_count < 2:
+        return None, f"no interval: all {sides.examples} examples come from one source"
     return ratio_interval(sides), ""
 
 
