@@ -8,8 +8,8 @@ import pytest
 
 from agent.server.refusals import Refused
 from agent.server.serving import Listening, bind
-from agent.server.store.matching import in_order, matches
-from agent.server.store.patterns import compile_pattern, is_match
+from agent.server.store.filtering.matching import in_order, matches
+from agent.server.store.filtering.patterns import compile_pattern, is_match
 from tests.server.server_lab import KEY, Lab
 
 RUNS = 'query Q($f: JSONString) {project(name: "p") {runs(filters: $f) {edges {node {name}}}}}'

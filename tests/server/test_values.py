@@ -9,7 +9,7 @@ import pytest
 
 from agent.config.values import digest_of
 from agent.server.store.database import Database
-from agent.server.store.matching import matches
+from agent.server.store.filtering.matching import matches
 from agent.server.store.tables import MIGRATIONS
 from tests.server.server_lab import Lab
 

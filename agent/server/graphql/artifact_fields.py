@@ -8,7 +8,7 @@ from agent.server.graphql.execution import Info, Request, field
 from agent.server.graphql.file_fields import artifact_file_node
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
-from agent.server.store.matching import in_order, matches, parse_filter
+from agent.server.store.filtering.matching import in_order, matches, parse_filter
 from agent.server.store.projects import get_project
 from agent.server.store.records import (
     Alias,

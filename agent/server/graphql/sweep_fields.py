@@ -16,7 +16,7 @@ from agent.server.graphql.account_fields import user_of
 from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
-from agent.server.store.filters import Clause
+from agent.server.store.filtering.filters import Clause
 from agent.server.store.points import add_point, expected_count
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Project, Run, Sweep, iso_time

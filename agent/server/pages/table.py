@@ -17,7 +17,7 @@ from agent.results.run_table import Row as StudyRow
 from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
 from agent.server.pages.study import study_row
 from agent.server.store.database import Connection
-from agent.server.store.filters import Clause
+from agent.server.store.filtering.filters import Clause
 from agent.server.store.records import Run
 
 Scalar = str | int | float | bool | None

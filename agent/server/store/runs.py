@@ -5,7 +5,7 @@ from typing import Any
 
 from agent.server.refusals import Refused
 from agent.server.store.database import Connection, insert, update
-from agent.server.store.filters import Clause, compile_filter, compile_order
+from agent.server.store.filtering.filters import Clause, compile_filter, compile_order
 from agent.server.store.projects import next_run_number
 from agent.server.store.records import Page, Project, Run
 from agent.server.store.sampling import finite_tree

@@ -7,7 +7,7 @@ from agent.config import sweep_config
 from agent.config.objective import Goal, number_of, summary_number
 from agent.config.values import digest_of, read_number
 from agent.errors import ConfigError
-from agent.server.store.patterns import is_match
+from agent.server.store.filtering.patterns import is_match
 from agent.server.store.records import unwrapped
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.server.refusals import Refused
-from agent.server.store.patterns import compile_pattern
+from agent.server.store.filtering.patterns import compile_pattern
 from agent.server.store.sampling import finite
 
 MAX_DEPTH = 12

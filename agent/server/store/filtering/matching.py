@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from agent.server.refusals import Refused
-from agent.server.store.patterns import is_match
+from agent.server.store.filtering.patterns import is_match
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
