@@ -24,7 +24,7 @@ answer = [own, given_up]
 """
 ASK = """
 from agent.config.run_config import RunConfig
-from agent.project_sweeps import ProjectSweeps
+from agent.tracking.project import ProjectSweeps
 sweeps = ProjectSweeps()
 needed = sweeps.needed()
 same = next((c for c in needed if c.model_variant == "LoRA+PTQ"), None)
