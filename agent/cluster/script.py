@@ -72,7 +72,7 @@ read -r -a container <<<"$CONTAINER"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 program="${container[0]:-$PYTHON}"
 if ! command -v "$program" >/dev/null; then
-  echo "$SLURM_JOB_NAME: there is no program $program on $(hostname)" >&2
+  echo "$SLURM_JOB_NAME: no program $program on $(hostname)" >&2
   exit 78
 fi
 if ! "${container[@]}" "$PYTHON" -c '

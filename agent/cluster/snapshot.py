@@ -56,7 +56,7 @@ def describe(project_dir: Path) -> Snapshot:
 
 
 def read_manifest(directory: Path) -> Snapshot | None:
-    """The facts of the snapshot in `directory`; None when it is no snapshot."""
+    """The facts of the snapshot in `directory`; None when it is not a snapshot."""
     try:
         return Snapshot(**json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -65,7 +65,7 @@ def read_manifest(directory: Path) -> Snapshot | None:
 
 def code_variables(directory: Path) -> dict[str, str]:
     """What a run from the snapshot in `directory` records of its code, for the environment; nothing
-    when it is no snapshot.
+    when it is not a snapshot.
     """
     snapshot = read_manifest(directory)
     if snapshot is None:

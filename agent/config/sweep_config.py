@@ -89,7 +89,7 @@ def read(sweep: Mapping[str, Any], *, where: str = "the sweep") -> SweepConfig:
 
 def parse_accepted(text: str) -> SweepConfig:
     """A sweep that was accepted before, perhaps under fewer rules than today's: what of it can be
-    read. ConfigError only for what is no mapping."""
+    read. ConfigError only for what is not a mapping."""
     return read_all(yaml_text.read_mapping(text, where="the sweep", is_strict=False))[0]
 
 

@@ -57,7 +57,7 @@ def _plain_number(loader: Any, node: yaml.ScalarNode) -> int | float:
         raise yaml.constructor.ConstructorError(
             None,
             None,
-            f"{node.value} is no plain number; quote it to make it text",
+            f"{node.value} is not a plain number; quote it to make it text",
             node.start_mark,
         )
     kind = "int" if node.tag.endswith("int") else "float"

@@ -178,7 +178,9 @@ def read_choices(path: Path) -> list[str]:
     except OSError as error:
         raise ConfigError([f"{error.strerror or error}"], where=str(path)) from None
     except (ValueError, KeyError, TypeError):
-        problem = "is no file of choices; `sweep-agent select PROJECT --out FILE.json` writes one"
+        problem = (
+            "is not a file of choices; `sweep-agent select PROJECT --out FILE.json` writes one"
+        )
         raise ConfigError([problem], where=str(path)) from None
 
 

@@ -181,7 +181,7 @@ def _strata(args: argparse.Namespace) -> list[curves.Stratum]:
         place = args.storage if "://" in args.storage else str(Path(args.storage).resolve())
         where = shown(place)
         if "://" not in place and not Path(place).exists():
-            raise ConfigError([f"{place}: there is no such journal"], where="--storage")
+            raise ConfigError([f"{place}: no such journal"], where="--storage")
         storage = open_storage(place, Path(place))
         with storage_errors(where):
             items = from_storage(storage)

@@ -21,7 +21,7 @@ def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--store", type=Path, default=DEFAULT_STORE, help="default %(default)s")
     actions.add_parser("ls", parents=[place], help="one line a training")
     actions.add_parser("status", parents=[place], help="trainings demanded, executed, time saved")
-    gc = actions.add_parser("gc", parents=[place], help="remove what nobody needs")
+    gc = actions.add_parser("gc", parents=[place], help="remove what no run needs")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     gc.add_argument(
         "--adapters",

@@ -139,7 +139,7 @@ def _as_shares(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         known = [value for row in rows if (value := row.number(key)) is not None]
         if known and (min(known) < 0 or max(known) > 100):
             odd = min(known) if min(known) < 0 else max(known)
-            problems.append(f"{key} = {odd:g} is no score: a share of 1, or percent")
+            problems.append(f"{key} = {odd:g} is not a score: a share of 1, or percent")
         elif known and max(known) > 1:
             small = [value for value in known if 0 < value <= 1]
             if small:

@@ -39,7 +39,8 @@ def _build(
     if unknown:
         valid = ", ".join(known) or "none"
         faults = [
-            f"{option!r} is no option of the pruner {name}; valid: {valid}" for option in unknown
+            f"{option!r} is not an option of the pruner {name}; valid: {valid}"
+            for option in unknown
         ]
         raise ConfigError(faults, where="pruner_options")
     try:

@@ -151,7 +151,7 @@ def _revoke(database: Database, args: argparse.Namespace) -> int:
     with database.write() as connection:
         revoked = revoke_key(connection, args.id, now=time.time())
     if not revoked:
-        raise ServerError(f"there is no valid key number {args.id}; see `sweep-agent keys list`")
+        raise ServerError(f"no valid key number {args.id}; see `sweep-agent keys list`")
     return 0
 
 

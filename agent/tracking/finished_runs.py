@@ -46,12 +46,12 @@ class FinishedRun:
 
 # ---------------------------------------------------------------------- reading
 def split_epoch(word: str) -> tuple[str, float | None]:
-    """RUN or RUN@EPOCH, the evaluation point at that epoch. TrackingError when it is no number."""
+    """RUN or RUN@EPOCH, the evaluation point at that epoch. TrackingError for no number."""
     name, mark, epoch = word.partition("@")
     try:
         return name, float(epoch) if mark else None
     except ValueError:
-        raise TrackingError(f"{word!r}: the epoch after @ is no number") from None
+        raise TrackingError(f"{word!r}: the epoch after @ is not a number") from None
 
 
 def find(api: Any, text: str) -> FinishedRun:
@@ -62,7 +62,7 @@ def find(api: Any, text: str) -> FinishedRun:
             artifact = api.artifact(path)
             handle = artifact.logged_by()
             if artifact.type != "model" or handle is None:
-                raise TrackingError(f"{path}: is no model artifact that a run has made")
+                raise TrackingError(f"{path}: is not a model artifact that a run has made")
             handle = api.run("/".join(handle.path))  # with config and summary
         else:
             handle, artifact = api.run(path), None
@@ -100,7 +100,7 @@ def _read(handle: Any, artifact: Any) -> FinishedRun:
     summary = dict(handle.summary._json_dict)
     path = "/".join(handle.path)
     if getattr(handle, "job_type", None) not in (None, "", "training"):
-        raise TrackingError(f"{path}: is no training run, but one of type {handle.job_type!r}")
+        raise TrackingError(f"{path}: is not a training run, but one of type {handle.job_type!r}")
     values = {k: v for k, v in dict(handle.config).items() if k in RunConfig.model_fields}
     return FinishedRun(
         path=path,

@@ -268,8 +268,8 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 def refuse(error: SweepAgentError) -> None:
-    """A sweep's grid point that is no valid config, or whose data or base cannot be used: its run
-    is opened and ended with the reason, so that the dashboard shows why and nobody tries it again.
+    """End a grid point that is not a valid config, or whose data or base cannot be used: its run is
+    opened and ended with the reason, so that the dashboard shows why and it is not tried again.
     Outside a sweep, and in the other processes of torchrun, nothing happens."""
     if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
         return

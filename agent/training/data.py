@@ -82,7 +82,7 @@ def load_test(config: RunConfig) -> tuple[Example, ...]:
         examples = _splits(config, wanted=("train", "validation", "test"))[2]
     examples = _of_task(config, examples)
     if not examples:
-        raise DataError("there is no test split: give test_dataset or a test_fraction above 0")
+        raise DataError("no test split: give test_dataset or a test_fraction above 0")
     return tuple(examples)
 
 

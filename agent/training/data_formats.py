@@ -151,7 +151,7 @@ _LONGEST_NAME, _MOST_NAMES = 40, 20
 
 
 def _refuse_broken_text(example: Example, where: str) -> None:
-    """Half a character pair, as a cut emoji leaves, is no text: it can be neither hashed nor read
+    """Half a character pair, as a cut emoji leaves, is not text: it can be neither hashed nor read
     by a tokenizer."""
     texts = [
         example.id,
@@ -229,7 +229,7 @@ def _chat_turns(
 def _joined_parts(parts: list[Any], where: str) -> str:
     for part in parts:
         if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
-            raise DataError(f"{where}: a message has a part that is no text; only texts are read")
+            raise DataError(f"{where}: a message has a part that is not text; only texts are read")
     return "".join(str(part["text"]) for part in parts)
 
 

@@ -195,7 +195,7 @@ class Trainer:
             lengths = [len(s.input_ids) for s in part]
             answers = [len(s.input_ids) - s.answer_start for s in part]
             work = work.plus(Work.of_pass(self._step_flops, lengths, answers))
-        # The only value that is waited for: a step whose loss is no number must not be made.
+        # The only value that is waited for: a step whose loss is not a number must not be made.
         own_loss = float(torch.stack(losses).sum()) if losses else 0.0
         loss, *summed = self._team.sum([own_loss, *work])
         self._progress.cost = self._progress.cost.plus(Work(*summed))

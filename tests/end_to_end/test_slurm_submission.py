@@ -41,11 +41,11 @@ MISTAKES = {
     "cpus": (["--cpus-per-task", "999"], r"node configuration"),
     "qos": (["--sbatch", "no-such-option=1"], r"unrecognized option"),
     "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
-    "python": (["--python", "/no/such/python"], r"python = /no/such/python: there is no such"),
+    "python": (["--python", "/no/such/python"], r"python = /no/such/python: no such"),
     "module in python": (["--python", "BARE"], r"it has no module .*wandb"),
     "modules": (["--modules", "cuda/99"], r"modules: module load cuda/99 fails here"),
     "setup": (["--setup", "conda activate nowhere"], r"setup: conda activate nowhere fails here"),
-    "container": (["--container", "apptainerr exec a.sif"], r"there is no program apptainerr"),
+    "container": (["--container", "apptainerr exec a.sif"], r"no program apptainerr"),
     "image": (["--container", "env no.sif"], r"container: no image no\.sif"),
     "key": (["--key-file", "REVOKED"], r"refuses the key in .*revoked"),
     "no key": (["--base-url", "SERVER", "--server-data", ""], r"there is no key for 127\.0\.0\.1"),
@@ -191,7 +191,7 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
     assert "no such column" in text
     assert "all 2 run(s) of this task failed" in text
     assert "ended before it could start an agent, exit status 78:0" in text
-    assert "there is no program /no/such/python on " in text
+    assert "no program /no/such/python on " in text
     found = json.loads(
         stage.command("status", stage.sweep_of("failing"), "--json", *stage.access()).stdout
     )

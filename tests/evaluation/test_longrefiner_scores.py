@@ -118,7 +118,7 @@ def test_parts_are_named_by_level_section_and_title() -> None:
         ('{"titles": ["Sea", "Land"]}', 0.0),
         ("['Sea']", 0.6667),
         ("['Sea', 'Sky', 'Land']", 0.8),
-        ("['Sea', ['Land']]", 0.0),  # upstream fails on what is no text
+        ("['Sea', ['Land']]", 0.0),  # upstream fails on what is not text
         ("['Sea', 3]", 0.0),
         ("Sea, Land", 0.0),
         ("none", 0.0),

@@ -177,7 +177,7 @@ def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
     assert started == [["agent.programs.test_split_scores", "e/p/one", "e/p/two", "e/p/early@1.5"]]
     assert finished_runs.split_epoch("e/p/early@1.5") == ("e/p/early", 1.5)
     assert finished_runs.split_epoch("e/p/one") == ("e/p/one", None)
-    with pytest.raises(TrackingError, match="the epoch after @ is no number"):
+    with pytest.raises(TrackingError, match="the epoch after @ is not a number"):
         finished_runs.split_epoch("e/p/one@x")
 
 
@@ -185,7 +185,7 @@ def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
 def test_a_file_that_holds_no_choices_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "choices.json"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="is no file of choices"):
+    with pytest.raises(ConfigError, match="is not a file of choices"):
         benchmark_command.read_choices(file)
     with pytest.raises(ConfigError, match="No such file"):
         benchmark_command.read_choices(tmp_path / "missing.json")

@@ -396,7 +396,7 @@ def test_none_prunes_nothing(journal: Path) -> None:
 @pytest.mark.parametrize("name", PRUNERS)
 def test_an_unknown_option_is_answered_with_the_valid_ones(name: str) -> None:
     wrong = config(pruner=name, pruner_options={"colour": 1, "shape": 2})
-    with pytest.raises(ConfigError, match="'colour' is no option") as caught:
+    with pytest.raises(ConfigError, match="'colour' is not an option") as caught:
         build_pruner(wrong, rungs=9, peers=3)
     assert len(caught.value.problems) == 2
     for option in options_of(name) or ("valid: none",):

@@ -106,7 +106,7 @@ def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_pa
     assert first.cost.padded_tokens > first.cost.tokens
     assert (first.cost.samples, second.cost.samples) == (len(lengths), 2 * len(lengths))
     assert 0 < first.cost.train_seconds < second.cost.train_seconds
-    assert first.cost.peak_vram_gb is None  # there is no such memory on a CPU
+    assert first.cost.peak_vram_gb is None  # no such memory on a CPU
     assert first.gpu == "cpu"
     flops = cost.measure_step_flops(training.config, lab.BASE_MODEL)
     alone = [

@@ -141,7 +141,7 @@ def test_too_small_a_data_set_says_which_part_is_missing(tmp_path: Path) -> None
     file = lab.write_lines(tmp_path / "a.jsonl", [qa("only")])
     with pytest.raises(DataError, match="no validation examples are left"):
         data.load(lab.make_config(tmp_path, dataset=str(file)))
-    with pytest.raises(DataError, match="there is no test split"):
+    with pytest.raises(DataError, match="no test split"):
         data.load_test(lab.make_config(tmp_path, dataset=str(file), test_fraction=0))
 
 

@@ -96,7 +96,7 @@ def check_gpu_software() -> list[Check]:
     except subprocess.TimeoutExpired:
         return [Check("torch", False, f"no answer in {GPU_TIMEOUT_S:g} s", "is the disk slow?")]
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return [Check("torch", False, reason, "install the lock file into this environment again")]
     return judge_gpu_software(json.loads(done.stdout.strip().splitlines()[-1]))
 

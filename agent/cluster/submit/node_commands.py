@@ -145,7 +145,7 @@ def _look_at(config: RunConfig, variables: Mapping[str, str]) -> None:
         )
     print(done.stdout, end="", flush=True)
     if done.returncode:
-        reason = done.stderr.strip() or "no words"
+        reason = done.stderr.strip() or "no message"
         raise ClusterError(reason if done.returncode == 2 else reason.splitlines()[-1])
 
 
@@ -180,7 +180,7 @@ def _download(kind: str, name: str, revision: str | None, variables: Mapping[str
         words, env={**os.environ, **variables}, stderr=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ClusterError(
             f"{kind} {name} cannot be downloaded: {reason}; check the name and, for a gated "
             "model, `hf auth login`"

@@ -79,7 +79,7 @@ def _software_problems(options: ArrayOptions) -> Iterator[str]:
     elif options.container:
         words = options.container.split()
         if shutil.which(words[0]) is None:
-            yield f"container: there is no program {words[0]} here"
+            yield f"container: no program {words[0]} here"
         else:
             images = (word for word in words if word.endswith((".sif", ".img", ".sqsh")))
             yield from (f"container: no image {w}" for w in images if not Path(w).exists())
@@ -89,7 +89,7 @@ def _software_problems(options: ArrayOptions) -> Iterator[str]:
 
 def _python_problem(python: str) -> Iterator[str]:
     if not os.access(python, os.X_OK):
-        yield f"python = {python}: there is no such program"
+        yield f"python = {python}: no such program"
         return
     done = _run([python, "-c", _MODULES], {**os.environ, "PYTHONPATH": str(Path.cwd())})
     if done is None or done.returncode:

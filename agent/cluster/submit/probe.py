@@ -94,7 +94,7 @@ def _run(words: Sequence[str], what: str) -> None:
         check=False,
     )
     if done.returncode:
-        reason = " ".join((done.stderr.strip().splitlines() or ["no words"])[-3:])
+        reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-3:])
         raise ClusterError(f"{what} failed: {reason}")
 
 

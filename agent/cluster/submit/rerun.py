@@ -44,8 +44,8 @@ def run_rerun(args: argparse.Namespace) -> int:
     snapshot = read_manifest(code)
     if snapshot is None:
         raise ClusterError(
-            f"the code of {args.run} is gone: {code} is no snapshot; name another with --code, or "
-            f"check out commit {run.config.get('code/commit', 'unknown')}"
+            f"the code of {args.run} is gone: {code} is not a snapshot; name another with --code, "
+            f"or check out commit {run.config.get('code/commit', 'unknown')}"
         )
     for line in _report(snapshot, run):
         print(line)

@@ -109,7 +109,7 @@ def load(path: Path) -> list[Stratum]:
 def parse(items: Sequence[Any], *, where: str) -> list[Stratum]:
     """The strata of the file's form. DataError says which one is wrong and how."""
     if not items:
-        raise DataError(f"{where}: there is no stratum in it")
+        raise DataError(f"{where}: holds no stratum")
     return [_stratum(item, f"{where}, stratum {number}") for number, item in enumerate(items, 1)]
 
 

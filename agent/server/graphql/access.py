@@ -51,7 +51,7 @@ def need_run(
         run = get_run(request.connection, row_id("Run", identifier))
         if run and get_project(request.connection, run.project_id).entity == request.entity:
             return run
-        raise Refused("there is no such run")
+        raise Refused("no such run")
     found = see_project(request, entity, project)
     run = find_run(request.connection, found.id, name or "") if found else None
     if run is None:

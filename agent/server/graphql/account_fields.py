@@ -223,5 +223,5 @@ def delete_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         "DELETE FROM project WHERE id = ? AND entity = ?", (found, request.entity)
     )
     if cursor.rowcount != 1:
-        raise Refused("there is no such project")
+        raise Refused("no such project")
     return {"success": True}

@@ -107,7 +107,7 @@ def update_manifest(_: Any, info: Info, input: Input) -> Found:
         (row_id("ArtifactManifest", input["artifactManifestID"]),),
     ).fetchone()
     if row is None or see_artifact(request, row["artifact_id"]) is None:
-        raise Refused("there is no such manifest")
+        raise Refused("no such manifest")
     if input.get("digest") is not None:
         update(request.connection, "manifest", row["id"], digest=input["digest"])
     return {"artifactManifest": Manifest.of(row)}
@@ -240,7 +240,7 @@ def link_artifact(_: Any, info: Info, input: Input) -> Found:
         found = row[0] if row else None
     artifact = see_artifact(request, found)
     if artifact is None:
-        raise Refused("there is no such artifact")
+        raise Refused("no such artifact")
     sequence = store.get_collection(connection, artifact.sequence_id)
     assert sequence is not None
     if input.get("artifactPortfolioID"):

@@ -37,7 +37,7 @@ def see_artifact(request: Request, artifact_id: int | None) -> Artifact | None:
 def need_artifact(request: Request, identifier: str | None) -> Artifact:
     artifact = see_artifact(request, row_id("Artifact", identifier))
     if artifact is None:
-        raise Refused("there is no such artifact")
+        raise Refused("no such artifact")
     return artifact
 
 
@@ -46,7 +46,7 @@ def need_collection(request: Request, identifier: str) -> Collection:
         found = store.get_collection(request.connection, row_id(kind, identifier))
         if found and _is_mine(request, found.id):
             return found
-    raise Refused("there is no such artifact collection")
+    raise Refused("no such artifact collection")
 
 
 def _is_mine(request: Request, collection_id: int) -> bool:

@@ -150,7 +150,7 @@ def delete_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
         ).fetchone()
         run = get_run(request.connection, row["run_id"]) if row else None
         if not run or get_project(request.connection, run.project_id).entity != request.entity:
-            raise Refused("there is no such file")
+            raise Refused("no such file")
         request.connection.execute("DELETE FROM run_file WHERE id = ?", (file_id,))
     return {"success": True}
 

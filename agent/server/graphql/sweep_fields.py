@@ -273,7 +273,7 @@ def agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]
     request.services.excuse_pauses(request.connection)
     agent = get_agent(request.connection, row_id("Agent", input["id"]))
     if agent is None or not _owns(request, agent):
-        raise Refused("there is no such agent; its sweep may have been deleted", status=404)
+        raise Refused("no such agent; its sweep may have been deleted", status=404)
     states = parse_object(input.get("runState"), "runState")
     running = {name for name, is_alive in states.items() if is_alive}
     commands = take_heartbeat(

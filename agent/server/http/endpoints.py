@@ -159,7 +159,7 @@ class Endpoints:
 
         blob = await self.in_thread(look_up)
         if blob is None:
-            raise Refused("there is no such file", status=404)
+            raise Refused("no such file", status=404)
         return self._send_blob(blob, names["name"].rsplit("/", 1)[-1])
 
     async def artifact_file(self, request: Request) -> Response:
@@ -172,7 +172,7 @@ class Endpoints:
         )
         blob = await self.in_thread(self._content_of, owner, digest)
         if blob is None or names["entity"] != owner:
-            raise Refused("there is no such file", status=404)
+            raise Refused("no such file", status=404)
         return self._send_blob(blob, names.get("rest", digest).rsplit("/", 1)[-1])
 
     def _content_of(self, entity: str, digest: str) -> str | None:

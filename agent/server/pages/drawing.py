@@ -66,7 +66,7 @@ class Drawing:
         """The stylesheet or a script; a browser asks again, and is told that nothing changed."""
         name = request.path_params["name"]
         if name not in self._assets:
-            return PlainTextResponse("there is no such file", status_code=404)
+            return PlainTextResponse("no such file", status_code=404)
         content, media_type = self._assets[name]
         headers = {
             "ETag": self._tags[name],

@@ -271,7 +271,7 @@ class Pages:
                     return JSONResponse({"error": "log in first"}, 401, headers)
                 return await self._in_thread(self._pack, request, found, headers)
             except Missing:
-                return JSONResponse({"error": "there is no such page"}, 404, headers)
+                return JSONResponse({"error": "no such page"}, 404, headers)
             except Exception:
                 log.exception("the data of a page failed")
                 return JSONResponse({"error": "the server failed; its log says why"}, 500, headers)

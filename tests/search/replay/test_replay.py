@@ -201,7 +201,7 @@ def test_a_curves_file_is_read_back_as_it_was_written(tmp_path: Path, name: str)
     [
         ("{", "is not JSON"),
         ("[]", "its schema must be 'sweep-agent/curves-1'"),
-        ('{"schema":"sweep-agent/curves-1","strata":[]}', "there is no stratum in it"),
+        ('{"schema":"sweep-agent/curves-1","strata":[]}', "holds no stratum"),
         ('{"schema":"sweep-agent/curves-1","strata":[{"name":"x"}]}', "KeyError: 'curves'"),
     ],
 )
@@ -364,13 +364,13 @@ def test_the_command_saves_what_it_read_from_a_storage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--storage", "/nonexistent/j"], "there is no such journal"),
+        (["--storage", "/nonexistent/j"], "no such journal"),
         (["--curves", "/nonexistent/c"], "cannot be read"),
         (["--curves", "x", "--pruners", "nonsense"], "unknown pruner 'nonsense'"),
         (["--family", "x", "--pruners", "none"], "unknown family 'x'"),
         (["--family", "flat", "--examples", "1"], "--examples at least 2"),
         (["--family", "flat", "--save", "y"], "--save keeps curves that were read"),
-        (["--curves", "x", "--options", '{"paired": {"colour": 1}}'], "'colour' is no option"),
+        (["--curves", "x", "--options", '{"paired": {"colour": 1}}'], "'colour' is not an option"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_error(words: list[str], message: str) -> None:
