@@ -28,26 +28,45 @@ BASE = {
 LAYERS = {
     "base": 0,
     "config": 1,
-    "training": 2, "search": 2, "results": 2,
-    "evaluation": 3, "tracking": 3, "server": 3,
-    "cluster": 4, "report": 4,
-    "programs": 5, "demo": 5, "cli": 5, "train": 5,
-}  # fmt: skip
+    "training": 2,
+    "search": 2,
+    "results": 2,
+    "evaluation": 3,
+    "tracking": 3,
+    "server": 3,
+    "cluster": 4,
+    "report": 4,
+    "programs": 5,
+    "demo": 5,
+    "cli": 5,
+    "train": 5,
+}
 # Rooms of one layer do not import each other, but for these: the programs put the parts together.
 NEIGHBOURS = {
     ("evaluation", "training"),
-    ("cli", "programs"), ("cli", "demo"), ("train", "programs"), ("demo", "programs"),
-}  # fmt: skip
+    ("cli", "programs"),
+    ("cli", "demo"),
+    ("train", "programs"),
+    ("demo", "programs"),
+}
 # Inside a folder the parts have layers of their own; "" is what lies at the folder's root.
 PARTS = {
     "server": {
-        "refusals": 0, "backups": 0, "store": 1, "services": 2, "admission": 2,
-        "graphql": 3, "http": 3, "pages": 3, "sync": 3, "": 4,
+        "refusals": 0,
+        "backups": 0,
+        "store": 1,
+        "services": 2,
+        "admission": 2,
+        "graphql": 3,
+        "http": 3,
+        "pages": 3,
+        "sync": 3,
+        "": 4,
     },
     "cluster": {"": 0, "job": 1, "submit": 1},
     "search": {"": 0, "replay": 1},
     "demo": {"pretraining": 1, "": 0},
-}  # fmt: skip
+}
 HEAVY = {
     "torch": {"training", "evaluation", "programs", "demo"},
     "transformers": {"training", "evaluation", "programs", "demo"},

@@ -155,9 +155,12 @@ class RunConfig(BaseModel):
         "operation", "wandb.watch on the adapter", "none"
     )
     benchmark_queries: Int = _field(
-        "operation", "the finished run measures its inference on so many; 0 for not", 0,
-        unit="queries", ge=0,
-    )  # fmt: skip
+        "operation",
+        "the finished run measures its inference on so many; 0 for not",
+        0,
+        unit="queries",
+        ge=0,
+    )
     device: Literal["auto", "cpu", "cuda"] = _field("operation", "where to train", "auto")
     trust_remote_code: bool = _field(
         "operation", "run the code that a Hugging Face model brings", False

@@ -27,13 +27,30 @@ from agent.errors import ConfigError
 METHODS = ("grid", "random", "bayes", "custom")
 METHODS_OF_ENGINE = {"wandb": METHODS[:3], "optuna": ("custom",), "ax": ("custom",)}
 _TEXTS = (
-    "apiVersion", "kind", "description", "program", "job", "image_uri", "entity", "project", "name",
-)  # fmt: skip
+    "apiVersion",
+    "kind",
+    "description",
+    "program",
+    "job",
+    "image_uri",
+    "entity",
+    "project",
+    "name",
+)
 # `settings` is written by the client's `wandb sweep --settings`.
 KEYS = (
-    *_TEXTS, "method", "command", "controller", "run_cap", "metric", "metrics", "scheduler",
-    "early_terminate", "parameters", "settings",
-)  # fmt: skip
+    *_TEXTS,
+    "method",
+    "command",
+    "controller",
+    "run_cap",
+    "metric",
+    "metrics",
+    "scheduler",
+    "early_terminate",
+    "parameters",
+    "settings",
+)
 
 
 @dataclass(frozen=True)

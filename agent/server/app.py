@@ -39,9 +39,17 @@ from agent.server.store.streams import KeyCatalogue
 from agent.server.store.tokens import Signer
 
 RESOLVERS = (
-    account_fields, artifact_changes, artifact_fields, branches, collection_changes, file_fields,
-    run_changes, run_fields, sweep_fields, version_fields,
-)  # fmt: skip
+    account_fields,
+    artifact_changes,
+    artifact_fields,
+    branches,
+    collection_changes,
+    file_fields,
+    run_changes,
+    run_fields,
+    sweep_fields,
+    version_fields,
+)
 UPKEEP_PERIOD_S = 2.0
 THREADS = 8
 log = logging.getLogger("sweep_agent.server")

@@ -26,36 +26,51 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
     policy = Policy()
     _add_data(parser)
     parser.add_argument(
-        "--port", type=int, default=8686,
+        "--port",
+        type=int,
+        default=8686,
         help="TCP port; 0 for the one used last, else a free one (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--host", default="127.0.0.1",
+        "--host",
+        default="127.0.0.1",
         help="address to listen on; anything but loopback opens the server to the network "
         "(default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--advertise", metavar="URL", help="URL that others reach the server under")
     parser.add_argument("--entity", default="local", help="entity of the first key (%(default)s)")
     parser.add_argument("--certfile", type=Path, help="TLS certificate (PEM)")
     parser.add_argument("--keyfile", type=Path, help="TLS private key (PEM)")
     parser.add_argument(
-        "--lease-s", type=float, default=policy.lease_s, metavar="SECONDS",
+        "--lease-s",
+        type=float,
+        default=policy.lease_s,
+        metavar="SECONDS",
         help="a grid point that neither its agent nor its run speaks for is handed out again "
         "after this long (default %(default)g)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--silence-s", type=float, default=policy.silence_s, metavar="SECONDS",
+        "--silence-s",
+        type=float,
+        default=policy.silence_s,
+        metavar="SECONDS",
         help="a run that says nothing for this long has crashed (default %(default)g)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--settle-s", type=float, default=policy.settle_s, metavar="SECONDS",
+        "--settle-s",
+        type=float,
+        default=policy.settle_s,
+        metavar="SECONDS",
         help="how long the last words of a run are waited for after its agent has lost it "
         "(default %(default)g)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--max-attempts", type=int, default=policy.max_attempts, metavar="N",
+        "--max-attempts",
+        type=int,
+        default=policy.max_attempts,
+        metavar="N",
         help="how often a grid point is handed out, preemptions not counted (%(default)s)",
-    )  # fmt: skip
+    )
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -66,9 +81,11 @@ def run_serve(args: argparse.Namespace) -> int:
         raise ConfigError(["--certfile and --keyfile belong together"], where="the options")
     try:
         policy = Policy(
-            lease_s=args.lease_s, silence_s=args.silence_s, settle_s=args.settle_s,
+            lease_s=args.lease_s,
+            silence_s=args.silence_s,
+            settle_s=args.settle_s,
             max_attempts=args.max_attempts,
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise ConfigError([str(error)], where="the options") from None
     listening = Listening(
@@ -174,9 +191,11 @@ def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `sweep-agent sync`."""
     _add_data(parser)
     parser.add_argument(
-        "--to", default="https://api.wandb.ai", metavar="URL",
+        "--to",
+        default="https://api.wandb.ai",
+        metavar="URL",
         help="the server to send to (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--entity", help="entity there (default: the key's own)")
     parser.add_argument("--project", help="send this project only (default: all)")
 

@@ -48,17 +48,28 @@ def start_server(
     """Start `sweep-agent serve`; its output goes to `server.log` in the data directory."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [
-        sys.executable, "-m", "agent.cli", "serve", "--data", str(data_dir),
-        "--port", str(port), *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "agent.cli",
+        "serve",
+        "--data",
+        str(data_dir),
+        "--port",
+        str(port),
+        *options,
+    ]
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     with (data_dir / "server.log").open("ab") as log:
         return subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env=environment,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
 
 def wait_until_ready(

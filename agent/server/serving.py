@@ -56,11 +56,18 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         allow_many_descriptors()
         sys.setswitchinterval(0.0005)  # a busy worker thread must not hold up the event loop
         config = uvicorn.Config(
-            app, http=PromptProtocol, backlog=1024, log_level="warning", access_log=False,
-            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=5,
+            app,
+            http=PromptProtocol,
+            backlog=1024,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-            ssl_certfile=listening.certfile, ssl_keyfile=listening.keyfile,
-        )  # fmt: skip
+            ssl_certfile=listening.certfile,
+            ssl_keyfile=listening.keyfile,
+        )
         print(f"sweep server at {url} (data in {data_dir})", flush=True)
         uvicorn.Server(config).run(sockets=[bound])
 

@@ -4,9 +4,16 @@ import random
 from typing import Any
 
 RANGES = (
-    "uniform", "int_uniform", "q_uniform", "log_uniform", "log_uniform_values", "q_log_uniform",
-    "q_log_uniform_values", "inv_log_uniform", "inv_log_uniform_values",
-)  # fmt: skip
+    "uniform",
+    "int_uniform",
+    "q_uniform",
+    "log_uniform",
+    "log_uniform_values",
+    "q_log_uniform",
+    "q_log_uniform_values",
+    "inv_log_uniform",
+    "inv_log_uniform_values",
+)
 NORMALS = ("normal", "q_normal", "log_normal", "q_log_normal")
 ODD: tuple[Any, ...] = (
     None,
@@ -42,10 +49,18 @@ def made_sweep(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.25:
         _schedule(rng, sweep)
     optional: dict[str, Any] = {
-        "program": "train.py", "name": "n", "run_cap": rng.choice([1, 20, 3.0]),
-        "command": ["python", "${program}"], "description": "d", "entity": "e", "project": "p",
-        "kind": "sweep", "apiVersion": "v1", "controller": {"type": "cloud"}, "job": "j:v0",
-    }  # fmt: skip
+        "program": "train.py",
+        "name": "n",
+        "run_cap": rng.choice([1, 20, 3.0]),
+        "command": ["python", "${program}"],
+        "description": "d",
+        "entity": "e",
+        "project": "p",
+        "kind": "sweep",
+        "apiVersion": "v1",
+        "controller": {"type": "cloud"},
+        "job": "j:v0",
+    }
     for key in rng.sample(sorted(optional), rng.randint(0, 4)):
         sweep[key] = optional[key]
     for _ in range(rng.choice([0, 0, 1, 1, 2])):
@@ -84,20 +99,23 @@ def _parameter(rng: random.Random, method: str, depth: int) -> dict[str, Any]:
 def _metric(rng: random.Random) -> dict[str, Any]:
     made: dict[str, Any] = {"name": "loss"}
     options: dict[str, Any] = {
-        "goal": rng.choice(["minimize", "maximize"]), "target": rng.choice([1, 0.5]),
+        "goal": rng.choice(["minimize", "maximize"]),
+        "target": rng.choice([1, 0.5]),
         "impute": rng.choice(["latest", "best", "worst"]),
         "impute_while_running": rng.choice(["latest", "best", "worst", "false", False]),
-    }  # fmt: skip
+    }
     return made | {key: options[key] for key in rng.sample(sorted(options), rng.randint(0, 4))}
 
 
 def _hyperband(rng: random.Random) -> dict[str, Any]:
     made: dict[str, Any] = {"type": "hyperband"}
     options: dict[str, Any] = {
-        "min_iter": rng.choice([1, 3, 0]), "max_iter": rng.choice([2, 27, 81.0]),
-        "s": rng.choice([1, 2, 2.5, 3.0]), "eta": rng.choice([2, 3, 1.5, 1]),
+        "min_iter": rng.choice([1, 3, 0]),
+        "max_iter": rng.choice([2, 27, 81.0]),
+        "s": rng.choice([1, 2, 2.5, 3.0]),
+        "eta": rng.choice([2, 3, 1.5, 1]),
         "strict": rng.choice([True, False]),
-    }  # fmt: skip
+    }
     return made | {key: options[key] for key in rng.sample(sorted(options), rng.randint(1, 5))}
 
 

@@ -33,7 +33,7 @@ STRICTER = {
     ),
     r"early_terminate\.(s|max_iter) = .*whole number of at least 1": "W&B's hyperband raises on it",
     r"no iteration is left": "W&B's hyperband raises on it, or compares nothing",
-    r"takes exponents of e, at most": "not a number at such a power of e (usually values were meant)",
+    r"takes exponents of e, at most": "e to such a power is infinite (usually values were meant)",
     r"needs a number$|must be a number": "infinity and NaN are numbers to the schema",
     r"is not a finite number|more than 64 bits|quote it$": "it cannot be handed to a run as JSON",
     r"must lie within|must be a number above 0, at least": "quotients of such numbers overflow",

@@ -37,9 +37,15 @@ def fill(data_dir: Path, runs: int, points: int, project: str = "study") -> None
             connection, "project", entity="local", name=project, created_at=1e9, updated_at=1e9
         )
         sweep_id = insert(
-            connection, "sweep", project_id=project_id, name=f"seeded-{project}", config=SWEEP,
-            state="RUNNING", created_at=1e9, updated_at=1e9,
-        )  # fmt: skip
+            connection,
+            "sweep",
+            project_id=project_id,
+            name=f"seeded-{project}",
+            config=SWEEP,
+            state="RUNNING",
+            created_at=1e9,
+            updated_at=1e9,
+        )
         for place in range(runs):
             _add_run(connection, project_id, sweep_id if place < 4 else None, place, points)
     database.close()
@@ -53,9 +59,12 @@ def _add_run(
     config = {
         "model_variant": variant.model_variant,
         "quantization_strategy": variant.quantization_strategy,
-        "learning_rate": rate, "seed": place // 25, "batch_size": 32, "epochs": 3,
+        "learning_rate": rate,
+        "seed": place // 25,
+        "batch_size": 32,
+        "epochs": 3,
         **{f"setting_{i}": i for i in range(30)},
-    }  # fmt: skip
+    }
     rows = [_point(place, i, points) for i in range(points)]
     summary = {
         **rows[-1],
@@ -66,14 +75,23 @@ def _add_run(
     }
     is_live = place == 1
     run_id = insert(
-        connection, "run", project_id=project_id, name=f"run{place:05d}", sweep_id=sweep_id,
+        connection,
+        "run",
+        project_id=project_id,
+        name=f"run{place:05d}",
+        sweep_id=sweep_id,
         state="running" if is_live else "finished",
-        display_name=HOSTILE if place == 0 else f"run {place}", tags=json.dumps([]),
+        display_name=HOSTILE if place == 0 else f"run {place}",
+        tags=json.dumps([]),
         config=json.dumps({key: {"value": value} for key, value in config.items()}),
-        summary=json.dumps(summary), history_lines=points, revision=1,
-        created_at=1e9 + place, updated_at=1e9 + place, heartbeat_at=4e9,
+        summary=json.dumps(summary),
+        history_lines=points,
+        revision=1,
+        created_at=1e9 + place,
+        updated_at=1e9 + place,
+        heartbeat_at=4e9,
         finished_at=None if is_live else 1e9 + place + 600,
-    )  # fmt: skip
+    )
     connection.executemany(
         "INSERT INTO stream_line VALUES (?, 'history', ?, ?, ?)",
         [(run_id, i, row["_step"], json.dumps(row)) for i, row in enumerate(rows)],
@@ -98,10 +116,16 @@ def opened_browser(width: int = 1300, height: int = 900) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     for word in (
-        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
         f"window-size={width},{height}",
-    ):  # fmt: skip
+    ):
         options.add_argument(f"--{word}")
     options.binary_location = str(BROWSER)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -34,25 +34,42 @@ class Client:
     def wandb(self, *words: str, check: bool = True, timeout_s: float = 90) -> str:
         """What the command said, on both outputs."""
         done = subprocess.run(
-            [WANDB, *words], cwd=self.work, env=self.env, timeout=timeout_s, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [WANDB, *words],
+            cwd=self.work,
+            env=self.env,
+            timeout=timeout_s,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         assert done.returncode == 0 or not check, done.stdout
         return done.stdout
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [WANDB, *words], cwd=self.work, env=self.env, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [WANDB, *words],
+            cwd=self.work,
+            env=self.env,
+            text=True,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     def python(self, code: str, timeout_s: float = 90, **env: str) -> Any:
         """Run code that ends with `answer = …`; the answer comes back through JSON."""
         script = f"{code}\nimport json\nprint('\\n@' + json.dumps(answer))\n"
         done = subprocess.run(
-            [sys.executable, "-c", script], cwd=self.work, env={**self.env, **env}, text=True,
-            timeout=timeout_s, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [sys.executable, "-c", script],
+            cwd=self.work,
+            env={**self.env, **env},
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.rsplit("\n@", 1)[1].splitlines()[0])
 

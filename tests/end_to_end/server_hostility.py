@@ -44,13 +44,21 @@ def attacks(host: str, key_header: str) -> list[Attack]:
         ("wide document", post("/graphql", wide)),
         ("not json", post("/graphql", b"\xff\xfe\x00")),
         ("wrong json", post("/graphql", b'{"query": [], "variables": "x"}')),
-        ("gigabyte announced", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
-         "Content-Length: 1073741824\r\n\r\n{".encode()),
-        ("negative length", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
-         "Content-Length: -5\r\n\r\n".encode()),
+        (
+            "gigabyte announced",
+            f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
+            "Content-Length: 1073741824\r\n\r\n{".encode(),
+        ),
+        (
+            "negative length",
+            f"POST /graphql HTTP/1.1\r\n{own}{key_header}Content-Length: -5\r\n\r\n".encode(),
+        ),
         ("path upwards", f"GET {stray} HTTP/1.1\r\n{own}{key_header}\r\n".encode()),
-        ("encoded path upwards", f"GET /files/local/p/r/%2e%2e%2f%2e%2e%2fserver.json HTTP/1.1\r\n"
-         f"{own}{key_header}\r\n".encode()),
+        (
+            "encoded path upwards",
+            f"GET /files/local/p/r/%2e%2e%2f%2e%2e%2fserver.json HTTP/1.1\r\n"
+            f"{own}{key_header}\r\n".encode(),
+        ),
         ("storage path upwards", f"GET /storage/..%2f..%2fx.db HTTP/1.1\r\n{own}\r\n".encode()),
         ("line breaks in the path", f"GET /a%0d%0aSet-Cookie:x=1 HTTP/1.1\r\n{own}\r\n".encode()),
         ("line breaks in a header", f"GET / HTTP/1.1\r\n{own}X: a\r\n b\r\nY\r\n\r\n".encode()),
@@ -61,12 +69,17 @@ def attacks(host: str, key_header: str) -> list[Attack]:
         ("bad gzip", post("/graphql", b"no gzip", more="Content-Encoding: gzip\r\n")),
         ("bad token", post("/storage/x.y", b"x").replace(b"POST", b"PUT")),
         ("slow headers", f"POST /graphql HTTP/1.1\r\n{own}".encode()),
-        ("slow body", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
-         "Content-Length: 1000\r\n\r\n{".encode()),
+        (
+            "slow body",
+            f"POST /graphql HTTP/1.1\r\n{own}{key_header}Content-Length: 1000\r\n\r\n{{".encode(),
+        ),
         *odd_requests(own, key_header, post),
-        ("chunk nonsense", f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
-         "Transfer-Encoding: chunked\r\n\r\nZZZ\r\n".encode()),
-    ]  # fmt: skip
+        (
+            "chunk nonsense",
+            f"POST /graphql HTTP/1.1\r\n{own}{key_header}"
+            "Transfer-Encoding: chunked\r\n\r\nZZZ\r\n".encode(),
+        ),
+    ]
 
 
 async def _attack(host: str, port: int, payload: bytes, wait_s: float) -> bytes:
@@ -115,9 +128,13 @@ async def attack_all(url: str, key: str, requests: int) -> list[tuple[str, bytes
 async def _attack_from_elsewhere(url: str, key: str, requests: int) -> list[tuple[str, bytes]]:
     """`attack_all` in a process of its own, so that only the server slows the honest client."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, url, str(requests), stdout=asyncio.subprocess.PIPE,
+        sys.executable,
+        __file__,
+        url,
+        str(requests),
+        stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "HOSTILE_KEY": key, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     output, _ = await process.communicate()
     return [(name, text.encode("latin-1")) for name, text in json.loads(output)]
 

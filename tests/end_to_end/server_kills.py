@@ -116,9 +116,15 @@ async def _killer(
 
 
 async def _storm(
-    process: "subprocess.Popen[bytes]", data: Path, url: str, key: str, kills: int, agents: int,
-    points: int, seen: Acknowledged,
-) -> tuple["subprocess.Popen[bytes]", int]:  # fmt: skip
+    process: "subprocess.Popen[bytes]",
+    data: Path,
+    url: str,
+    key: str,
+    kills: int,
+    agents: int,
+    points: int,
+    seen: Acknowledged,
+) -> tuple["subprocess.Popen[bytes]", int]:
     config = f"method: grid\nparameters: {{x: {{values: {list(range(points))}}}}}"
     starter = Peer(url, key)
     made = await _graphql(starter, UPSERT_SWEEP, config=config, projectName="kills")

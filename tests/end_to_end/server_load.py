@@ -92,9 +92,16 @@ def percentile_ms(times_s: list[float], share: float) -> float:
 
 
 async def put_under_load(
-    url: str, key: str, *, agents: int, duration_s: float, heartbeat_s: float = 5.0,
-    post_s: float = 15.0, metrics: int = 100, rows_per_post: int = 15,
-) -> LoadFigures:  # fmt: skip
+    url: str,
+    key: str,
+    *,
+    agents: int,
+    duration_s: float,
+    heartbeat_s: float = 5.0,
+    post_s: float = 15.0,
+    metrics: int = 100,
+    rows_per_post: int = 15,
+) -> LoadFigures:
     """Agents with one run each: heartbeats and streamed metrics at the client's own pace."""
     figures = LoadFigures()
     starter = Peer(url, key)
@@ -106,19 +113,35 @@ async def put_under_load(
     await asyncio.gather(
         *(
             _agent(
-                url, key, name, number / agents, ends_at, figures, heartbeat_s, post_s, metrics,
+                url,
+                key,
+                name,
+                number / agents,
+                ends_at,
+                figures,
+                heartbeat_s,
+                post_s,
+                metrics,
                 rows_per_post,
             )
             for number in range(agents)
         )
-    )  # fmt: skip
+    )
     return figures
 
 
 async def _agent(
-    url: str, key: str, sweep: str, phase: float, ends_at: float, figures: LoadFigures,
-    heartbeat_s: float, post_s: float, metrics: int, rows_per_post: int,
-) -> None:  # fmt: skip
+    url: str,
+    key: str,
+    sweep: str,
+    phase: float,
+    ends_at: float,
+    figures: LoadFigures,
+    heartbeat_s: float,
+    post_s: float,
+    metrics: int,
+    rows_per_post: int,
+) -> None:
     peer = Peer(url, key)
     await asyncio.sleep(phase * heartbeat_s)
     made = await peer.ask(CREATE_AGENT, host="h", projectName="load", sweep=sweep)
@@ -146,9 +169,16 @@ async def _agent(
 
 
 async def _run(
-    url: str, key: str, run: str, phase: float, ends_at: float, figures: LoadFigures,
-    post_s: float, metrics: int, rows_per_post: int,
-) -> None:  # fmt: skip
+    url: str,
+    key: str,
+    run: str,
+    phase: float,
+    ends_at: float,
+    figures: LoadFigures,
+    post_s: float,
+    metrics: int,
+    rows_per_post: int,
+) -> None:
     peer = Peer(url, key)
     await asyncio.sleep(phase * post_s)
     step = 0

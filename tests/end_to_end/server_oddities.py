@@ -39,8 +39,10 @@ def odd_values() -> list[tuple[str, bytes]]:
         ("a deep summary", bucket(summaryMetrics='{"a":' * 5000 + "1" + "}" * 5000)),
         ("an object as text", ask(_RUNS, f={"name": "r"})),
         ("a huge number", filtered({"config.x": huge})),
-        ("a huge cursor", ask(
-            '{project(name: "p") {runs(after: "' + "9" * 40 + '") {totalCount}}}')),
+        (
+            "a huge cursor",
+            ask('{project(name: "p") {runs(after: "' + "9" * 40 + '") {totalCount}}}'),
+        ),
         ("a strange cursor", ask('{project(name: "p") {runs(after: "²") {totalCount}}}')),
         ("a list as a date", filtered({"created_at": {"$gt": [1]}})),
         ("an object as a tag", filtered({"tags": {"$in": [{"a": 1}]}})),
@@ -50,28 +52,58 @@ def odd_values() -> list[tuple[str, bytes]]:
         ("a null byte in a path", filtered({"config.a\0b": 1})),
         ("quotes in an order", ask(_RUNS, o="+config.a'b?c,-summary_metrics.x.y?'z")),
         ("thousands of orders", ask(_RUNS, o=",".join(["name"] * 5000))),
-        ("thousands of aliases", ask(
-            "{" + " ".join(f"a{i}: viewer {{id}}" for i in range(2000)) + "}")),
-        ("changes by alias", ask("mutation {" + " ".join(
-            f'a{i}: stopRun(input: {{id: "UnVuOjk5OTk5"}}) {{success}}' for i in range(60)) + "}")),
-        ("a chain of fragments", ask(
-            "{viewer {...F0}} " + fragments + " fragment F30 on User {id}")),
+        (
+            "thousands of aliases",
+            ask("{" + " ".join(f"a{i}: viewer {{id}}" for i in range(2000)) + "}"),
+        ),
+        (
+            "changes by alias",
+            ask(
+                "mutation {"
+                + " ".join(
+                    f'a{i}: stopRun(input: {{id: "UnVuOjk5OTk5"}}) {{success}}' for i in range(60)
+                )
+                + "}"
+            ),
+        ),
+        (
+            "a chain of fragments",
+            ask("{viewer {...F0}} " + fragments + " fragment F30 on User {id}"),
+        ),
         ("a circle of fragments", ask("{viewer {...A}} fragment A on User {...A}")),
         ("a deep introspection", ask("{__schema {types {fields {type {fields {type {name}}}}}}}")),
         ("a subscription", ask("subscription {viewer {id}}")),
-        ("digits without end",
-         b'{"query": "{viewer {id}}", "variables": {"a": ' + b"9" * 90_000 + b"}}"),
+        (
+            "digits without end",
+            b'{"query": "{viewer {id}}", "variables": {"a": ' + b"9" * 90_000 + b"}}",
+        ),
         ("aliases in yaml", ask(_SWEEP, i={"projectName": "p", "config": "a: &a [x]\nb: [*a]\n"})),
-        ("code in yaml", ask(_SWEEP, i={"projectName": "p", "config":
-            "method: grid\nparameters: {x: {value: !!python/object/apply:os.system [id]}}"})),
-        ("endless yaml", ask(_SWEEP, i={"projectName": "p", "config": "method: grid\nparameters:\n"
-            + "".join(f"  p{i}: {{value: 1}}\n" for i in range(5000))})),
-    ]  # fmt: skip
+        (
+            "code in yaml",
+            ask(
+                _SWEEP,
+                i={
+                    "projectName": "p",
+                    "config": "method: grid\n"
+                    "parameters: {x: {value: !!python/object/apply:os.system [id]}}",
+                },
+            ),
+        ),
+        (
+            "endless yaml",
+            ask(
+                _SWEEP,
+                i={
+                    "projectName": "p",
+                    "config": "method: grid\nparameters:\n"
+                    + "".join(f"  p{i}: {{value: 1}}\n" for i in range(5000)),
+                },
+            ),
+        ),
+    ]
 
 
-def odd_requests(
-    own: str, key_header: str, post: Callable[..., bytes]
-) -> list[Attack]:  # fmt: skip
+def odd_requests(own: str, key_header: str, post: Callable[..., bytes]) -> list[Attack]:
     """Whole requests: odd methods, framings, paths and bodies."""
     stream = "/files/local/p/r/file_stream"
     bomb = gzip.compress(b" " * (40 * 2**20))
@@ -95,23 +127,34 @@ def odd_requests(
         ("a file name with line breaks", post(stream, b'{"files": {"a\\r\\nb": 1}}')),
         ("chunks without end", f"{chunked}5\r\nhello\r\n".encode()),
         ("a chunk of terabytes", f"{chunked}FFFFFFFFFFFF\r\nx".encode()),
-        ("two lengths", f"POST /graphql {keyed}Content-Length: 1\r\n"
-         "Content-Length: 2\r\n\r\nxx".encode()),
-        ("length and chunks", f"POST /graphql {keyed}Content-Length: 5\r\n"
-         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode()),
+        (
+            "two lengths",
+            f"POST /graphql {keyed}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx".encode(),
+        ),
+        (
+            "length and chunks",
+            f"POST /graphql {keyed}Content-Length: 5\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+        ),
         ("pipelined", f"GET /ready {plain}\r\n".encode() * 40),
         ("trace", f"TRACE /graphql {keyed}\r\n".encode()),
         ("options", f"OPTIONS * {plain}\r\n".encode()),
         ("a foreign address", f"GET http://evil.example/ready {plain}\r\n".encode()),
-        ("a web socket", f"GET /graphql {keyed}Upgrade: websocket\r\n"
-         "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-         "Sec-WebSocket-Version: 13\r\n\r\n".encode()),
+        (
+            "a web socket",
+            f"GET /graphql {keyed}Upgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode(),
+        ),
         ("another protocol", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         ("two hosts", f"GET /ready {plain}Host: evil.example\r\n\r\n".encode()),
         ("a null byte in a path's name", f"GET /files/local/p/r/%00 {keyed}\r\n".encode()),
         ("backslashes", f"GET /files/local/p/r/..\\..\\server.db {keyed}\r\n".encode()),
         ("an encoded folder", f"GET /static/..%2f..%2fserver.py {plain}\r\n".encode()),
         ("a file of another entity", f"GET /files/others/p/r/x {keyed}\r\n".encode()),
-        ("a range of a thousand parts", f"GET /storage/a.b {plain}Range: bytes="
-         f"{','.join(f'{i}-{i}' for i in range(1000))}\r\n\r\n".encode()),
-    ]  # fmt: skip
+        (
+            "a range of a thousand parts",
+            f"GET /storage/a.b {plain}Range: bytes="
+            f"{','.join(f'{i}-{i}' for i in range(1000))}\r\n\r\n".encode(),
+        ),
+    ]

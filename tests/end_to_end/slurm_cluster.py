@@ -57,11 +57,15 @@ class SlurmCluster:
         self._write_configuration()
         run = self.directory / "run"
         self._call(
-            "munged", "--force", f"--key-file={self.directory / 'etc/munge.key'}",
-            f"--socket={run / 'munge.sock'}", f"--pid-file={run / 'munged.pid'}",
-            f"--log-file={self.directory / 'log/munged.log'}", f"--seed-file={run / 'munge.seed'}",
+            "munged",
+            "--force",
+            f"--key-file={self.directory / 'etc/munge.key'}",
+            f"--socket={run / 'munge.sock'}",
+            f"--pid-file={run / 'munged.pid'}",
+            f"--log-file={self.directory / 'log/munged.log'}",
+            f"--seed-file={run / 'munge.seed'}",
             "--num-threads=2",
-        )  # fmt: skip
+        )
         self._call("slurmctld", "-c")
         for name in self.node_names:
             self.start_node(name)
@@ -196,10 +200,16 @@ class SlurmCluster:
     def _slurm_conf(self) -> str:
         controller, first_node = _free_port(), _free_port()
         host, user = socket.gethostname().split(".")[0], _user_name()
-        lines = [_CONFIGURATION.format(
-            d=self.directory, host=host, user=user, port=controller, node_port=first_node,
-            delay=REQUEUE_DELAY_S,
-        )]  # fmt: skip
+        lines = [
+            _CONFIGURATION.format(
+                d=self.directory,
+                host=host,
+                user=user,
+                port=controller,
+                node_port=first_node,
+                delay=REQUEUE_DELAY_S,
+            )
+        ]
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 // self.nodes
         gres = f" Gres=gpu:{self.gpus_per_node}" if self.gpus_per_node else ""
         for name in self.node_names:

@@ -102,8 +102,13 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         }
         done = subprocess.run(
             [sys.executable, "-c", WORK, str(folder)],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads((folder / "answer.json").read_text())
     return {**found, "out": done.stdout, "err": done.stderr, "folder": folder}

@@ -149,9 +149,12 @@ def test_the_report_says_what_each_variant_keeps_of_the_test_score(demo: Path) -
     assert "Test F1" in table
     lines = [line.split("|") for line in table.splitlines() if line.startswith("| ")][2:]
     assert [line[1].strip() for line in lines] == [
-        "Full LoRA", "LoRA+PTQ int4", "Untouched base", "Untouched base int4",
+        "Full LoRA",
+        "LoRA+PTQ int4",
+        "Untouched base",
+        "Untouched base int4",
         "Untouched base int8",
-    ]  # fmt: skip
+    ]
     assert lines[0][5].strip() == lines[0][6].strip() == "100"
     assert re.fullmatch(r"\d+\.\d \\\[.*\\\]‡", lines[1][5].strip())  # with its interval
     assert "no difference between the variants is established" in report.splitlines()[2]

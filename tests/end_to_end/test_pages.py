@@ -59,8 +59,9 @@ class Desk:
         self.js(
             "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
             "e.dispatchEvent(new Event(e.tagName === 'INPUT' ? 'input' : 'change'))",
-            name, value,
-        )  # fmt: skip
+            name,
+            value,
+        )
 
     def post(self, path: str, content: dict[str, Any]) -> None:
         """What a client sends while somebody looks."""
@@ -142,8 +143,11 @@ def test_the_axes_of_the_scatter_are_chosen_and_its_points_read_by_keyboard(desk
 
 @needs_browser
 def test_hostile_names_stay_texts(desk: Desk) -> None:
-    for path in ("/local/study?q=run00000", "/local/study/sweeps/seeded-study",
-                 "/local/study/runs/run00000"):  # fmt: skip
+    for path in (
+        "/local/study?q=run00000",
+        "/local/study/sweeps/seeded-study",
+        "/local/study/runs/run00000",
+    ):
         desk.open(path)
         assert any(HOSTILE in text for text in desk.texts("#runs tbody a, h1"))
         assert desk.js("return document.querySelectorAll('img').length") == 0
@@ -181,8 +185,13 @@ def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     wait_for(desk.driver, "document.querySelector('#count').textContent === '4 of 4 runs'")
     assert desk.js("return document.activeElement.textContent") == "run 1"  # the focus stays
     points = desk.js("return document.querySelectorAll('#scatter .point').length")
-    measured = {**new, "name": "measured", "jobType": "inference", "displayName": "measured",
-                "summaryMetrics": json.dumps({SCORE: 0.5, LATENCY: 9.0})}  # fmt: skip
+    measured = {
+        **new,
+        "name": "measured",
+        "jobType": "inference",
+        "displayName": "measured",
+        "summaryMetrics": json.dumps({SCORE: 0.5, LATENCY: 9.0}),
+    }
     desk.post("/graphql", {"query": upsert, "variables": {"i": measured}})
     wait_for(desk.driver, "document.querySelector('#count').textContent === '5 of 5 runs'")
     assert desk.js("return document.querySelectorAll('#scatter .point').length") == points
@@ -244,8 +253,19 @@ def test_the_front_is_what_no_other_run_beats(desk: Desk) -> None:
 def test_every_control_has_a_name_and_every_table_its_heads(desk: Desk, path: str) -> None:
     desk.open(f"/local/study{path}")
     tree = desk.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    roles = {"button", "link", "combobox", "searchbox", "textbox", "checkbox", "table",
-             "application", "image", "region", "figure"}  # fmt: skip
+    roles = {
+        "button",
+        "link",
+        "combobox",
+        "searchbox",
+        "textbox",
+        "checkbox",
+        "table",
+        "application",
+        "image",
+        "region",
+        "figure",
+    }
     nameless = [
         node["role"]["value"]
         for node in tree

@@ -48,9 +48,12 @@ def test_a_run_knows_the_points_and_the_peers_of_all_live_sweeps_of_its_project(
 
         points, peers, peers_of_another = ask()
         assert points == [
-            ["LoRA+PTQ", 1e-4], ["LoRA+PTQ", 2e-4], ["LoRA+PTQ", 2e-4], ["LoRA+PTQ", 5e-4],
+            ["LoRA+PTQ", 1e-4],
+            ["LoRA+PTQ", 2e-4],
+            ["LoRA+PTQ", 2e-4],
+            ["LoRA+PTQ", 5e-4],
             ["QLoRA", 1e-4],
-        ]  # fmt: skip
+        ]
         assert peers == 3  # 2e-4 is in two sweeps and one competitor
         assert peers_of_another is None
         assert ask(WANDB_SWEEP_ID="nosuch") == [[], None, None]

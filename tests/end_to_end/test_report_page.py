@@ -48,9 +48,18 @@ def _table() -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(
-        ["run_id", "state", "model_variant", "quantization_strategy", "learning_rate", "epoch",
-         "final/validation_f1_score", "final/validation_accuracy", "inference/model_size_gb"]
-    )  # fmt: skip
+        [
+            "run_id",
+            "state",
+            "model_variant",
+            "quantization_strategy",
+            "learning_rate",
+            "epoch",
+            "final/validation_f1_score",
+            "final/validation_accuracy",
+            "inference/model_size_gb",
+        ]
+    )
     for variant, strategy, size in CELLS:
         for rate in (1e-4, 1e-3):
             score = 0.3 + 400 * rate + size / 100
@@ -66,11 +75,18 @@ def test_the_page_draws_sorts_filters_and_changes_theme_without_a_console_error(
     path = tmp_path / "report.html"
     path.write_text(page(study, figures_of(study)).replace("</body>", PROBE))
     command = [
-        str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-        "--window-size=1280,2000", "--virtual-time-budget=6000", "--enable-logging=stderr",
-        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+        str(BROWSER),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--dump-dom",
+        "--window-size=1280,2000",
+        "--virtual-time-budget=6000",
+        "--enable-logging=stderr",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={tmp_path / 'profile'}",
         path.as_uri(),
-    ]  # fmt: skip
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "CONSOLE" not in done.stderr, done.stderr
     title = re.search(r"<title>seen ([^<]*)</title>", done.stdout)

@@ -49,9 +49,13 @@ def call(client: Client, *words: str) -> str:
     """What a `sweep-agent` command prints."""
     done = subprocess.run(
         [sys.executable, "-m", "agent.cli", *words],
-        cwd=client.work, env={**client.env, "PYTHONPATH": str(ROOT)}, timeout=120, check=False,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=client.work,
+        env={**client.env, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

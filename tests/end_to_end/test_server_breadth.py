@@ -127,8 +127,10 @@ def test_whatever_a_run_logs_is_found_sorted_and_read_back(client: Client, data:
     assert {"dir/with space ü.txt", "live.txt", "end.txt"} <= set(found["files"])
     assert {"images", "table"} <= set(found["media"])
     assert [text.removeprefix("text of ") for text in found["text"]] == [
-        "sub/dir/with space ü.txt", "live.txt", "end.txt",
-    ]  # fmt: skip
+        "sub/dir/with space ü.txt",
+        "live.txt",
+        "end.txt",
+    ]
     assert found["restored"] == "text of end.txt"
     assert found["absent"] == ["ValueError", "CommError", "CommError", "ValueError", "ValueError"]
     assert (found["reports"], found["viewer"], found["made"]) == (0, "local", "made")
@@ -252,9 +254,13 @@ def test_an_offline_run_of_an_agent_takes_its_point_when_it_is_synced(
     parameters.write_text("wandb_version: 1\nx: {value: 4}\n")
     client.python(
         "import wandb\nwith wandb.init() as run: run.log({'loss': run.config.x})\nanswer = 0",
-        WANDB_MODE="offline", WANDB_SWEEP_ID=sweep["name"], WANDB_RUN_ID=command["run_id"],
-        WANDB_ENTITY="local", WANDB_PROJECT="away", WANDB_SWEEP_PARAM_PATH=str(parameters),
-    )  # fmt: skip
+        WANDB_MODE="offline",
+        WANDB_SWEEP_ID=sweep["name"],
+        WANDB_RUN_ID=command["run_id"],
+        WANDB_ENTITY="local",
+        WANDB_PROJECT="away",
+        WANDB_SWEEP_PARAM_PATH=str(parameters),
+    )
     (folder,) = (client.work / "wandb").glob(f"offline-run-*-{command['run_id']}")
     client.wandb("sync", str(folder))
     assert beat("{}") == [{"type": "exit"}]

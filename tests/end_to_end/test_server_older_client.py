@@ -60,12 +60,25 @@ def package(pytestconfig: pytest.Config) -> Path:
         fresh = folder.with_name("fresh")
         done = subprocess.run(
             [
-                sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--retries", "0",
-                "--timeout", "10", "--target", str(fresh), f"wandb=={RELEASE}",
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--retries",
+                "0",
+                "--timeout",
+                "10",
+                "--target",
+                str(fresh),
+                f"wandb=={RELEASE}",
                 "sentry-sdk>=2,<3",  # which newer releases do without
             ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             pytest.skip(f"wandb {RELEASE} cannot be installed here: {done.stderr.strip()[-200:]}")
         fresh.rename(folder)
@@ -80,9 +93,15 @@ def test_an_older_client_tells_the_same_story(package: Path, tmp_path: Path) -> 
 
         def wandb(*words: str) -> str:
             done = subprocess.run(
-                [*command, *words], cwd=old.work, env=old.env, check=False, timeout=90,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
+                [*command, *words],
+                cwd=old.work,
+                env=old.env,
+                check=False,
+                timeout=90,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
             assert done.returncode == 0, done.stdout
             return done.stdout
 

@@ -48,9 +48,14 @@ def test_login_verifies_the_key_and_refuses_an_unknown_one(
 ) -> None:
     stranger = Client(tmp_path, {"WANDB_BASE_URL": server.base_url})
     bad = stranger.wandb(
-        "login", "--relogin", "--verify", "--host", server.base_url, "local-" + "x" * 40,
+        "login",
+        "--relogin",
+        "--verify",
+        "--host",
+        server.base_url,
+        "local-" + "x" * 40,
         check=False,
-    )  # fmt: skip
+    )
     assert "Currently logged in" not in bad
     good = stranger.wandb(
         "login", "--relogin", "--verify", "--host", server.base_url, server.env["WANDB_API_KEY"]

@@ -36,10 +36,15 @@ def test_the_history_of_runs_under_load_is_whole(tmp_path: Path) -> None:
     with running_server(data) as server:
         load = asyncio.run(
             put_under_load(
-                server.base_url, server.env["WANDB_API_KEY"], agents=10, duration_s=3,
-                heartbeat_s=0.3, post_s=0.5, metrics=20,
+                server.base_url,
+                server.env["WANDB_API_KEY"],
+                agents=10,
+                duration_s=3,
+                heartbeat_s=0.3,
+                post_s=0.5,
+                metrics=20,
             )
-        )  # fmt: skip
+        )
     assert load.failures == []
     assert len(load.lines_sent) == 10
     with sqlite3.connect(data / "server.db") as connection:

@@ -156,10 +156,15 @@ def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(
 ) -> None:
     path = stage.write_sweep("offline", 2, steps=3, step_s=0.1)
     options = {
-        "--array": "0-1", "--gres": "", "--mem": "200M", "--cpus-per-task": "1",
-        "--python": stage.python, "--log": "outputs/cluster/logs/%A_%a.log",
-        "--server-data": str(stage.server_data), "--partition": "main",
-    }  # fmt: skip
+        "--array": "0-1",
+        "--gres": "",
+        "--mem": "200M",
+        "--cpus-per-task": "1",
+        "--python": stage.python,
+        "--log": "outputs/cluster/logs/%A_%a.log",
+        "--server-data": str(stage.server_data),
+        "--partition": "main",
+    }
     words = [word for pair in options.items() for word in pair]
     done = stage.command("submit", str(path), "--offline", *words)
     job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)

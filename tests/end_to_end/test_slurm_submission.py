@@ -106,9 +106,10 @@ def test_a_sweep_is_taken_back_when_slurm_refuses_after_all(stage: Stage) -> Non
     programs = stage.directory.parent / "programs"
     programs.mkdir()
     real = next(
-        p for d in stage.cluster.environment["PATH"].split(os.pathsep)
+        p
+        for d in stage.cluster.environment["PATH"].split(os.pathsep)
         if (p := Path(d) / "sbatch").exists()
-    )  # fmt: skip
+    )
     script = f'#!/bin/sh\ncase "$*" in *--test-only*) exec {real} "$@";; esac\n'
     (programs / "sbatch").write_text(f"{script}echo 'sbatch: error: not today' >&2\nexit 1\n")
     (programs / "sbatch").chmod(0o755)
@@ -177,9 +178,13 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
     job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
     words = ["--python", "/no/such/python", "--unchecked"]
     other = stage.command(
-        "submit", stage.sweep_of("failing"), "--no-snapshot", "--allow-new-code",
-        *stage.flags(array="0-0"), *words,
-    )  # fmt: skip
+        "submit",
+        stage.sweep_of("failing"),
+        "--no-snapshot",
+        "--allow-new-code",
+        *stage.flags(array="0-0"),
+        *words,
+    )
     second = next(line.split()[1] for line in other.stdout.splitlines() if "job  " in line)
     for each in (job, second):
         stage.cluster.wait_for_state(f"{each}_0", "FAILED", "COMPLETED", timeout_s=120)

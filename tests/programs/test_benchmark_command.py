@@ -58,8 +58,14 @@ def test_a_run_that_fails_does_not_keep_the_others_from_being_measured(
     args = arguments("benchmark", "e/p/one", "e/p/two", "--store", "/s", "--reference")
     assert benchmark_command.run_benchmark(args, starter(started, failing="e/p/one")) == 1
     assert started[1] == [
-        "agent.programs.benchmark", "e/p/two", "--queries", "50", "--store", "/s", "--reference",
-    ]  # fmt: skip
+        "agent.programs.benchmark",
+        "e/p/two",
+        "--queries",
+        "50",
+        "--store",
+        "/s",
+        "--reference",
+    ]
     assert "1 of 2 failed: e/p/one" in capsys.readouterr().err
 
 

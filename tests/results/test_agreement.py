@@ -184,15 +184,24 @@ def test_the_server_and_the_public_api_make_the_same_row(number: int) -> None:
         summary |= {"_step": 3, "media": {"_type": "table-file"}, "nested": {"max": 0.123456789}}
         tags = sorted(row.tags)
         api = SimpleNamespace(
-            id=row.run_id, name="n", state=row.state, job_type="training", tags=tags,
-            config=config, summary=summary,
-        )  # fmt: skip
+            id=row.run_id,
+            name="n",
+            state=row.state,
+            job_type="training",
+            tags=tags,
+            config=config,
+            summary=summary,
+        )
         fields: dict[str, Any] = dict.fromkeys(Run.__dataclass_fields__)
         fields |= {
-            "name": row.run_id, "display_name": "n", "state": row.state, "job_type": "training",
+            "name": row.run_id,
+            "display_name": "n",
+            "state": row.state,
+            "job_type": "training",
             "config": json.dumps({k: {"value": v} for k, v in config.items()}),
-            "summary": json.dumps(summary), "tags": json.dumps(tags),
-        }  # fmt: skip
+            "summary": json.dumps(summary),
+            "tags": json.dumps(tags),
+        }
         stored = Run(**fields)
         assert study_row(stored) == read_run(api, "", with_curves=False)
 

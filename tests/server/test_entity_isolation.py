@@ -25,9 +25,15 @@ def fill_store(lab: Lab) -> dict[str, str]:
     made = lab.ask(
         "mutation M($i: CreateArtifactInput!) {createArtifact(input: $i) "
         "{artifact {id artifactSequence {id}}}}",
-        i={**OWN, "runName": "r", "artifactTypeName": "t", "artifactCollectionName": "data",
-           "digest": "d", "clientID": "client-1"},
-    )["createArtifact"]["artifact"]  # fmt: skip
+        i={
+            **OWN,
+            "runName": "r",
+            "artifactTypeName": "t",
+            "artifactCollectionName": "data",
+            "digest": "d",
+            "clientID": "client-1",
+        },
+    )["createArtifact"]["artifact"]
     manifest = lab.ask(
         "mutation M($i: CreateArtifactManifestInput!) {createArtifactManifest(input: $i) "
         "{artifactManifest {id file {uploadUrl}}}}",
@@ -55,17 +61,28 @@ def fill_store(lab: Lab) -> dict[str, str]:
     (file,) = lab.run("r", "files {edges {node {id}}}")["files"]["edges"]
     project = lab.ask('{project(name: "p") {id}}')["project"]["id"]
     return {
-        "Run": run, "Sweep": sweep["id"], "Agent": agent, "Artifact": made["id"],
-        "Collection": made["artifactSequence"]["id"], "Manifest": manifest["id"],
-        "File": file["node"]["id"], "Project": project, "sweep name": sweep["name"],
-    }  # fmt: skip
+        "Run": run,
+        "Sweep": sweep["id"],
+        "Agent": agent,
+        "Artifact": made["id"],
+        "Collection": made["artifactSequence"]["id"],
+        "Manifest": manifest["id"],
+        "File": file["node"]["id"],
+        "Project": project,
+        "sweep name": sweep["name"],
+    }
 
 
 def _id_for(mutation: str, name: str, ids: dict[str, str]) -> str:
     """Which thing an input field of this name means."""
     plain = name.lower()
-    for part, kind in (("manifest", "Manifest"), ("sequence", "Collection"), ("client", "client"),
-                       ("portfolio", "Collection"), ("artifact", "Artifact")):  # fmt: skip
+    for part, kind in (
+        ("manifest", "Manifest"),
+        ("sequence", "Collection"),
+        ("client", "client"),
+        ("portfolio", "Collection"),
+        ("artifact", "Artifact"),
+    ):
         if part in plain:
             return ids.get(kind, "client-1")
     for part, kind in (("agent", "Agent"), ("sweep", "Sweep"), ("model", "Project")):
@@ -84,10 +101,19 @@ def _value(mutation: str, name: str, kind: Any, ids: dict[str, str]) -> Any:
     if graphql.is_enum_type(kind):
         return next(iter(kind.values))
     given = {
-        "entityName": "local", "projectName": "p", "modelName": "p", "runName": "r", "name": "r",
-        "artifactCollectionName": "data", "artifactTypeName": "t", "sweep": ids["sweep name"],
-        "metricName": "_step", "metricValue": 0, "config": "{}", "state": "FINISHED",
-    }  # fmt: skip
+        "entityName": "local",
+        "projectName": "p",
+        "modelName": "p",
+        "runName": "r",
+        "name": "r",
+        "artifactCollectionName": "data",
+        "artifactTypeName": "t",
+        "sweep": ids["sweep name"],
+        "metricName": "_step",
+        "metricValue": 0,
+        "config": "{}",
+        "state": "FINISHED",
+    }
     if name == "files" and mutation == "deleteFiles":
         return ids["File"]
     if kind.name == "ID" or name in ("id", "artifactID"):
@@ -98,8 +124,18 @@ def _value(mutation: str, name: str, kind: Any, ids: dict[str, str]) -> Any:
 
 
 def _inputs(mutation: str, kind: Any, ids: dict[str, str]) -> dict[str, Any]:
-    identifying = ("id", "entityName", "projectName", "modelName", "runName", "name", "sweep",
-                   "clientID", "artifactCollectionName", "artifactPortfolioID")  # fmt: skip
+    identifying = (
+        "id",
+        "entityName",
+        "projectName",
+        "modelName",
+        "runName",
+        "name",
+        "sweep",
+        "clientID",
+        "artifactCollectionName",
+        "artifactPortfolioID",
+    )
     return {
         name: _value(mutation, name, field.type, ids)
         for name, field in kind.fields.items()
@@ -162,9 +198,10 @@ def test_no_address_gives_another_entitys_contents_and_a_revoked_key_gives_none(
     fill_store(lab)
     digest = hashlib.md5(b"secret").hexdigest()
     addresses = [
-        "/files/local/p/r/f.txt", f"/artifacts/local/{digest}",
+        "/files/local/p/r/f.txt",
+        f"/artifacts/local/{digest}",
         f"/artifactsV2/default/local/p/data/birth/{digest}/f",
-    ]  # fmt: skip
+    ]
     for address in addresses:
         assert lab.http.get(address, auth=("api", KEY)).content == b"secret"
         assert lab.http.get(address, auth=("api", OTHER_KEY)).status_code == 404

@@ -79,9 +79,16 @@ def test_texts_of_users_are_escaped_on_every_page(lab: Lab) -> None:
     config = f"name: {json.dumps(HOSTILE)}\nmethod: random\nparameters: {{x: {{min: 0, max: 1}}}}"
     sweep = lab.make_sweep(config, description=HOSTILE, displayName=HOSTILE)["name"]
     lab.init(
-        "r", displayName=HOSTILE, notes=HOSTILE, groupName=HOSTILE, tags=[HOSTILE], sweep=sweep,
-        host=HOSTILE, jobType=HOSTILE, config=json.dumps({HOSTILE: {"value": HOSTILE}}),
-    )  # fmt: skip
+        "r",
+        displayName=HOSTILE,
+        notes=HOSTILE,
+        groupName=HOSTILE,
+        tags=[HOSTILE],
+        sweep=sweep,
+        host=HOSTILE,
+        jobType=HOSTILE,
+        config=json.dumps({HOSTILE: {"value": HOSTILE}}),
+    )
     lines = {"offset": 0, "content": [HOSTILE, "\x1b[31mred\x1b[0m"]}
     summary = {"offset": 0, "content": [json.dumps({HOSTILE: HOSTILE, "score": 1})]}
     lab.post("r", {"files": {"output.log": lines, "wandb-summary.json": summary}})
@@ -100,8 +107,15 @@ def test_pages_forbid_everything_from_outside_and_all_scripts_but_their_own(lab:
     make_run(lab)
     answer = lab.http.get("/local/p/runs/r1", auth=AUTH)
     policy = answer.headers["content-security-policy"]
-    for rule in ("default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'",
-                 "connect-src 'self'", "frame-ancestors 'none'", "form-action 'self'"):  # fmt: skip
+    for rule in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "base-uri 'none'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ):
         assert rule in policy
     assert "unsafe" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -186,9 +200,10 @@ def test_a_sweep_is_not_steered_by_a_form_of_another_session_or_site(lab: Lab) -
         assert answer.status_code == 403
         assert "reload the page" in answer.text
     evil = lab.http.post(
-        f"{path}/state", data={"token": token, "state": "PAUSED"},
+        f"{path}/state",
+        data={"token": token, "state": "PAUSED"},
         headers={"Origin": "https://evil.example"},
-    )  # fmt: skip
+    )
     assert evil.status_code == 403
     wrong = lab.http.post(f"{path}/state", data={"token": token, "state": "DELETED"})
     assert wrong.status_code == 409

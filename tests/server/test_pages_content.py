@@ -20,9 +20,17 @@ from tests.server.server_lab import Lab
 
 def test_numbers_are_written_for_people() -> None:
     known = {
-        0: "0", 3.0: "3", 0.73694: "0.7369", 1234.56: "1235", 5e-05: "5e-5", 1.234e-7: "1.23e-7",
-        -0.25: "-0.25", 0.0005: "0.0005", 1e-4: "0.0001", 999.95: "1000",
-    }  # fmt: skip
+        0: "0",
+        3.0: "3",
+        0.73694: "0.7369",
+        1234.56: "1235",
+        5e-05: "5e-5",
+        1.234e-7: "1.23e-7",
+        -0.25: "-0.25",
+        0.0005: "0.0005",
+        1e-4: "0.0001",
+        999.95: "1000",
+    }
     assert {value: number(value) for value in known} == known
     assert [duration(s) for s in (7, 185, 7620)] == ["7 s", "3 min 05 s", "2 h 07 min"]
     assert [size_text(s) for s in (814, 3500, 1.2e9)] == ["814 B", "3.5 KB", "1.2 GB"]
@@ -95,8 +103,11 @@ def test_variants_keep_their_names_and_colours() -> None:
     assert variant_of({"lr": 1}) is None
     assert (style_of("Full LoRA"), style_of("QLoRA int4"), style_of("other")) == (0, 1, None)
     assert [better_of(k) for k in ("val_loss", "my/accuracy", "samples_per_sec", "vram_gb")] == [
-        "lower", "higher", "higher", "lower",
-    ]  # fmt: skip
+        "lower",
+        "higher",
+        "higher",
+        "lower",
+    ]
 
 
 def test_thinning_keeps_both_ends_and_every_extreme() -> None:
@@ -201,9 +212,11 @@ def test_a_history_goes_on_where_it_was_and_begins_again_with_its_run(lab: Lab) 
     lab.log("a", 3, [{"_step": 3, "validation/f1_score": 0.75, "nested": {"x": 1}}])
     found = seen()
     assert found["validation/f1_score"] == {
-        "y": [0, 0.25, 0.5, 0.75], "step": [0, 1, 2, 3], "epoch": [1, 2, 3, None],
+        "y": [0, 0.25, 0.5, 0.75],
+        "step": [0, 1, 2, 3],
+        "epoch": [1, 2, 3, None],
         "seconds": [None] * 4,
-    }  # fmt: skip
+    }
     assert found["nested.x"]["y"] == [1]
     with lab.services.database.write() as connection:
         connection.execute("DELETE FROM stream_line")
@@ -224,9 +237,11 @@ def test_run_data_is_small_when_nothing_has_changed(lab: Lab) -> None:
 
 def test_long_answers_are_packed(lab: Lab) -> None:
     for place in range(40):
-        lab.init(f"r{place}", notes="x", config=json.dumps(
-            {f"key{i}": {"value": f"{place} {i}"} for i in range(60)}
-        ))  # fmt: skip
+        lab.init(
+            f"r{place}",
+            notes="x",
+            config=json.dumps({f"key{i}": {"value": f"{place} {i}"} for i in range(60)}),
+        )
     answer = lab.http.get("/local/p/data", auth=AUTH)
     assert answer.headers["content-encoding"] == "gzip"
     assert len(answer.json()["ids"]) == 40
@@ -307,13 +322,25 @@ def add_predictions(lab: Lab, run: str, content: bytes) -> None:
             connection, found["project_id"], "predictions", "predictions-x", lab.now
         )
         artifact = insert(
-            connection, "artifact", sequence_id=collection.id, state="COMMITTED", digest="d",
-            run_id=found["id"], version_index=0, created_at=lab.now, updated_at=lab.now,
-        )  # fmt: skip
+            connection,
+            "artifact",
+            sequence_id=collection.id,
+            state="COMMITTED",
+            digest="d",
+            run_id=found["id"],
+            version_index=0,
+            created_at=lab.now,
+            updated_at=lab.now,
+        )
         insert(
-            connection, "artifact_file", artifact_id=artifact, name="predictions.jsonl", md5="m",
-            size=len(content), blob=blob,
-        )  # fmt: skip
+            connection,
+            "artifact_file",
+            artifact_id=artifact,
+            name="predictions.jsonl",
+            md5="m",
+            size=len(content),
+            blob=blob,
+        )
 
 
 def test_a_run_shows_its_worst_predictions_and_its_files_can_be_fetched(lab: Lab) -> None:
@@ -342,9 +369,15 @@ def test_predictions_come_from_a_logged_table_where_there_is_no_artifact(lab: La
     with lab.services.database.write() as connection:
         (run_id,) = connection.execute("SELECT id FROM run").fetchone()
         insert(
-            connection, "run_file", run_id=run_id, name="media/t.json", size=50, md5="", blob=blob,
+            connection,
+            "run_file",
+            run_id=run_id,
+            name="media/t.json",
+            size=50,
+            md5="",
+            blob=blob,
             updated_at=lab.now,
-        )  # fmt: skip
+        )
         table = {"_type": "table-file", "path": "media/t.json"}
         update(connection, "run", run_id, summary=json.dumps({"t": table}))
     assert "said so" in see(lab, "/local/p/runs/a")

@@ -27,23 +27,28 @@ def study_of(*runs: dict[str, Any]) -> Study:
     """As `StudyReader` makes it: runs of inference alone left out."""
     rows = [
         Row(
-            f"r{i}", given.pop("state", ""), given,
+            f"r{i}",
+            given.pop("state", ""),
+            given,
             tags=frozenset(filter(None, given.pop("tags", "").split(", "))),
         )
         for i, given in enumerate(runs)
-    ]  # fmt: skip
+    ]
     return examine([row for row in rows if row.text("job_type") != "inference"])
 
 
 def study() -> Study:
     return study_of(
-        run("Full LoRA", 1e-4, 0.7, seed=0), run("Full LoRA", 1e-4, 0.9, seed=1),
-        run("Full LoRA", 1e-3, 0.79), run("Full LoRA", 1e-2, 0.99, tags="pruned"),
+        run("Full LoRA", 1e-4, 0.7, seed=0),
+        run("Full LoRA", 1e-4, 0.9, seed=1),
+        run("Full LoRA", 1e-3, 0.79),
+        run("Full LoRA", 1e-2, 0.99, tags="pruned"),
         run("QLoRA int4", 1e-3, 0.6, **{"inference/model_size_gb": 2.0}),
-        run("QLoRA int4", 1e-4, 0.5), run("QLoRA int4", 1e-5, 0.95, state="running"),
+        run("QLoRA int4", 1e-4, 0.5),
+        run("QLoRA int4", 1e-5, 0.95, state="running"),
         run("QLoRA int4", 1e-6, 0.97, **{"stopped/rung": 1}),
         run("QLoRA int4", 1e-3, 0.99, job_type="inference"),
-    )  # fmt: skip
+    )
 
 
 def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> None:
@@ -54,8 +59,11 @@ def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> 
     assert full.score is not None
     assert abs(full.score - 0.8) < 1e-12
     assert (qlora.tuned, qlora.score, qlora.complete, qlora.total) == (
-        "learning_rate 0.001", 0.6, 2, 4,
-    )  # fmt: skip
+        "learning_rate 0.001",
+        0.6,
+        2,
+        4,
+    )
     assert qlora.retention.value is not None
     assert abs(qlora.retention.value - 0.75) < 1e-12
 
@@ -63,17 +71,22 @@ def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> 
 def test_texts_leave_out_costs_that_nobody_knows() -> None:
     (found,) = comparison_payload(study())
     assert found["headings"] == [
-        "Complete runs", "Best at", "Final validation F1", "Retention", "Model size (GB)",
-    ]  # fmt: skip
+        "Complete runs",
+        "Best at",
+        "Final validation F1",
+        "Retention",
+        "Model size (GB)",
+    ]
     assert found["lines"][1]["texts"] == ["2 of 4", "learning_rate 0.001", "0.600", "75.0 %", "2"]
     assert found["lines"][0]["texts"][1] == "learning_rate 0.0001, 2 seeds"
 
 
 def test_runs_that_differ_in_data_or_length_are_never_put_into_one_ratio() -> None:
     rows = study_of(
-        run("Full LoRA", 1e-4, 0.8, epochs=3), run("QLoRA int4", 1e-4, 0.4, epochs=1),
+        run("Full LoRA", 1e-4, 0.8, epochs=3),
+        run("QLoRA int4", 1e-4, 0.4, epochs=1),
         run("QLoRA int8", 1e-4, 0.4, epochs=3, dataset="moved"),
-    )  # fmt: skip
+    )
     assert [len(found.lines) for found in compare(rows)] == [1, 1, 1]
     assert [found.lines[0].retention.value for found in compare(rows)] == [1.0, None, None]
     same = {"data/digest": "d"}
@@ -103,8 +116,10 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
     place = found["headings"].index("Latency (ms/sample)")
     texts = {line["variant"]: line["texts"] for line in found["lines"]}
     assert {variant: line[place] for variant, line in texts.items()} == {
-        "Full LoRA": "10", "QLoRA int8": "16", "QLoRA int4": "20 (on A100)",
-    }  # fmt: skip
+        "Full LoRA": "10",
+        "QLoRA int8": "16",
+        "QLoRA int4": "20 (on A100)",
+    }
     assert texts["QLoRA int4"][found["headings"].index("Model size (GB)")] == "2"
 
 

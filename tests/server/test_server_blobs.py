@@ -62,10 +62,14 @@ COMMIT = "mutation M($i: CommitArtifactInput!) {commitArtifact(input: $i) {artif
 
 def create(lab: Lab, digest: str) -> str:
     given = {
-        "entityName": "local", "projectName": "p", "artifactTypeName": "model",
-        "artifactCollectionName": "m", "digest": digest, "clientID": digest,
+        "entityName": "local",
+        "projectName": "p",
+        "artifactTypeName": "model",
+        "artifactCollectionName": "m",
+        "digest": digest,
+        "clientID": digest,
         "enableDigestDeduplication": True,
-    }  # fmt: skip
+    }
     made = lab.ask(CREATE, i=given)["createArtifact"]["artifact"]
     assert made["state"] == "PENDING"
     assert lab.ask(CREATE, i=given)["createArtifact"]["artifact"]["id"] == made["id"]

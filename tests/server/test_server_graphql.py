@@ -82,10 +82,11 @@ def test_filters_and_orders_find_runs(lab: Lab) -> None:
 
     def names(filters: object = None, order: str | None = None) -> list[str]:
         found = lab.ask(
-            "query Q($f: JSONString, $o: String) {project(name: \"p\") "
+            'query Q($f: JSONString, $o: String) {project(name: "p") '
             "{runs(filters: $f, order: $o) {edges {node {name}}}}}",
-            f=json.dumps(filters), o=order,
-        )  # fmt: skip
+            f=json.dumps(filters),
+            o=order,
+        )
         return [edge["node"]["name"] for edge in found["project"]["runs"]["edges"]]
 
     assert names() == ["r0", "r1", "r2"]
@@ -111,10 +112,10 @@ def test_pages_of_runs_cover_all_of_them_once(lab: Lab) -> None:
     found: dict[str, Any] = {}
     for _ in range(4):
         found = lab.ask(
-            "query Q($c: String) {project(name: \"p\") {runs(after: $c, first: 2) "
+            'query Q($c: String) {project(name: "p") {runs(after: $c, first: 2) '
             "{edges {node {name}} pageInfo {endCursor hasNextPage}}}}",
             c=cursor,
-        )["project"]["runs"]  # fmt: skip
+        )["project"]["runs"]
         seen += [edge["node"]["name"] for edge in found["edges"]]
         cursor = found["pageInfo"]["endCursor"]
     assert seen == [f"r{number}" for number in range(7)]

@@ -92,8 +92,10 @@ def test_exit_codes_decide_the_final_state(lab: Lab) -> None:
         lab.init(name)
         lab.finish(name, code)
         assert lab.run(name, "state exitcode") == {
-            "id": lab.run(name)["id"], "state": state, "exitcode": code,
-        }  # fmt: skip
+            "id": lab.run(name)["id"],
+            "state": state,
+            "exitcode": code,
+        }
 
 
 def test_a_crashed_run_that_speaks_again_runs(lab: Lab) -> None:
@@ -114,8 +116,11 @@ def test_a_stopped_run_without_an_agent_is_told_so_by_the_stream(lab: Lab) -> No
 
 def test_a_malformed_part_is_refused_and_the_next_good_one_is_kept(lab: Lab) -> None:
     lab.init("r")
-    bad = [{"files": []}, {"files": {"output.log": {"offset": -1, "content": []}}},
-           {"files": {"output.log": {"offset": 0, "content": [1]}}}]  # fmt: skip
+    bad = [
+        {"files": []},
+        {"files": {"output.log": {"offset": -1, "content": []}}},
+        {"files": {"output.log": {"offset": 0, "content": [1]}}},
+    ]
     for part in bad:
         response = lab.http.post("/files/local/p/r/file_stream", json=part, auth=("api", KEY))
         assert response.status_code == 400
@@ -134,9 +139,11 @@ def test_processes_that_share_a_run_lose_no_line_and_repeat_none(lab: Lab) -> No
             "wandb-summary.json": {"offset": 0, "content": [json.dumps(rows[-1])]},
         }
         response = lab.http.post(
-            "/files/local/p/r/file_stream", json={"files": part}, auth=("api", KEY),
+            "/files/local/p/r/file_stream",
+            json={"files": part},
+            auth=("api", KEY),
             headers={"X-WANDB-ASYNC-CLIENT-ID": writer},
-        )  # fmt: skip
+        )
         assert response.status_code == 200
 
     send("a", 0, [{"a": 0}, {"a": 1}])
@@ -147,6 +154,9 @@ def test_processes_that_share_a_run_lose_no_line_and_repeat_none(lab: Lab) -> No
     assert found["historyLineCount"] == 5
     assert json.loads(found["summaryMetrics"]) == {"a": 2, "b": 1}
     assert [json.loads(line) for line in found["history"]] == [
-        {"a": 0, "_step": 0}, {"a": 1, "_step": 1}, {"b": 0, "_step": 2}, {"a": 2, "_step": 3},
+        {"a": 0, "_step": 0},
+        {"a": 1, "_step": 1},
+        {"b": 0, "_step": 2},
+        {"a": 2, "_step": 3},
         {"b": 1, "_step": 4},
-    ]  # fmt: skip
+    ]

@@ -23,11 +23,11 @@ def made_run(lab: Lab, name: str, summary: dict[str, Any], **config: Any) -> Non
 
 def names(lab: Lab, filters: dict[str, Any] | None = None, order: str = "+name") -> list[str]:
     found = lab.ask(
-        "query Q($f: JSONString, $o: String) {project(name: \"p\", entityName: \"local\") "
+        'query Q($f: JSONString, $o: String) {project(name: "p", entityName: "local") '
         "{runs(filters: $f, order: $o) {edges {node {name}}}}}",
         f=json.dumps(filters or {}),
         o=order,
-    )  # fmt: skip
+    )
     return [edge["node"]["name"] for edge in found["project"]["runs"]["edges"]]
 
 
@@ -147,10 +147,15 @@ parameters:
     [
         {"eval_every": 1, "rate": 0.0002, "note": None, "opt": {"eps": 1, "names": ["a", 2]}},
         {"eval_every": 1.0, "rate": "2e-4", "note": None, "opt": {"names": ["a", 2.0], "eps": 1.0}},
-        {"note": None, "opt": {"eps": 1, "names": ["a", 2], "more": 7}, "rate": 2e-4,
-         "eval_every": 1e0, "other": 3},
+        {
+            "note": None,
+            "opt": {"eps": 1, "names": ["a", 2], "more": 7},
+            "rate": 2e-4,
+            "eval_every": 1e0,
+            "other": 3,
+        },
     ],
-)  # fmt: skip
+)
 def test_a_prior_run_covers_its_point_however_its_numbers_are_written(
     lab: Lab, config: dict[str, Any]
 ) -> None:

@@ -24,9 +24,15 @@ from tests.end_to_end.slurm_training import Outcome, one_training, prepare_proje
 T = TypeVar("T")
 # Those that wait longest for Slurm first.
 COUNTS = {
-    "node": 1, "orphan": 1, "requeue": 5, "cancel": 5, "limit": 5, "program": 2, "agent": 2,
+    "node": 1,
+    "orphan": 1,
+    "requeue": 5,
+    "cancel": 5,
+    "limit": 5,
+    "program": 2,
+    "agent": 2,
     "scancel": 3,
-}  # fmt: skip
+}
 AT_ONCE = 5  # trainings share the machine's cores, but wait for Slurm most of the time
 MOST_SAVING_S, MOST_CANCELLING_S, MOST_WAITING = 2.0, 30.0, 0.03
 

@@ -44,10 +44,12 @@ def prove_load(agents: int = 200, duration_s: float = 90.0) -> dict[str, Any]:
         with running_server(data) as server:
             load = asyncio.run(
                 put_under_load(
-                    server.base_url, server.env["WANDB_API_KEY"], agents=agents,
+                    server.base_url,
+                    server.env["WANDB_API_KEY"],
+                    agents=agents,
                     duration_s=duration_s,
                 )
-            )  # fmt: skip
+            )
         with sqlite3.connect(data / "server.db") as connection:
             stored = dict(
                 connection.execute(

@@ -73,9 +73,11 @@ def check_driver() -> Check:
     """The NVIDIA driver, as nvidia-smi tells it."""
     if shutil.which("nvidia-smi") is None:
         return Check(
-            "driver", None, "no nvidia-smi on this node",
+            "driver",
+            None,
+            "no nvidia-smi on this node",
             "login nodes often have no GPU; look at a compute node with: sweep-agent doctor --srun",
-        )  # fmt: skip
+        )
     words = ["nvidia-smi", "--query-gpu=driver_version,name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
@@ -112,20 +114,26 @@ def judge_gpu_software(found: Mapping[str, object]) -> list[Check]:
         torch = Check("torch", True, f"{found['torch']}, CUDA {build}; {gpus}")
     elif build:
         torch = Check(
-            "torch", None, f"{found['torch']} for CUDA {build}, but no GPU can be used here",
+            "torch",
+            None,
+            f"{found['torch']} for CUDA {build}, but no GPU can be used here",
             "on a GPU node this means that the driver is older than the CUDA build",
-        )  # fmt: skip
+        )
     else:
         torch = Check(
-            "torch", None, f"{found['torch']} without CUDA",
+            "torch",
+            None,
+            f"{found['torch']} without CUDA",
             "for GPUs install a CUDA build of the same version",
-        )  # fmt: skip
+        )
     error = found.get("nf4_error")
     sound = isinstance(error, float) and error < 1.0
     kernels = Check(
-        "bitsandbytes", sound, f"{found.get('bitsandbytes')}, NF4 there and back within {error}",
+        "bitsandbytes",
+        sound,
+        f"{found.get('bitsandbytes')}, NF4 there and back within {error}",
         "" if sound else "the kernels compute wrongly here: use another version or node type",
-    )  # fmt: skip
+    )
     return [torch, kernels]
 
 
@@ -144,14 +152,18 @@ def check_locks(directory: Path, file_system: str | None) -> Check:
             Path(f"{file.name}.link").unlink()
     except OSError as error:
         return Check(
-            "file locks", False, f"{directory}: {error.strerror}",
+            "file locks",
+            False,
+            f"{directory}: {error.strerror}",
             "put outputs/ where locks and hard links work (on Lustre: mount option flock)",
-        )  # fmt: skip
+        )
     if not are_locks_safe(file_system):
         return Check(
-            "file locks", None, f"{directory} is on {file_system}; locks work on this node",
+            "file locks",
+            None,
+            f"{directory} is on {file_system}; locks work on this node",
             "the store needs no locks between nodes; the sweep server's data belong on local disk",
-        )  # fmt: skip
+        )
     return Check("file locks", True, f"{directory} ({file_system or 'unknown file system'})")
 
 
@@ -162,9 +174,11 @@ def check_space(directory: Path, *, needed_gb: float = MIN_FREE_GB) -> Check:
     found = f"{free_gb:.0f} GB free at {directory}"
     if free_gb < needed_gb:
         return Check(
-            "space", False, found,
+            "space",
+            False,
+            found,
             f"needs {needed_gb:.0f} GB: name a larger place, sweep-agent prepare --cache DIR",
-        )  # fmt: skip
+        )
     return Check("space", True, found)
 
 
@@ -176,10 +190,12 @@ def check_network(url: str, *, timeout_s: float = 5.0) -> Check:
         socket.create_connection((parts.hostname or "", port), timeout=timeout_s).close()
     except OSError as error:
         return Check(
-            "network", False, f"{url}: {error.strerror or error}",
+            "network",
+            False,
+            f"{url}: {error.strerror or error}",
             "without a way to the server use the embedded one (submit --serve-in-job) or "
             "submit --offline and `wandb sync` later",
-        )  # fmt: skip
+        )
     return Check("network", True, f"{url} can be reached")
 
 
@@ -253,8 +269,10 @@ def judge_slurm(text: str) -> Check:
     found += "" if "none" not in accounting else ", no accounting"
     if mode != "OFF" and "preempt_send_user_signal" not in settings.get("SlurmctldParameters", ""):
         return Check(
-            "slurm", None, found,
+            "slurm",
+            None,
+            found,
             "preempted jobs get their notice only KillWait before the kill "
             "(SlurmctldParameters=preempt_send_user_signal would give them the whole grace time)",
-        )  # fmt: skip
+        )
     return Check("slurm", True, found)

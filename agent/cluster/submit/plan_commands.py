@@ -51,9 +51,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entity", help="whose runs are looked at")
     parser.add_argument("--project", help="where runs are looked for; else the YAML's")
     parser.add_argument(
-        "--sweep", action="append", default=[], metavar="ENTITY/PROJECT/SWEEP",
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="ENTITY/PROJECT/SWEEP",
         help="the sweep of each file, in order, when it was not submitted from here",
-    )  # fmt: skip
+    )
 
 
 def run_plan(args: argparse.Namespace) -> int:

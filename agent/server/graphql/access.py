@@ -43,9 +43,13 @@ def need_project(request: Request, entity: str | None, name: str | None) -> Proj
 
 
 def need_run(
-    request: Request, identifier: str | None = None, *, entity: str | None = None,
-    project: str | None = None, name: str | None = None,
-) -> Run:  # fmt: skip
+    request: Request,
+    identifier: str | None = None,
+    *,
+    entity: str | None = None,
+    project: str | None = None,
+    name: str | None = None,
+) -> Run:
     """A run by its id, or by entity, project and name."""
     if identifier is not None:
         run = get_run(request.connection, row_id("Run", identifier))

@@ -36,7 +36,7 @@ def user_of(entity: str, request: Request | None = None) -> dict[str, Any]:
             {"node": _key_node(key)}
             for key in list_keys(request.connection)
             if key.entity == entity and key.revoked_at is None
-        ]  # fmt: skip
+        ]
     return {
         "id": node_id("User", 0) if not entity else node_id("User", _number(entity)),
         "name": entity,

@@ -36,9 +36,13 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
     if not name:
         raise Refused("createArtifact needs an artifactCollectionName")
     sequence = store.ensure_collection(
-        connection, project.id, input["artifactTypeName"], name, request.now,
+        connection,
+        project.id,
+        input["artifactTypeName"],
+        name,
+        request.now,
         client_id=input.get("sequenceClientID"),
-    )  # fmt: skip
+    )
     aliases = [entry["alias"] for entry in input.get("aliases") or ()]
     run = find_run(connection, project.id, input["runName"]) if input.get("runName") else None
     group = input.get("distributedID")
@@ -51,22 +55,35 @@ def create_artifact(_: Any, info: Info, input: Input) -> Found:
     if pending is not None:
         return {"artifact": pending}
     artifact_id = insert(
-        connection, "artifact", sequence_id=sequence.id, state="PENDING", digest=input["digest"],
-        digest_algorithm=input.get("digestAlgorithm"), client_id=input.get("clientID"),
-        description=input.get("description"), metadata=input.get("metadata"),
-        labels=input.get("labels"), history_step=input.get("historyStep"),
-        ttl_seconds=input.get("ttlDurationSeconds"), run_id=run.id if run else None,
-        pending_aliases=json.dumps(aliases), distributed_id=group, created_at=request.now,
+        connection,
+        "artifact",
+        sequence_id=sequence.id,
+        state="PENDING",
+        digest=input["digest"],
+        digest_algorithm=input.get("digestAlgorithm"),
+        client_id=input.get("clientID"),
+        description=input.get("description"),
+        metadata=input.get("metadata"),
+        labels=input.get("labels"),
+        history_step=input.get("historyStep"),
+        ttl_seconds=input.get("ttlDurationSeconds"),
+        run_id=run.id if run else None,
+        pending_aliases=json.dumps(aliases),
+        distributed_id=group,
+        created_at=request.now,
         updated_at=request.now,
-    )  # fmt: skip
+    )
     add_tags(connection, "artifact", artifact_id, input.get("tags"))
     return {"artifact": store.get_artifact(connection, artifact_id)}
 
 
 def _log_again(
-    connection: Connection, sequence: Collection, known: Artifact, run: Run | None,
+    connection: Connection,
+    sequence: Collection,
+    known: Artifact,
+    run: Run | None,
     aliases: list[str],
-) -> None:  # fmt: skip
+) -> None:
     """A run has logged a content that is a version already: the version gets its aliases."""
     for alias in aliases:
         if alias != "latest":
@@ -93,9 +110,13 @@ def make_manifest(_: Any, info: Info, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     base = see_artifact(request, row_id("Artifact", input.get("baseArtifactID")))
     made = create_manifest(
-        request.connection, artifact, check_file_name(input["name"]), input.get("type") or "FULL",
-        input["digest"], base.id if base else None,
-    )  # fmt: skip
+        request.connection,
+        artifact,
+        check_file_name(input["name"]),
+        input.get("type") or "FULL",
+        input["digest"],
+        base.id if base else None,
+    )
     return {"artifactManifest": made}
 
 
@@ -125,10 +146,18 @@ def _file_to_send(request: Request, spec: Input) -> Found:
     artifact = need_artifact(request, spec["artifactID"])
     name = check_file_name(spec["name"])
     node = {
-        "id": node_id("ArtifactUpload", artifact.id), "name": name, "displayName": name,
-        "storagePath": name, "uploadUrl": None, "uploadHeaders": [], "uploadMultipartUrls": None,
-        "sizeBytes": 0, "artifact": artifact, "md5": spec["md5"], "digest": spec["md5"],
-    }  # fmt: skip
+        "id": node_id("ArtifactUpload", artifact.id),
+        "name": name,
+        "displayName": name,
+        "storagePath": name,
+        "uploadUrl": None,
+        "uploadHeaders": [],
+        "uploadMultipartUrls": None,
+        "sizeBytes": 0,
+        "artifact": artifact,
+        "md5": spec["md5"],
+        "digest": spec["md5"],
+    }
     if store.known_content(request.connection, artifact.sequence_id, spec["md5"]):
         return node
     request.connection.execute(
@@ -248,9 +277,13 @@ def link_artifact(_: Any, info: Info, input: Input) -> Found:
     else:
         project = need_project(request, input.get("entityName"), input.get("projectName"))
         portfolio = store.ensure_collection(
-            connection, project.id, store.get_type(connection, sequence.type_id).name,
-            input.get("artifactPortfolioName") or "", request.now, kind="PORTFOLIO",
-        )  # fmt: skip
+            connection,
+            project.id,
+            store.get_type(connection, sequence.type_id).name,
+            input.get("artifactPortfolioName") or "",
+            request.now,
+            kind="PORTFOLIO",
+        )
     member = store.add_member(connection, portfolio, artifact.id, request.now)
     for alias in ["latest", *(entry["alias"] for entry in input.get("aliases") or ())]:
         store.set_alias(connection, portfolio.id, artifact.id, alias)

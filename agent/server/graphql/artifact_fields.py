@@ -119,10 +119,13 @@ def _chosen(
 
     def values_of(item: Collection) -> dict[str, Any]:
         return {
-            "id": item.id, "name": item.name, "description": item.description,
-            "createdat": iso_time(item.created_at), "updatedat": iso_time(item.updated_at),
+            "id": item.id,
+            "name": item.name,
+            "description": item.description,
+            "createdat": iso_time(item.created_at),
+            "updatedat": iso_time(item.updated_at),
             "tags": [tag["name"] for tag in tags_of(request, "collection", item.id)],
-        }  # fmt: skip
+        }
 
     tree = parse_filter(arguments.get("filters"))
     kept = [item for item in found if not tree or matches(tree, values_of(item))]
@@ -226,12 +229,17 @@ def collection_artifacts(source: Collection, info: Info, **arguments: Any) -> Fo
     def values_of(item: Artifact) -> dict[str, Any]:
         aliases = store.aliases_of(request.connection, item.id, source.id)
         return {
-            "versionindex": index[item.id], "state": item.state, "size": item.size,
-            "digest": item.digest, "alias": [alias.alias for alias in aliases],
-            "aliases": [alias.alias for alias in aliases], "id": item.id,
+            "versionindex": index[item.id],
+            "state": item.state,
+            "size": item.size,
+            "digest": item.digest,
+            "alias": [alias.alias for alias in aliases],
+            "aliases": [alias.alias for alias in aliases],
+            "id": item.id,
             "tags": [tag["name"] for tag in tags_of(request, "artifact", item.id)],
-            "createdat": iso_time(item.created_at), "updatedat": iso_time(item.updated_at),
-        }  # fmt: skip
+            "createdat": iso_time(item.created_at),
+            "updatedat": iso_time(item.updated_at),
+        }
 
     tree = parse_filter(arguments.get("filters"))
     tree.pop("state", None)  # only committed versions are listed
@@ -242,9 +250,7 @@ def collection_artifacts(source: Collection, info: Info, **arguments: Any) -> Fo
 
 
 @_collection_field("artifactMembership")
-def collection_membership(
-    source: Collection, info: Info, aliasName: str
-) -> Membership | None:  # fmt: skip
+def collection_membership(source: Collection, info: Info, aliasName: str) -> Membership | None:
     return store.find_membership(info.context.connection, source.id, aliasName)
 
 

@@ -24,9 +24,11 @@ def rewind_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     request: Request = info.context
     connection = request.connection
     run = need_run(
-        request, entity=input.get("entityName"), project=input.get("projectName"),
+        request,
+        entity=input.get("entityName"),
+        project=input.get("projectName"),
         name=input["runName"],
-    )  # fmt: skip
+    )
     if input["metricName"] != "_step":
         raise Refused(f"rewindRun: runs are wound back by _step, not by {input['metricName']!r}")
     step = branch_step(input["metricValue"])
@@ -43,10 +45,19 @@ def rewind_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     ).fetchone()[0]
     update(connection, "run", run.id, revision=run.revision + 1)
     rewound = change_run(
-        connection, run, request.now, history_lines=max(count, 0), event_lines=0, log_lines=0,
-        summary=_summary_of(kept), state="running", exit_code=None, finished_at=None,
-        stop_requested=None, preempting=0,
-    )  # fmt: skip
+        connection,
+        run,
+        request.now,
+        history_lines=max(count, 0),
+        event_lines=0,
+        log_lines=0,
+        summary=_summary_of(kept),
+        state="running",
+        exit_code=None,
+        finished_at=None,
+        stop_requested=None,
+        preempting=0,
+    )
     return {"rewoundRun": rewound}
 
 

@@ -119,9 +119,13 @@ class Executor:
         self._parsing = Lock()  # new documents take turns, so that known ones find a free moment
 
     def run(
-        self, text: str, variables: dict[str, Any], operation_name: str | None, entity: str,
+        self,
+        text: str,
+        variables: dict[str, Any],
+        operation_name: str | None,
+        entity: str,
         address: str,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """The response object. Raises Refused where the HTTP status itself is the answer."""
         document = self._prepare(text)
         if isinstance(document, list):
@@ -139,10 +143,13 @@ class Executor:
             with database.write() if is_mutation else database.read() as connection:
                 request = Request(self.services, entity, connection, self.services.clock(), address)
                 result = graphql.execute_sync(
-                    self.schema, document, context_value=request, variable_values=known,
+                    self.schema,
+                    document,
+                    context_value=request,
+                    variable_values=known,
                     operation_name=operation.name.value if operation.name else None,
                     field_resolver=_resolve_attribute,
-                )  # fmt: skip
+                )
                 if is_mutation and result.errors:
                     raise _RolledBack(result.errors)
         except _RolledBack as failed:

@@ -119,9 +119,11 @@ def run_files(source: Run, info: Info, **arguments: Any) -> Found:
 def create_run_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
     request: Request = info.context
     run = need_run(
-        request, entity=input.get("entityName"), project=input.get("projectName"),
+        request,
+        entity=input.get("entityName"),
+        project=input.get("projectName"),
         name=input.get("runName"),
-    )  # fmt: skip
+    )
     files = []
     for name in input["files"]:
         name = check_file_name(name.removeprefix("./"))
@@ -134,9 +136,11 @@ def create_run_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
 def mark_uploaded(_: Any, info: Info, input: dict[str, Any]) -> Found:
     """An upload is known as soon as its bytes have arrived: there is nothing left to do."""
     need_run(
-        info.context, entity=input["entityName"], project=input["projectName"],
+        info.context,
+        entity=input["entityName"],
+        project=input["projectName"],
         name=input["runName"],
-    )  # fmt: skip
+    )
     return {"success": True}
 
 

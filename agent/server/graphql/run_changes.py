@@ -57,9 +57,12 @@ def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         state = input.get("state") or "running"
         is_start = state != "pending"
         made = create_run(
-            request.connection, project, name, request.now,
+            request.connection,
+            project,
+            name,
+            request.now,
             **{**columns, "state": state, "initialised": int(is_start)},
-        )  # fmt: skip
+        )
         inherit_history(request.connection, made)
         _claim_for_outsider(request, made)
         return {"bucket": made, "inserted": True}
@@ -126,9 +129,13 @@ def _claim_for_outsider(request: Request, run: Run) -> None:
     point = find_point(request.connection, run.sweep_id, run.name)
     if point is not None and point.status == "open":
         update(
-            request.connection, "point", point.id, status="claimed", claimed_at=request.now,
+            request.connection,
+            "point",
+            point.id,
+            status="claimed",
+            claimed_at=request.now,
             lease_until=request.now + request.services.policy.lease_s,
-        )  # fmt: skip
+        )
 
 
 @field("Mutation", "deleteRun")
@@ -171,9 +178,11 @@ def update_run_state(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any
         raise Refused(f"invalid state transition from {run.state!r} to {wanted!r}")
     if wanted == "failed":
         settle(
-            request.connection, end_run(request.connection, run, "failed", request.now),
-            request.now, request.services.policy,
-        )  # fmt: skip
+            request.connection,
+            end_run(request.connection, run, "failed", request.now),
+            request.now,
+            request.services.policy,
+        )
     else:
         change_run(request.connection, run, request.now, state=wanted, finished_at=None)
     return {"success": True}
@@ -186,8 +195,12 @@ def notify_alert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         request, entity=input["entityName"], project=input["projectName"], name=input["runName"]
     )
     insert(
-        request.connection, "alert", run_id=run.id, title=input["title"][:500],
-        text=input["text"][:10_000], severity=input.get("severity") or "INFO",
+        request.connection,
+        "alert",
+        run_id=run.id,
+        title=input["title"][:500],
+        text=input["text"][:10_000],
+        severity=input.get("severity") or "INFO",
         created_at=request.now,
-    )  # fmt: skip
+    )
     return {"success": True}

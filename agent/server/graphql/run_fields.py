@@ -34,10 +34,14 @@ def runs(source: Project, info: Info, **arguments: Any) -> dict[str, Any]:
     offset, limit = page_bounds(arguments)
     return connection_of(
         list_runs(
-            info.context.connection, of_project(source.id), filters=arguments.get("filters"),
-            order=arguments.get("order"), offset=offset, limit=limit,
+            info.context.connection,
+            of_project(source.id),
+            filters=arguments.get("filters"),
+            order=arguments.get("order"),
+            offset=offset,
+            limit=limit,
         )
-    )  # fmt: skip
+    )
 
 
 @field("Project", "run")

@@ -137,10 +137,14 @@ def sweep_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
     offset, limit = page_bounds(arguments, 1000)
     return connection_of(
         list_runs(
-            info.context.connection, of_sweep(source.id), filters=arguments.get("filters"),
-            order=arguments.get("order"), offset=offset, limit=limit,
+            info.context.connection,
+            of_sweep(source.id),
+            filters=arguments.get("filters"),
+            order=arguments.get("order"),
+            offset=offset,
+            limit=limit,
         )
-    )  # fmt: skip
+    )
 
 
 @field("Sweep", "agents")
@@ -151,9 +155,7 @@ def sweep_agents(source: Sweep, info: Info) -> dict[str, Any]:
 
 
 @field("Sweep", "agent")
-def sweep_agent(
-    source: Sweep, info: Info, agentName: str
-) -> Agent | None:  # fmt: skip
+def sweep_agent(source: Sweep, info: Info, agentName: str) -> Agent | None:
     connection = info.context.connection
     found = find_agent(connection, source.id, agentName)
     found = found or get_agent(connection, row_id("Agent", agentName))
@@ -184,9 +186,12 @@ def agent_heartbeat_at(source: Agent, _: Info) -> str | None:
 def agent_runs(source: Agent, info: Info, **arguments: Any) -> dict[str, Any]:
     offset, limit = page_bounds(arguments)
     page = list_runs(
-        info.context.connection, of_agent(source.id), order=arguments.get("order"),
-        offset=offset, limit=limit,
-    )  # fmt: skip
+        info.context.connection,
+        of_agent(source.id),
+        order=arguments.get("order"),
+        offset=offset,
+        limit=limit,
+    )
     return connection_of(page)
 
 
@@ -309,10 +314,15 @@ def enqueue_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     }
     point = add_point(request.connection, found, config, display_name=input.get("displayName"))
     run: Run = create_run(
-        request.connection, get_project(request.connection, found.project_id), point.run_name,
-        request.now, sweep_id=found.id, state="pending", display_name=point.display_name,
+        request.connection,
+        get_project(request.connection, found.project_id),
+        point.run_name,
+        request.now,
+        sweep_id=found.id,
+        state="pending",
+        display_name=point.display_name,
         config=json.dumps({key: {"value": value} for key, value in config.items()}),
-    )  # fmt: skip
+    )
     if cap is not None and count + 1 >= cap:
         # The scheduler stops asking once the sweep is finished; agents still take what waits.
         change_sweep(request.connection, found, request.now, state="FINISHED", exhausted=1)

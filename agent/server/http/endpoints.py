@@ -58,21 +58,23 @@ class Endpoints:
             Route(stream, guarded(self.file_stream), methods=["POST"]),
             Route(
                 "/files/{entity}/{project}/{run}/{name:path}",
-                guarded(self.run_file), methods=["GET"],
+                guarded(self.run_file),
+                methods=["GET"],
             ),
             Route(
                 "/artifacts/{entity}/{digest}", guarded(self.artifact_file), methods=["GET", "HEAD"]
             ),
             Route(
                 "/artifactsV2/{region}/{entity}/{project}/{rest:path}",
-                guarded(self.artifact_file), methods=["GET", "HEAD"],
+                guarded(self.artifact_file),
+                methods=["GET", "HEAD"],
             ),
             Route("/storage/{token}", guarded(self.store), methods=["PUT"]),
             Route("/storage/{token}", self.preflight, methods=["OPTIONS"]),
             Route("/storage/{token}/{name:path}", self.preflight, methods=["OPTIONS"]),
             Route("/storage/{token}", guarded(self.fetch), methods=["GET", "HEAD"]),
             Route("/storage/{token}/{name:path}", guarded(self.fetch), methods=["GET", "HEAD"]),
-        ]  # fmt: skip
+        ]
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Database and disk work happens beside the event loop."""
@@ -123,15 +125,25 @@ class Endpoints:
         part = await self._body_of(request, empty="{}")
         names = request.path_params
         answer = await self.in_thread(
-            self._take_part, entity, names["entity"], names["project"], names["run"], part,
+            self._take_part,
+            entity,
+            names["entity"],
+            names["project"],
+            names["run"],
+            part,
             request.headers.get(WRITER_HEADER, "")[:MAX_WRITER],
-        )  # fmt: skip
+        )
         return JSONResponse(answer)
 
     def _take_part(
-        self, owner: str, entity: str, project: str, run_name: str, part: dict[str, Any],
+        self,
+        owner: str,
+        entity: str,
+        project: str,
+        run_name: str,
+        part: dict[str, Any],
         writer: str,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         with self.services.database.write() as connection:
             self.services.excuse_pauses(connection)
             found = find_project(connection, owner, project) if entity == owner else None

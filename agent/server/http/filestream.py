@@ -18,9 +18,13 @@ MAX_OFFSET = 10**9
 
 
 def receive_part(
-    connection: Connection, run: Run, part: dict[str, Any], now: float, policy: Policy,
+    connection: Connection,
+    run: Run,
+    part: dict[str, Any],
+    now: float,
+    policy: Policy,
     writer: str = "",
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Store one part and answer it. Raises Refused for a malformed one.
 
     `writer` names the process where several share the run (W&B's shared mode).
@@ -58,13 +62,15 @@ def _receive_file(
     connection: Connection, run: Run, name: str, chunk: Any, writer: str
 ) -> dict[str, Any]:
     """Store one file's lines; what it changes in the run's row is returned."""
-    offset, content = (chunk.get("offset"), chunk.get("content")) if isinstance(
-        chunk, dict
-    ) else (None, None)  # fmt: skip
+    offset, content = (
+        (chunk.get("offset"), chunk.get("content")) if isinstance(chunk, dict) else (None, None)
+    )
     is_offset = isinstance(offset, int) and 0 <= offset <= MAX_OFFSET
-    if not is_offset or not isinstance(content, list) or not all(
-        isinstance(line, str) for line in content
-    ):  # fmt: skip
+    if (
+        not is_offset
+        or not isinstance(content, list)
+        or not all(isinstance(line, str) for line in content)
+    ):
         raise Refused(f"file stream: {name!r} needs an offset and a list of lines", status=400)
     assert isinstance(offset, int)
     if not content:

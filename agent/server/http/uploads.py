@@ -50,11 +50,16 @@ def _keep_run_file(connection: Connection, grant: dict[str, Any], blob: Blob, no
         "size = excluded.size, md5 = excluded.md5, blob = excluded.blob, "
         "updated_at = excluded.updated_at",
         (
-            new_id(connection, "run_file"), grant["run"], grant["name"], blob.size, blob.md5,
+            new_id(connection, "run_file"),
+            grant["run"],
+            grant["name"],
+            blob.size,
+            blob.md5,
             blob.name,
-            mimetypes.guess_type(grant["name"])[0], now,
+            mimetypes.guess_type(grant["name"])[0],
+            now,
         ),
-    )  # fmt: skip
+    )
 
 
 def _keep_artifact_file(connection: Connection, upload_id: int, blob: Blob) -> None:

@@ -39,13 +39,20 @@ class Drawing:
 
     def __init__(self) -> None:
         self._templates = Environment(
-            loader=FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=True,
-            lstrip_blocks=True, undefined=StrictUndefined,
-        )  # fmt: skip
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
         self._templates.filters |= {
-            "time": iso_time, "duration": duration, "size": size_text, "heading": heading_of,
-            "segment": lambda text: quote(str(text), safe=""), "pretty": _pretty,
-        }  # fmt: skip
+            "time": iso_time,
+            "duration": duration,
+            "size": size_text,
+            "heading": heading_of,
+            "segment": lambda text: quote(str(text), safe=""),
+            "pretty": _pretty,
+        }
         self._templates.globals["text_of"] = text_of
         self._assets = {
             path.name: (path.read_bytes(), _TYPES[path.suffix])

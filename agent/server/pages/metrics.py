@@ -24,9 +24,18 @@ from agent.results.presentation import (
 
 # What a project's table begins with, where any run has it.
 FIRST_COLUMNS = (
-    "variant", "learning_rate", "seed", SCORE, "final/validation_accuracy", LATENCY, TOKENS_OUT,
-    MODEL_SIZE, "train/peak_vram_gb", TRAINING_FLOPS, RUN_COST,
-)  # fmt: skip
+    "variant",
+    "learning_rate",
+    "seed",
+    SCORE,
+    "final/validation_accuracy",
+    LATENCY,
+    TOKENS_OUT,
+    MODEL_SIZE,
+    "train/peak_vram_gb",
+    TRAINING_FLOPS,
+    RUN_COST,
+)
 _LOWER = re.compile(
     r"loss|error|perplexity|latency|time|seconds|_s$|_ms|size|vram|memory|_gb|flops|cost|rmse|mae",
     re.IGNORECASE,

@@ -121,10 +121,14 @@ class Pages:
         ]
         left_out = max(0, total - MAX_RUNS)
         return {
-            "project": found, "sweeps": sweeps, "table": draw(rows, choice), "choice": choice,
-            "total": total, "left_out": left_out,
+            "project": found,
+            "sweeps": sweeps,
+            "table": draw(rows, choice),
+            "choice": choice,
+            "total": total,
+            "left_out": left_out,
             "comparisons": self._comparisons(connection, rows),
-        }  # fmt: skip
+        }
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
         found = see_project(connection, entity, request)
@@ -163,10 +167,14 @@ class Pages:
         project, sweep = see_sweep(connection, entity, request)
         shown = sweep_payload(connection, sweep, self.rows)
         return {
-            "project": project, "sweep": sweep, "shown": shown, "now": self.services.clock(),
-            "actions": ACTIONS[sweep.state], "token": self.sessions.form_token(request),
+            "project": project,
+            "sweep": sweep,
+            "shown": shown,
+            "now": self.services.clock(),
+            "actions": ACTIONS[sweep.state],
+            "token": self.sessions.form_token(request),
             **drawn(shown),
-        }  # fmt: skip
+        }
 
     def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
         _, sweep = see_sweep(connection, entity, request)
@@ -177,23 +185,29 @@ class Pages:
         sweep = get_sweep(connection, run.sweep_id)
         row = row_of(run, {sweep.id: sweep.name} if sweep else {})
         return {
-            "project": project, "run": run, "sweep": sweep, "row": row,
+            "project": project,
+            "run": run,
+            "sweep": sweep,
+            "row": row,
             "sweep_title": title_of(sweep) if sweep else "",
-            "config": list(flat(run.config_values())), "summary": list(flat(run.summary_values())),
+            "config": list(flat(run.config_values())),
+            "summary": list(flat(run.summary_values())),
             "predictions": predictions_of(connection, self.services, run),
             "console": console_of(connection, run),
             "files": files_of(connection, self.services, run),
             "artifacts": artifacts_of(connection, self.services, run),
-        }  # fmt: skip
+        }
 
     def run_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """Charts and console of a run, unless nothing has changed since `revision`."""
         _, run = see_run(connection, entity, request)
         known = number_in(request, "revision")
         answer: Content = {
-            "revision": run.revision, "state": shown_state(run), "is_live": not run.is_over,
+            "revision": run.revision,
+            "state": shown_state(run),
+            "is_live": not run.is_over,
             "duration_s": row_of(run, {}).values["duration_s"],
-        }  # fmt: skip
+        }
         if known == run.revision:
             return answer
         first = number_in(request, "line")

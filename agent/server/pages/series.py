@@ -128,8 +128,11 @@ class History:
         """Add one line: each of its numbers under the place of the line."""
         row = parse_line(content)
         place = len(self.steps)
-        for values, key in ((self.steps, "_step"), (self.epochs, "epoch"),
-                            (self.seconds, "_runtime")):  # fmt: skip
+        for values, key in (
+            (self.steps, "_step"),
+            (self.epochs, "epoch"),
+            (self.seconds, "_runtime"),
+        ):
             found = as_number(row.get(key))
             values.append(NAN if found is None else found)
         for key, value in _numbers(row):

@@ -33,9 +33,13 @@ class Sessions:
         token = self._services.signer.sign(grant, self._services.clock() + SESSION_S)
         response = RedirectResponse(target, status_code=303)
         response.set_cookie(
-            self.cookie_name, token, max_age=SESSION_S, httponly=True, samesite="strict",
+            self.cookie_name,
+            token,
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="strict",
             secure=self._services.address.startswith("https"),
-        )  # fmt: skip
+        )
         return response
 
     def entity_of(self, request: Request) -> str | None:

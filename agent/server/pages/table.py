@@ -25,10 +25,17 @@ MAX_RUNS = 5_000
 MAX_TEXT = 200
 FEW_COLUMNS = 5
 _RUN_KEYS = {
-    "name": "Run", "state": "State", "variant": "Variant", "created": "Created (UTC)",
-    "duration_s": "Duration", "id": "Id", "sweep": "Sweep", "job_type": "Job type",
-    "group": "Group", "tags": "Tags",
-}  # fmt: skip
+    "name": "Run",
+    "state": "State",
+    "variant": "Variant",
+    "created": "Created (UTC)",
+    "duration_s": "Duration",
+    "id": "Id",
+    "sweep": "Sweep",
+    "job_type": "Job type",
+    "group": "Group",
+    "tags": "Tags",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +211,10 @@ def _choose_first(columns: list[Column]) -> None:
         return
     for origin in ("config", "summary"):
         chosen = [
-            c for c in columns
+            c
+            for c in columns
             if c.origin == origin and not c.is_constant and (origin == "config" or c.is_number)
-        ]  # fmt: skip
+        ]
         for column in chosen[:FEW_COLUMNS]:
             column.is_first = True
 

@@ -75,9 +75,15 @@ def list_collections(
 
 
 def ensure_collection(
-    connection: Connection, project_id: int, type_name: str, name: str, now: float,
-    *, kind: str = "SEQUENCE", client_id: str | None = None,
-) -> Collection:  # fmt: skip
+    connection: Connection,
+    project_id: int,
+    type_name: str,
+    name: str,
+    now: float,
+    *,
+    kind: str = "SEQUENCE",
+    client_id: str | None = None,
+) -> Collection:
     """The collection of this name; its type is fixed when it is made."""
     wanted = ensure_type(connection, project_id, type_name, now)
     found = find_collection(connection, project_id, name)
@@ -85,9 +91,16 @@ def ensure_collection(
         if not _NAME.fullmatch(name):
             raise Refused(f"artifact name {name!r} has characters that are not allowed")
         collection_id = insert(
-            connection, "collection", project_id=project_id, type_id=wanted.id, kind=kind,
-            name=name, client_id=client_id, created_at=now, updated_at=now,
-        )  # fmt: skip
+            connection,
+            "collection",
+            project_id=project_id,
+            type_id=wanted.id,
+            kind=kind,
+            name=name,
+            client_id=client_id,
+            created_at=now,
+            updated_at=now,
+        )
         found = get_collection(connection, collection_id)
     elif found.type_id != wanted.id:
         known = get_type(connection, found.type_id).name
@@ -174,9 +187,13 @@ def add_member(
             (collection.id,),
         ).fetchone()[0]
         member_id = insert(
-            connection, "membership", collection_id=collection.id, artifact_id=artifact_id,
-            version_index=index, created_at=now,
-        )  # fmt: skip
+            connection,
+            "membership",
+            collection_id=collection.id,
+            artifact_id=artifact_id,
+            version_index=index,
+            created_at=now,
+        )
         known = connection.execute("SELECT * FROM membership WHERE id = ?", (member_id,)).fetchone()
     return Membership.of(known)
 
@@ -222,10 +239,16 @@ def commit(connection: Connection, blobs: BlobStore, artifact: Artifact, now: fl
         insert(connection, "artifact_file", artifact_id=artifact.id, **file)
     member = add_member(connection, collection, artifact.id, now)
     update(
-        connection, "artifact", artifact.id, state="COMMITTED", version_index=member.version_index,
-        size=sum(file["size"] for file in files), file_count=len(files), updated_at=now,
+        connection,
+        "artifact",
+        artifact.id,
+        state="COMMITTED",
+        version_index=member.version_index,
+        size=sum(file["size"] for file in files),
+        file_count=len(files),
+        updated_at=now,
         digest=listing.digest,
-    )  # fmt: skip
+    )
     for alias in dict.fromkeys(["latest", *json.loads(artifact.pending_aliases)]):
         set_alias(connection, collection.id, artifact.id, alias)
     committed = get_artifact(connection, artifact.id)

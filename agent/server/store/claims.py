@@ -65,9 +65,13 @@ def take_heartbeat(
             seen_at = point.seen_at or now
             lease_until = now + policy.lease_s
             update(
-                connection, "point", point.id, seen_at=seen_at, gone_at=None,
+                connection,
+                "point",
+                point.id,
+                seen_at=seen_at,
+                gone_at=None,
                 lease_until=lease_until,
-            )  # fmt: skip
+            )
             if run is None or run.stop_requested:
                 stops.append(point.run_name)
         else:
@@ -103,9 +107,15 @@ def _adopt(
         point = find_point(connection, sweep.id, name)
         if point is not None and point.status == "open":
             update(
-                connection, "point", point.id, status="claimed", agent_id=agent.id,
-                seen_at=now, gone_at=None, lease_until=now + policy.lease_s,
-            )  # fmt: skip
+                connection,
+                "point",
+                point.id,
+                status="claimed",
+                agent_id=agent.id,
+                seen_at=now,
+                gone_at=None,
+                lease_until=now + policy.lease_s,
+            )
 
 
 def _runs_of_others(
@@ -232,23 +242,44 @@ def _hand_out(
 ) -> dict[str, Any]:
     """Claim the point for the agent; its run is pending until `wandb.init` arrives."""
     update(
-        connection, "point", point.id, status="claimed", agent_id=agent.id, claimed_at=now,
-        attempts=point.attempts + 1, seen_at=None, gone_at=None,
+        connection,
+        "point",
+        point.id,
+        status="claimed",
+        agent_id=agent.id,
+        claimed_at=now,
+        attempts=point.attempts + 1,
+        seen_at=None,
+        gone_at=None,
         lease_until=now + policy.lease_s,
-    )  # fmt: skip
+    )
     arguments = {key: {"value": value} for key, value in json.loads(point.config).items()}
     run = find_run(connection, sweep.project_id, point.run_name)
     if run is None:
         create_run(
-            connection, get_project(connection, sweep.project_id), point.run_name, now,
-            sweep_id=sweep.id, agent_id=agent.id, state="pending",
-            display_name=point.display_name, config=json.dumps(arguments),
-        )  # fmt: skip
+            connection,
+            get_project(connection, sweep.project_id),
+            point.run_name,
+            now,
+            sweep_id=sweep.id,
+            agent_id=agent.id,
+            state="pending",
+            display_name=point.display_name,
+            config=json.dumps(arguments),
+        )
     else:
         change_run(
-            connection, run, now, state="pending", agent_id=agent.id, stop_requested=None,
-            preempting=0, exit_code=None, finished_at=None, heartbeat_at=now,
-        )  # fmt: skip
+            connection,
+            run,
+            now,
+            state="pending",
+            agent_id=agent.id,
+            stop_requested=None,
+            preempting=0,
+            exit_code=None,
+            finished_at=None,
+            heartbeat_at=now,
+        )
     program = config_of(sweep.config).program
     return {"type": "run", "run_id": point.run_name, "program": program, "args": arguments}
 

@@ -59,9 +59,14 @@ def add_key(
     if problems:
         raise ConfigError(problems, where="the new key")
     key_id = insert(
-        connection, "api_key", digest=digest_of(key), hint=key[:HINT_LENGTH], entity=entity,
-        label=label, created_at=now,
-    )  # fmt: skip
+        connection,
+        "api_key",
+        digest=digest_of(key),
+        hint=key[:HINT_LENGTH],
+        entity=entity,
+        label=label,
+        created_at=now,
+    )
     return KeyRecord.of(
         connection.execute("SELECT * FROM api_key WHERE id = ?", (key_id,)).fetchone()
     )

@@ -28,9 +28,13 @@ class Listing:
 
 
 def create_manifest(
-    connection: Connection, artifact: Artifact, name: str, kind: str, digest: str,
+    connection: Connection,
+    artifact: Artifact,
+    name: str,
+    kind: str,
+    digest: str,
     base_id: int | None,
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     """A place for a manifest that is about to be uploaded; the same again is the same place.
 
     The processes of a distributed artifact each get their own.
@@ -91,9 +95,15 @@ def settle_manifest(
     receiver.write(json.dumps(whole).encode())
     blob = receiver.keep()
     insert(
-        connection, "manifest", artifact_id=artifact.id, name=FULL_NAME, kind="FULL",
-        digest=blob.md5, blob=blob.name, size=blob.size,
-    )  # fmt: skip
+        connection,
+        "manifest",
+        artifact_id=artifact.id,
+        name=FULL_NAME,
+        kind="FULL",
+        digest=blob.md5,
+        blob=blob.name,
+        size=blob.size,
+    )
     return Listing(contents, digest)
 
 

@@ -49,10 +49,15 @@ def add_point(
     display_name: str | None = None,
 ) -> Point:
     point_id = insert(
-        connection, "point", sweep_id=sweep.id, run_name=run_name or short_name(),
-        config=json.dumps(config), digest=digest_of(config), status=status,
+        connection,
+        "point",
+        sweep_id=sweep.id,
+        run_name=run_name or short_name(),
+        config=json.dumps(config),
+        digest=digest_of(config),
+        status=status,
         display_name=display_name,
-    )  # fmt: skip
+    )
     return Point.of(connection.execute("SELECT * FROM point WHERE id = ?", (point_id,)).fetchone())
 
 

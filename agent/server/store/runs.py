@@ -76,9 +76,15 @@ def create_run(
         kind = "sweep-run" if columns.get("sweep_id") else "run"
         columns["display_name"] = f"{kind}-{next_run_number(connection, project.id)}"
     run_id = insert(
-        connection, "run", project_id=project.id, name=name, created_at=now, updated_at=now,
-        heartbeat_at=now, **{"state": "running", **columns},
-    )  # fmt: skip
+        connection,
+        "run",
+        project_id=project.id,
+        name=name,
+        created_at=now,
+        updated_at=now,
+        heartbeat_at=now,
+        **{"state": "running", **columns},
+    )
     run = get_run(connection, run_id)
     assert run is not None
     return run

@@ -61,9 +61,16 @@ def create_sweep(
     """
     sweep_config.parse(config)
     sweep_id = insert(
-        connection, "sweep", project_id=project.id, name=short_name(), config=config,
-        state="PENDING", created_at=now, updated_at=now, **columns,
-    )  # fmt: skip
+        connection,
+        "sweep",
+        project_id=project.id,
+        name=short_name(),
+        config=config,
+        state="PENDING",
+        created_at=now,
+        updated_at=now,
+        **columns,
+    )
     sweep = get_sweep(connection, sweep_id)
     assert sweep is not None
     return sweep
@@ -101,9 +108,15 @@ def set_state(connection: Connection, sweep: Sweep, state: str, now: float) -> S
 
 def create_agent(connection: Connection, sweep: Sweep, host: str, now: float) -> Agent:
     agent_id = insert(
-        connection, "agent", sweep_id=sweep.id, name=short_name(), host=host[:200],
-        state="RUNNING", created_at=now, heartbeat_at=now,
-    )  # fmt: skip
+        connection,
+        "agent",
+        sweep_id=sweep.id,
+        name=short_name(),
+        host=host[:200],
+        state="RUNNING",
+        created_at=now,
+        heartbeat_at=now,
+    )
     connection.execute(
         "UPDATE sweep SET state = 'RUNNING' WHERE id = ? AND state = 'PENDING'", (sweep.id,)
     )

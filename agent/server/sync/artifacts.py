@@ -138,9 +138,14 @@ def _send_files(
 
 
 def _send_manifest(
-    connection: Connection, blobs: BlobStore, to: Destination, project: Project,
-    artifact: Artifact, artifact_id: str, born: dict[str, str],
-) -> None:  # fmt: skip
+    connection: Connection,
+    blobs: BlobStore,
+    to: Destination,
+    project: Project,
+    artifact: Artifact,
+    artifact_id: str,
+    born: dict[str, str],
+) -> None:
     """The stored manifest, with the births as they are over there."""
     manifest = current_manifest(connection, artifact.id)
     assert manifest is not None
@@ -153,11 +158,16 @@ def _send_manifest(
         path = Path(folder) / "manifest.json"
         path.write_text(json.dumps(content), encoding="utf-8")
         answer = to.remote.ask(
-            _MANIFEST, artifactID=artifact_id, name=manifest.name, digest=md5_of(path),
-            entityName=to.entity, projectName=project.name,
-            runName=_run_name(connection, artifact) or "", manifestType="FULL",
+            _MANIFEST,
+            artifactID=artifact_id,
+            name=manifest.name,
+            digest=md5_of(path),
+            entityName=to.entity,
+            projectName=project.name,
+            runName=_run_name(connection, artifact) or "",
+            manifestType="FULL",
             includeUpload=True,
-        )  # fmt: skip
+        )
         file = answer["createArtifactManifest"]["artifactManifest"]["file"]
         to.remote.put(file["uploadUrl"], path, file["uploadHeaders"] or [])
 
@@ -170,8 +180,11 @@ def _send_use(to: Destination, project: Project, use: Any) -> None:
     to.remote.ask(
         _USE,
         input={
-            "artifactID": there, "entityName": to.entity, "projectName": project.name,
-            "runName": use["name"], "usedAs": use["used_as"],
+            "artifactID": there,
+            "entityName": to.entity,
+            "projectName": project.name,
+            "runName": use["name"],
+            "usedAs": use["used_as"],
         },
-    )  # fmt: skip
+    )
     to.ledger.write("use", source, done=True)

@@ -103,10 +103,13 @@ def send_sweep(to: Destination, project: Project, sweep: Sweep, tally: Tally) ->
         if found is None:
             to.ledger.write("sweep", sweep.id, started=True)
             found = to.remote.ask(
-                _UPSERT_SWEEP, config=sweep.config, entityName=to.entity, projectName=project.name,
+                _UPSERT_SWEEP,
+                config=sweep.config,
+                entityName=to.entity,
+                projectName=project.name,
                 description=f"{sweep.description or ''} {mark}".strip(),
                 displayName=sweep.display_name,
-            )["upsertSweep"]["sweep"]  # fmt: skip
+            )["upsertSweep"]["sweep"]
             tally.sweeps += 1
         known = {"id": found["id"], "name": found["name"]}
         to.ledger.write("sweep", sweep.id, **known)
@@ -134,27 +137,48 @@ def end_sweep(to: Destination, project: Project, sweep: Sweep) -> None:
     known = to.ledger.note("sweep", sweep.id)
     if sweep.state in ("FINISHED", "CANCELED") and known.get("state") != sweep.state:
         to.remote.ask(
-            _UPSERT_SWEEP, id=known["id"], state=sweep.state, entityName=to.entity,
+            _UPSERT_SWEEP,
+            id=known["id"],
+            state=sweep.state,
+            entityName=to.entity,
             projectName=project.name,
-        )  # fmt: skip
+        )
         to.ledger.write("sweep", sweep.id, state=sweep.state)
 
 
 def send_run(
-    connection: Connection, blobs: BlobStore, to: Destination, project: Project, run: Run,
-    sweep_name: str | None, tally: Tally,
-) -> None:  # fmt: skip
+    connection: Connection,
+    blobs: BlobStore,
+    to: Destination,
+    project: Project,
+    run: Run,
+    sweep_name: str | None,
+    tally: Tally,
+) -> None:
     """Send what the run there lacks: its description, lines, files and final state."""
     known = to.ledger.note("run", run.id)
     if known.get("ended") == [run.state, run.updated_at, run.revision]:
         return
     found = to.remote.ask(
-        _UPSERT_RUN, id=known.get("id"), name=run.name, project=project.name, entity=to.entity,
-        groupName=run.group_name, description=run.description, displayName=run.display_name,
-        notes=run.notes, commit=run.commit_hash, config=_portable(connection, run),
-        host=run.host or "unknown", program=run.program, repo=run.repo, jobType=run.job_type,
-        sweep=sweep_name, tags=run.tag_list(), summaryMetrics=run.summary,
-    )["upsertBucket"]["bucket"]  # fmt: skip
+        _UPSERT_RUN,
+        id=known.get("id"),
+        name=run.name,
+        project=project.name,
+        entity=to.entity,
+        groupName=run.group_name,
+        description=run.description,
+        displayName=run.display_name,
+        notes=run.notes,
+        commit=run.commit_hash,
+        config=_portable(connection, run),
+        host=run.host or "unknown",
+        program=run.program,
+        repo=run.repo,
+        jobType=run.job_type,
+        sweep=sweep_name,
+        tags=run.tag_list(),
+        summaryMetrics=run.summary,
+    )["upsertBucket"]["bucket"]
     to.ledger.write("run", run.id, id=found["id"])
     for stream in _STREAMS:
         _send_lines(connection, to, project, run, stream, tally)
@@ -229,9 +253,13 @@ def _without_gap(rows: list[tuple[int, str]], max_bytes: int) -> list[tuple[int,
 
 
 def _send_files(
-    connection: Connection, blobs: BlobStore, to: Destination, project: Project, run: Run,
+    connection: Connection,
+    blobs: BlobStore,
+    to: Destination,
+    project: Project,
+    run: Run,
     tally: Tally,
-) -> None:  # fmt: skip
+) -> None:
     rows = connection.execute("SELECT * FROM run_file WHERE run_id = ? ORDER BY name", (run.id,))
     for file in [RunFile.of(row) for row in rows]:
         if to.ledger.note("file", file.id).get("md5") == file.md5:
@@ -246,9 +274,12 @@ def _send_files(
 
 
 def sync_project(
-    connection: Connection, data_dir: Path, to: Destination, project: Project,
+    connection: Connection,
+    data_dir: Path,
+    to: Destination,
+    project: Project,
     tell: Callable[[str], None],
-) -> Tally:  # fmt: skip
+) -> Tally:
     """Bring one project to the destination. Raises ServerError; called again, it goes on."""
     from agent.server.sync.artifacts import send_artifacts
 

@@ -149,9 +149,12 @@ def test_a_running_grid_point_is_on_disk_with_all_it_takes_to_run_it_again(stage
 
 def test_a_point_that_was_cut_off_runs_before_new_ones(stage: Stage) -> None:
     claim = Claim(
-        "old", "e/p/one", (sys.executable, str(stage.directory / "point.py")), str(stage.directory),
+        "old",
+        "e/p/one",
+        (sys.executable, str(stage.directory / "point.py")),
+        str(stage.directory),
         {"WANDB_RUN_ID": "old"},
-    )  # fmt: skip
+    )
     ClaimFile(stage.claims_path).add(claim)
     stage.states = {"old": RunState("running", 500), "new": RunState("finished", 0)}
     stage.runs = {"e/p/one": ("new",)}
@@ -306,9 +309,14 @@ def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
     Term.take(stage.directory / "lives", "n2")
     (point,) = worker.running_grid_points()
     supervisor = Supervisor(
-        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        [worker],
+        Inbox(),
+        {},
+        lead_s=180,
+        max_restarts=9,
+        say=stage.said.append,
         is_superseded=lambda: first.is_over,
-    )  # fmt: skip
+    )
     assert supervisor.run() == 1
     end = time.monotonic() + 10
     while processes.is_running(point.pid) and time.monotonic() < end:
@@ -331,9 +339,14 @@ def test_when_the_server_moves_runs_save_and_the_agent_starts_anew(stage: Stage)
         return next(moves, False)
 
     supervisor = Supervisor(
-        [worker], Inbox(), {}, lead_s=180, max_restarts=9, say=stage.said.append,
+        [worker],
+        Inbox(),
+        {},
+        lead_s=180,
+        max_restarts=9,
+        say=stage.said.append,
         has_server_moved=moved,
-    )  # fmt: skip
+    )
     assert supervisor.run() == 0
     assert stage.log == ["a started", "a SIGUSR2", "a started", "a finished"]
 

@@ -154,9 +154,13 @@ def test_a_server_that_moves_is_noticed_once(
 # ---------------------------------------------------------------------- doctor and prepare
 def test_the_answers_of_a_gpu_node_are_judged() -> None:
     found = {
-        "torch": "2.13.0", "cuda_build": "12.8", "available": True, "bitsandbytes": "0.50.2",
-        "gpus": [["NVIDIA A100", 40_000_000_000, "8.0"]], "nf4_error": 0.4,
-    }  # fmt: skip
+        "torch": "2.13.0",
+        "cuda_build": "12.8",
+        "available": True,
+        "bitsandbytes": "0.50.2",
+        "gpus": [["NVIDIA A100", 40_000_000_000, "8.0"]],
+        "nf4_error": 0.4,
+    }
     torch, kernels = node_checks.judge_gpu_software(found)
     assert (torch.ok, kernels.ok) == (True, True)
     assert "NVIDIA A100, 40 GB free, sm_8.0" in torch.found
@@ -191,9 +195,11 @@ def test_locks_space_network_and_login_are_checked_where_the_run_will_be(tmp_pat
 def test_a_quota_is_judged_by_the_file_system_that_is_fullest() -> None:
     head = "Disk quotas for user me (uid 1000):\n  Filesystem blocks quota limit grace\n"
     assert judge_quota(head + "/home 990000* 900000 1000000 6days\n/work 1 0 0\n") == Check(
-        "quota", False, "/home: 1.0 of 1.0 GB used",
+        "quota",
+        False,
+        "/home: 1.0 of 1.0 GB used",
         "make room, or put state and store elsewhere",
-    )  # fmt: skip
+    )
     roomy = judge_quota("/lustre 1000 0 1000000 - 3 0 0 -\n")
     assert roomy is not None
     assert roomy.ok is True
@@ -268,8 +274,13 @@ def test_the_status_tells_points_tasks_runs_and_hours() -> None:
     died = TaskStory("12_4", "FAILED", "n2", 1, reason="exit status 78:0", tail=("no python",))
     status = SweepStatus("e/p/s", "RUNNING", 5, runs)
     assert counts_of(status) == {
-        "done": 1, "running": 0, "pruned": 1, "failed": 0, "cut off": 1, "waiting": 2,
-    }  # fmt: skip
+        "done": 1,
+        "running": 0,
+        "pruned": 1,
+        "failed": 0,
+        "cut off": 1,
+        "waiting": 2,
+    }
     assert own_gpu_hours(runs) == 1.5
     hours = Hours(1.75, 1.6, is_accounted=True)
     text = "\n".join(status_lines(Report([status], [task, died], hours)))

@@ -132,8 +132,12 @@ def test_the_command_of_a_sweep_is_expanded_as_the_agent_does() -> None:
     command = ["${env}", "${interpreter}", "${program}", "--config", "${args_json_file}"]
     values = {"learning_rate": 0.1, "dataset": "a b"}
     assert expand_command(command, "train.py", values, Path("/x/r.json")) == (
-        "/usr/bin/env", "python", "train.py", "--config", "/x/r.json",
-    )  # fmt: skip
+        "/usr/bin/env",
+        "python",
+        "train.py",
+        "--config",
+        "/x/r.json",
+    )
     assert expand_command(None, "t.py", values, Path("x"))[3:] == (
         "--learning_rate=0.1",
         "--dataset=a b",
