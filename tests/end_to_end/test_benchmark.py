@@ -23,9 +23,11 @@ import json, os, shutil, sys
 from pathlib import Path
 import wandb
 import train
-from agent import benchmark, final_test, finished_runs
+from agent.programs import benchmark, test_split_scores as final_test
+from agent.tracking import finished_runs
+from agent.tracking.client import open_api
 from agent.demo import data
-from agent.training import base
+from agent.training import base_model as base
 
 folder = Path(sys.argv[1])
 data.write_data(folder / "data")
