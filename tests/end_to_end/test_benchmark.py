@@ -27,7 +27,7 @@ from agent.programs import benchmark, test_split_scores as final_test
 from agent.tracking import finished_runs
 from agent.tracking.client import open_api
 from agent.demo import data
-from agent.training import base_model as base
+from agent.training.facts import base_files as base
 
 folder = Path(sys.argv[1])
 data.write_data(folder / "data")
