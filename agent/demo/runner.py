@@ -55,14 +55,15 @@ class Demo:
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
             paths = [self._create_sweep(file, server.entity) for file in self._files]
             project = paths[0].rpartition("/")[0]
+            watcher = results.Watcher(self._env, paths)  # before the machine is busy
             with warm_worker(self._env) as warm:
                 self._env |= warm
-                runs = self._run_agents(paths)
+                runs = self._run_agents(paths, watcher)
             if self._queries:
                 self._benchmark(paths)
             self._test(project)
             self._score_base()
-            runs = results.Watcher(self._env, paths).rows()
+            runs = watcher.rows()
             self._report(project)
         results.write_csv(runs, self._out / "results.csv")
         results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
@@ -110,7 +111,7 @@ class Demo:
         return found.group(1)
 
     # ------------------------------------------------------------------ during
-    def _run_agents(self, sweeps: list[str]) -> list[results.Row]:
+    def _run_agents(self, sweeps: list[str], watcher: results.Watcher) -> list[results.Row]:
         threads = [
             threading.Thread(target=self._work_through, args=(number, sweeps), daemon=True)
             for number in range(1, self._agents + 1)
@@ -118,7 +119,6 @@ class Demo:
         for thread in threads:
             thread.start()
         print(f"agents   {self._agents} (logs in {self._out / 'logs'})", flush=True)
-        watcher = results.Watcher(self._env, sweeps)
         while any(thread.is_alive() for thread in threads):
             time.sleep(POLL_S)
             watcher.show_changes()

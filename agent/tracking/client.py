@@ -32,7 +32,7 @@ _OF_ANOTHER_RUN = (
 )
 _ADDRESS = re.compile(r"^https?://[^/]+/")
 _BUSY = "did not respond in time"  # the client's own process, on a loaded machine
-TRIES, RETRY_S = 3, 2.0
+TRIES, RETRY_S = 6, 2.0
 
 
 def open_api() -> Any:
