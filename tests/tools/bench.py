@@ -46,9 +46,10 @@ class Study(Demo):
             paths = [self._create_sweep(file, server.entity) for file in self._files]
             began = time.monotonic()
             try:
+                watcher = results.Watcher(self._env, paths)
                 with warm_worker(self._env) as warm:
                     self._env |= warm
-                    rows = self._run_agents(paths)
+                    rows = self._run_agents(paths, watcher)
                 return time.monotonic() - began, rows
             finally:
                 self._end_all()
