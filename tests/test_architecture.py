@@ -57,6 +57,7 @@ PARTS = {
         "store": 1,
         "services": 2,
         "admission": 2,
+        "lanes": 2,
         "graphql": 3,
         "http": 3,
         "pages": 3,

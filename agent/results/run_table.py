@@ -44,7 +44,10 @@ class Row:
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return float(value) if math.isfinite(value) else None
+        try:
+            return float(value) if math.isfinite(value) else None
+        except OverflowError:  # a whole number beyond every double
+            return None
 
     def text(self, key: str) -> str | None:
         value = self.values.get(key)

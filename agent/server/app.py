@@ -30,6 +30,7 @@ from agent.server.graphql import (
 from agent.server.graphql.execution import Executor
 from agent.server.graphql.execution import build_schema as build_schema
 from agent.server.http.endpoints import Endpoints
+from agent.server.lanes import Lane
 from agent.server.pages.routes import page_routes
 from agent.server.services import Services
 from agent.server.store.blobs import BlobStore
@@ -91,7 +92,8 @@ def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Sta
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
     executor = Executor(services, build_schema())
     identity = Identity(services.database, services.clock)
-    endpoints = Endpoints(services, executor.run, identity, pool)
+    lane = Lane()
+    endpoints = Endpoints(services, executor.run, identity, pool, lane)
     allowed = hosts | {urlsplit(services.address).hostname or "127.0.0.1"}
 
     @contextlib.asynccontextmanager
@@ -102,11 +104,12 @@ def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Sta
         finally:
             keeper.cancel()
             endpoints.large.shutdown(wait=True)
+            lane.close()
             pool.shutdown(wait=True)
             services.database.close()
 
     return Starlette(
-        routes=[*endpoints.routes(), *page_routes(services, identity, pool)],
+        routes=[*endpoints.routes(), *page_routes(services, identity, pool, lane)],
         middleware=[Middleware(Gate, hosts=allowed)],
         lifespan=lifespan,
     )

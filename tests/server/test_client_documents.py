@@ -8,7 +8,7 @@ import graphql
 import wandb
 
 from agent.server.app import build_schema
-from agent.server.graphql.execution import CHECKS, MAX_TOKENS
+from agent.server.graphql.documents import CHECKS, MAX_TOKENS
 
 # Launch queues, teams, the registry, automations and reports are no part of sweeps.
 NOT_ANSWERED = {

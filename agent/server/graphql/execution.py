@@ -4,20 +4,17 @@ Nothing looks at an operation's name. Variables that a document does not declare
 does not use, and a missing operation name are tolerated, because released clients send all three.
 """
 
-import hashlib
-import re
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 
 import graphql
 from graphql import (
     DocumentNode,
+    ExecutionResult,
     GraphQLError,
     GraphQLInterfaceType,
     GraphQLObjectType,
@@ -29,28 +26,19 @@ from graphql import (
 )
 
 from agent.errors import SweepAgentError
+from agent.server.graphql.documents import (
+    MAX_ROOT_FIELDS,
+    Documents,
+    choose_operation,
+    known_variables,
+    only_roots,
+)
 from agent.server.refusals import Refused
 from agent.server.services import Services
+from agent.server.store.budget import Budget
 from agent.server.store.database import Connection
 from agent.server.store.scalars import make_strict
 
-MAX_TOKENS = 1_000  # four times what the longest document of the client has
-MAX_DOCUMENT_BYTES = 50_000
-MAX_DEPTH = 25
-MAX_BRACKETS = 400
-MAX_ROOT_FIELDS = 20
-MAX_REMEMBERED_BYTES = 20_000
-_NO_BRACKETS = re.compile(r"[^][{}()]+")
-_TOLERATED = {
-    "NoUndefinedVariablesRule",
-    "NoUnusedVariablesRule",
-    "NoUnusedFragmentsRule",
-    "VariablesInAllowedPositionRule",
-    "OverlappingFieldsCanBeMergedRule",
-    "LoneAnonymousOperationRule",
-    "UniqueOperationNamesRule",
-}
-CHECKS = [rule for rule in graphql.specified_rules if rule.__name__ not in _TOLERATED]
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
@@ -63,6 +51,16 @@ class Request:
     connection: Connection
     now: float
     address: str
+    budget: Budget
+    roots: "Roots"
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """What the fields at the root of a mutation have given; `are_made` once all of them ran."""
+
+    made: dict[str, Any]
+    are_made: bool
 
 
 Info = GraphQLResolveInfo[Request]
@@ -89,12 +87,33 @@ def build_schema() -> GraphQLSchema:
         owner = schema.type_map[type_name]
         if not isinstance(owner, GraphQLObjectType):
             raise KeyError(f"{type_name} has no fields to resolve")
-        owner.fields[name].resolve = resolver
+        wrap = _once if type_name == "Mutation" else _within_budget
+        owner.fields[name].resolve = wrap(resolver)
     for name, type_of in _TYPES.items():
         abstract = schema.type_map[name]
         assert isinstance(abstract, GraphQLInterfaceType | GraphQLUnionType)
         abstract.resolve_type = type_of
     return schema
+
+
+def _once(resolver: Callable[..., Any]) -> Callable[..., Any]:
+    """A change is made while the database is held, and answered from a snapshot afterwards."""
+
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        roots, key = info.context.roots, str(info.path.key)
+        if not roots.are_made:
+            roots.made[key] = resolver(source, info, **arguments)
+        return roots.made[key]
+
+    return resolve
+
+
+def _within_budget(resolver: Callable[..., Any]) -> Callable[..., Any]:
+    def resolve(source: Any, info: Info, **arguments: Any) -> Any:
+        info.context.budget.check()
+        return resolver(source, info, **arguments)
+
+    return resolve
 
 
 def _type_of_collection(value: Any, *_: Any) -> str:
@@ -108,15 +127,24 @@ def _type_of_creator(*_: Any) -> str:
 _TYPES = {"ArtifactCollection": _type_of_collection, "ArtifactCreator": _type_of_creator}
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One operation and what came with it."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    variables: dict[str, Any]
+    entity: str
+    address: str
+
+
 class Executor:
     """Runs documents against the schema; parsed documents are remembered."""
 
     def __init__(self, services: Services, schema: GraphQLSchema) -> None:
         self.services = services
         self.schema = schema
-        self._parsed: OrderedDict[str, DocumentNode | list[GraphQLError]] = OrderedDict()
-        self._lock = Lock()
-        self._parsing = Lock()  # new documents take turns, so that known ones find a free moment
+        self._documents = Documents(schema)
 
     def run(
         self,
@@ -127,118 +155,76 @@ class Executor:
         address: str,
     ) -> dict[str, Any]:
         """The response object. Raises Refused where the HTTP status itself is the answer."""
-        document = self._prepare(text)
+        document = self._documents.read(text)
         if isinstance(document, list):
             return {"data": None, "errors": [_described(error, text) for error in document]}
-        operation = _choose_operation(document, operation_name)
+        operation = choose_operation(document, operation_name)
         if operation is None:
             return {"data": None, "errors": [{"message": "the document has no such operation"}]}
         if len(operation.selection_set.selections) > MAX_ROOT_FIELDS:
             message = f"more than {MAX_ROOT_FIELDS} fields at the root of one operation"
             return {"data": None, "errors": [{"message": message}]}
-        database = self.services.database
-        is_mutation = operation.operation is OperationType.MUTATION
         known = known_variables(self.schema, operation, variables)
+        asked = _Asked(document, operation, known, entity, address)
+        if operation.operation is not OperationType.MUTATION:
+            return _answer(self._read(asked), text)
+        made: dict[str, Any] = {}
+        changed = self._change(replace(asked, document=only_roots(document, operation)), made)
+        if changed.errors:
+            return _answer(ExecutionResult(None, changed.errors), text)
+        return _answer(self._read(asked, made), text)
+
+    def _change(self, asked: "_Asked", made: dict[str, Any]) -> ExecutionResult:
+        """What a mutation changes, all of it or nothing; the values of its fields go to `made`."""
         try:
-            with database.write() if is_mutation else database.read() as connection:
-                request = Request(self.services, entity, connection, self.services.clock(), address)
-                result = graphql.execute_sync(
-                    self.schema,
-                    document,
-                    context_value=request,
-                    variable_values=known,
-                    operation_name=operation.name.value if operation.name else None,
-                    field_resolver=_resolve_attribute,
-                )
-                if is_mutation and result.errors:
-                    raise _RolledBack(result.errors)
+            with self.services.database.write() as connection:
+                result = self._execute(asked, connection, Roots(made, are_made=False))
+                if result.errors:
+                    raise _RolledBack(result)
         except _RolledBack as failed:
-            return _answer(None, failed.errors, text)
-        return _answer(result.data, result.errors, text)
+            return failed.result
+        return result
 
-    def _prepare(self, text: str) -> DocumentNode | list[GraphQLError]:
-        if len(text) > MAX_DOCUMENT_BYTES:
-            return [GraphQLError("the document is too long")]
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        with self._lock:
-            remembered = self._parsed.get(digest)
-        if remembered is not None:
-            return remembered
-        with self._parsing:
-            known = self._parse(text)
-        if len(text) > (MAX_REMEMBERED_BYTES if not isinstance(known, list) else 1000):
-            return known  # only what is small is worth the memory
-        with self._lock:
-            self._parsed[digest] = known
-            while len(self._parsed) > 256:
-                self._parsed.popitem(last=False)
-        return known
+    def _read(self, asked: "_Asked", made: dict[str, Any] | None = None) -> ExecutionResult:
+        """The answer, from a snapshot of what is committed: others write meanwhile."""
+        budget = Budget()
+        roots = Roots(made or {}, are_made=made is not None)
+        with self.services.database.read(budget) as connection:
+            return self._execute(asked, connection, roots, budget)
 
-    def _parse(self, text: str) -> DocumentNode | list[GraphQLError]:
-        brackets = _NO_BRACKETS.sub("", text)
-        if len(brackets) > MAX_BRACKETS:
-            return [GraphQLError(f"the document has more than {MAX_BRACKETS} brackets")]
-        if _nesting(brackets) > MAX_DEPTH:
-            return [GraphQLError(f"the document is nested more than {MAX_DEPTH} deep")]
-        try:
-            document = graphql.parse(text, no_location=False, max_lexical_tokens=MAX_TOKENS)
-        except GraphQLError as error:
-            return [error]
-        return graphql.validate(self.schema, document, CHECKS, max_errors=5) or document
-
-
-def known_variables(
-    schema: GraphQLSchema, operation: OperationDefinitionNode, variables: dict[str, Any]
-) -> dict[str, Any]:
-    """The variables without input fields that the schema does not know.
-
-    Newer clients add optional fields to their inputs, mostly null; refusing them would break a
-    client for a field this server has no use for.
-    """
-    known = dict(variables)
-    for definition in operation.variable_definitions or ():
-        name = definition.variable.name.value
-        kind = graphql.type_from_ast(schema, definition.type)
-        if name in known and kind is not None:
-            known[name] = _known_part(known[name], kind)
-    return known
-
-
-def _known_part(value: Any, kind: Any) -> Any:
-    kind = graphql.get_nullable_type(kind)
-    if graphql.is_list_type(kind) and isinstance(value, list):
-        return [_known_part(item, kind.of_type) for item in value]
-    if graphql.is_input_object_type(kind) and isinstance(value, dict):
-        return {
-            name: _known_part(item, kind.fields[name].type)
-            for name, item in value.items()
-            if name in kind.fields
-        }
-    return value
+    def _execute(
+        self,
+        asked: "_Asked",
+        connection: Connection,
+        roots: Roots,
+        budget: Budget | None = None,
+    ) -> ExecutionResult:
+        request = Request(
+            self.services,
+            asked.entity,
+            connection,
+            self.services.clock(),
+            asked.address,
+            budget or Budget(),
+            roots,
+        )
+        name = asked.operation.name
+        return graphql.execute_sync(
+            self.schema,
+            asked.document,
+            context_value=request,
+            variable_values=asked.variables,
+            operation_name=name.value if name else None,
+            field_resolver=_resolve_attribute,
+        )
 
 
 class _RolledBack(Exception):
     """A mutation failed: nothing of it may stay."""
 
-    def __init__(self, errors: list[GraphQLError]) -> None:
+    def __init__(self, result: ExecutionResult) -> None:
         super().__init__("a mutation failed")
-        self.errors = errors
-
-
-def _nesting(brackets: str) -> int:
-    deepest = depth = 0
-    for character in brackets:
-        depth += 1 if character in "{[(" else -1
-        deepest = max(deepest, depth)
-    return deepest
-
-
-def _choose_operation(
-    document: DocumentNode, operation_name: str | None
-) -> OperationDefinitionNode | None:
-    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    named = [o for o in operations if o.name and o.name.value == operation_name]
-    return next(iter(named or operations), None)
+        self.result = result
 
 
 def _resolve_attribute(source: Any, info: Info, **_: Any) -> Any:
@@ -252,7 +238,8 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
-def _answer(data: Any, errors: list[GraphQLError] | None, text: str) -> dict[str, Any]:
+def _answer(result: ExecutionResult, text: str) -> dict[str, Any]:
+    data, errors = result.data, result.errors
     for error in errors or ():
         original = error.original_error
         if isinstance(original, Refused) and original.status != 200:

@@ -13,6 +13,7 @@ from agent.server.store.points import find_point
 from agent.server.store.projects import get_project
 from agent.server.store.records import Project, Run
 from agent.server.store.runs import (
+    bounded_summary,
     change_run,
     create_run,
     end_run,
@@ -110,7 +111,7 @@ def _columns(input: dict[str, Any]) -> dict[str, Any]:
     if input.get("config") is not None:
         columns["config"] = normalise_object(input["config"], "config")
     if input.get("summaryMetrics") is not None:
-        columns["summary"] = normalise_object(input["summaryMetrics"], "summaryMetrics")
+        columns["summary"] = bounded_summary(input["summaryMetrics"], "summaryMetrics")
     if input.get("tags") is not None:
         columns["tags"] = json.dumps(list(dict.fromkeys(input["tags"])))
     return columns

@@ -7,13 +7,15 @@ from agent.server.graphql.access import connection_of, page_bounds
 from agent.server.graphql.account_fields import user_of
 from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
+from agent.server.store.large_json import loads
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Page, Project, Run, Sweep, iso_time
 from agent.server.store.runs import count_runs, find_run, list_runs, of_project
-from agent.server.store.sampling import SampleSpec, select_rows, spread
+from agent.server.store.sampling import SampleSpec, read_row, select_rows, spread
 from agent.server.store.streams import (
     EVENTS,
     HISTORY,
+    MAX_ROWS,
     OUTPUT,
     lines_between,
     numbered_lines,
@@ -40,6 +42,7 @@ def runs(source: Project, info: Info, **arguments: Any) -> dict[str, Any]:
             order=arguments.get("order"),
             offset=offset,
             limit=limit,
+            spend=info.context.budget.spend,
         )
     )
 
@@ -159,14 +162,16 @@ def wandb_config(source: Run, _: Info, keys: list[str] | None = None) -> str | N
 
 
 @field("Run", "summaryMetrics")
-def summary_metrics(source: Run, _: Info, keys: list[str] | None = None) -> str:
+def summary_metrics(source: Run, info: Info, keys: list[str] | None = None) -> str:
+    info.context.budget.spend(size=len(source.summary))
     if not keys:
         return source.summary
-    return json.dumps({k: v for k, v in source.summary_values().items() if k in keys})
+    return json.dumps({k: v for k, v in loads(source.summary).items() if k in keys})
 
 
 @field("Run", "historyKeys")
 def history_keys(source: Run, info: Info) -> dict[str, Any] | None:
+    info.context.budget.spend(rows=min(source.history_lines, MAX_ROWS))
     keys = info.context.services.catalogue.keys_of(info.context.connection, source)
     return keys if keys["keys"] else None
 
@@ -201,15 +206,21 @@ def history(source: Run, info: Info, **arguments: Any) -> list[str]:
     connection, samples = info.context.connection, arguments.get("samples")
     min_step, max_step = arguments.get("minStep"), arguments.get("maxStep")
     if min_step is None and max_step is None:
-        return sampled_lines(connection, source.id, HISTORY, samples)
+        return _paid(info, sampled_lines(connection, source.id, HISTORY, samples))
     lines = lines_between(connection, source.id, HISTORY, min_step=min_step, max_step=max_step)
     # A page between two steps is complete; without an end, `samples` asks for a sample.
-    return lines if max_step is not None else spread(lines, samples)
+    return _paid(info, lines if max_step is not None else spread(lines, samples))
+
+
+def _paid(info: Info, lines: list[str]) -> list[str]:
+    """The lines, once the request's budget has been charged for them."""
+    info.context.budget.spend(rows=len(lines), size=sum(map(len, lines)))
+    return lines
 
 
 @field("Run", "events")
 def events(source: Run, info: Info, samples: int | None = None) -> list[str]:
-    return sampled_lines(info.context.connection, source.id, EVENTS, samples)
+    return _paid(info, sampled_lines(info.context.connection, source.id, EVENTS, samples))
 
 
 @field("Run", "sampledHistory")
@@ -220,8 +231,13 @@ def sampled_history(source: Run, info: Info, specs: list[str]) -> list[Any]:
         raise Refused("sampledHistory: a spec is not a JSON object of keys and samples") from None
     if not wanted:
         return []
-    lines = lines_between(info.context.connection, source.id, HISTORY)
-    return [select_rows(lines, spec) for spec in wanted]
+    lines = _paid(info, lines_between(info.context.connection, source.id, HISTORY))
+    rows = [row for row in map(read_row, lines) if row is not None]
+    sampled = []
+    for spec in wanted:
+        info.context.budget.spend(rows=len(rows))
+        sampled.append(select_rows(rows, spec))
+    return sampled
 
 
 @field("Run", "parquetHistory")

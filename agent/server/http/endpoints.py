@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import logging
 import re
 import sqlite3
@@ -17,13 +16,15 @@ from starlette.routing import Route
 
 from agent.errors import SweepAgentError
 from agent.server.admission import Endpoint, Identity, read_body, refuse, unpack, unpacked_size
-from agent.server.http.filestream import receive_part
+from agent.server.http.filestream import Part, read_part, receive_part, slices_of
 from agent.server.http.uploads import accept_upload
+from agent.server.lanes import Lane
 from agent.server.refusals import Refused
 from agent.server.services import Execute, Services
+from agent.server.store import large_json
 from agent.server.store.projects import find_project
 from agent.server.store.runs import find_run
-from agent.server.store.sampling import finite_tree
+from agent.server.store.sampling import to_json
 from agent.server.store.shared_mode import MAX_WRITER
 
 log = logging.getLogger("sweep_agent.server")
@@ -33,6 +34,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _UNSTORABLE = (RecursionError, OverflowError, UnicodeError, sqlite3.ProgrammingError)
 SMALL_BODY_BYTES = 64 * 1024
 LARGE_BODY_BYTES = 2**20
+# Fields that may read as much as a project holds: they get the threads for long work.
+_MAY_BE_LONG = re.compile(
+    r"\b(sampledHistory|history|historyKeys|events|runs|runCount|logLines|files|bestLoss)\b"
+    r"|\b(artifacts|artifactMemberships|sweeps|prediction)\b"
+)
 WRITER_HEADER = "x-wandb-async-client-id"  # sent in shared mode only
 LARGE_THREADS = 1  # large bodies wait for each other, never small ones for them
 
@@ -41,12 +47,18 @@ class Endpoints:
     """The client's side of the application."""
 
     def __init__(
-        self, services: Services, execute: Execute, identity: Identity, pool: ThreadPoolExecutor
+        self,
+        services: Services,
+        execute: Execute,
+        identity: Identity,
+        pool: ThreadPoolExecutor,
+        lane: Lane,
     ) -> None:
         self.services = services
         self.execute = execute
         self.identity = identity
         self.pool = pool
+        self.lane = lane
         self.large = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large")
 
     def routes(self) -> list[Route]:
@@ -80,16 +92,21 @@ class Endpoints:
         """Database and disk work happens beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
-    async def _body_of(self, request: Request, empty: str | None = None) -> dict[str, Any]:
-        """The JSON object in the body; `empty` stands for none. Raises Refused."""
+    async def _body_of(
+        self, request: Request, empty: str | None = None
+    ) -> tuple[dict[str, Any], ThreadPoolExecutor]:
+        """The JSON object in the body, and the threads on which one of its size is worked on.
+
+        `empty` stands for no body. Raises Refused.
+        """
         body = await read_body(request)
         is_packed = request.headers.get("content-encoding", "").lower() == "gzip"
         size = max(len(body), unpacked_size(body) if is_packed else 0)
-        if not is_packed and size < SMALL_BODY_BYTES:
-            return parse_body(body, empty)
         pool = self.large if size > LARGE_BODY_BYTES else self.pool
+        if not is_packed and size < SMALL_BODY_BYTES:
+            return parse_body(body, empty), pool
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool, parse_large, body, is_packed, empty)
+        return await loop.run_in_executor(pool, parse_large, body, is_packed, empty), pool
 
     async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
@@ -103,14 +120,18 @@ class Endpoints:
 
     async def graphql(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
-        body = await self._body_of(request)
+        body, pool = await self._body_of(request)
         query, variables = body.get("query"), body.get("variables") or {}
         if not isinstance(query, str) or not isinstance(variables, dict):
             raise Refused("expected a JSON object with query and variables", status=400)
-        name = body.get("operationName")
-        answer = await self.in_thread(
-            self._execute, query, variables, name if isinstance(name, str) else None, entity
-        )
+        given = body.get("operationName")
+        name = given if isinstance(given, str) else None
+        if _MAY_BE_LONG.search(query):
+            answer = await self.lane.run(entity, self._execute, query, variables, name, entity)
+        else:
+            answer = await asyncio.get_running_loop().run_in_executor(
+                pool, self._execute, query, variables, name, entity
+            )
         return Response(answer, media_type="application/json")
 
     def _execute(
@@ -122,34 +143,36 @@ class Endpoints:
 
     async def file_stream(self, request: Request) -> Response:
         entity = self.identity.entity_of(request)  # one indexed read: cheaper than a thread
-        part = await self._body_of(request, empty="{}")
-        names = request.path_params
-        answer = await self.in_thread(
+        body, pool = await self._body_of(request, empty="{}")
+        answer = await asyncio.get_running_loop().run_in_executor(
+            pool,
             self._take_part,
             entity,
-            names["entity"],
-            names["project"],
-            names["run"],
-            part,
+            dict(request.path_params),
+            body,
             request.headers.get(WRITER_HEADER, "")[:MAX_WRITER],
         )
         return JSONResponse(answer)
 
     def _take_part(
-        self,
-        owner: str,
-        entity: str,
-        project: str,
-        run_name: str,
-        part: dict[str, Any],
-        writer: str,
+        self, owner: str, names: dict[str, str], body: dict[str, Any], writer: str
     ) -> dict[str, Any]:
+        """Read the part first, then write it in short turns: others write in between."""
+        answer: dict[str, Any] = {}
+        for part in slices_of(read_part(body)):
+            answer = self._write_part(owner, names, part, writer)
+        return answer
+
+    def _write_part(
+        self, owner: str, names: dict[str, str], part: Part, writer: str
+    ) -> dict[str, Any]:
+        entity, project, name = names["entity"], names["project"], names["run"]
         with self.services.database.write() as connection:
             self.services.excuse_pauses(connection)
             found = find_project(connection, owner, project) if entity == owner else None
-            run = find_run(connection, found.id, run_name) if found else None
+            run = find_run(connection, found.id, name) if found else None
             if run is None:
-                raise Refused(f"run {entity}/{project}/{run_name} does not exist", status=404)
+                raise Refused(f"run {entity}/{project}/{name} does not exist", status=404)
             now, policy = self.services.clock(), self.services.policy
             return receive_part(connection, run, part, now, policy, writer)
 
@@ -233,15 +256,6 @@ class Endpoints:
         )
 
 
-def to_json(answer: Any) -> bytes:
-    """JSON that every client can read: histories may hold what JSON lacks."""
-    try:
-        text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(finite_tree(answer), separators=(",", ":"))
-    return text.encode("ascii")
-
-
 def parse_large(body: bytes, is_packed: bool, empty: str | None) -> dict[str, Any]:
     """`parse_body` for what is packed or long."""
     return parse_body(unpack(body) if is_packed else body, empty)
@@ -250,8 +264,8 @@ def parse_large(body: bytes, is_packed: bool, empty: str | None) -> dict[str, An
 def parse_body(body: bytes, empty: str | None = None) -> dict[str, Any]:
     """A JSON object. Raises Refused for anything else, however deep it is nested."""
     try:
-        value = json.loads(body.decode("utf-8-sig").strip() or empty or "")
-        if _SURROGATE.search(body):
+        value = large_json.loads(body.decode("utf-8-sig").strip() or empty or "")
+        if (b"\\ud" in body or b"\\uD" in body) and _SURROGATE.search(body):
             value = _whole_text(value)
     except (ValueError, RecursionError):
         raise Refused("the body is not JSON", status=400) from None

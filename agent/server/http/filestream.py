@@ -4,35 +4,100 @@ Every part says at which line it begins, so a part that arrives twice changes no
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.server.refusals import Refused
 from agent.server.store.claims import Policy, settle, silent_state
 from agent.server.store.database import Connection, update
 from agent.server.store.records import Run
-from agent.server.store.runs import end_run, get_run, normalise_object
+from agent.server.store.runs import bounded_summary, end_run, get_run, normalise_object
 from agent.server.store.shared_mode import merge_summaries, write_shared_lines
-from agent.server.store.streams import EVENTS, SUMMARY_FILE, stream_of, write_lines
+from agent.server.store.streams import (
+    EVENTS,
+    SUMMARY_FILE,
+    Lines,
+    read_lines,
+    stream_of,
+    write_lines,
+)
 
 MAX_OFFSET = 10**9
+SLICE_LINES = 1000
+SLICE_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part says, read before anything is locked for it."""
+
+    lines: tuple[Lines, ...] = ()
+    columns: dict[str, Any] = field(default_factory=dict)  # of the run's row
+    is_preempting: bool = False
+    is_complete: bool = False
+    exit_code: Any = None
+
+
+def read_part(body: dict[str, Any]) -> Part:
+    """Read and check one part. Raises Refused for a malformed one."""
+    lines: list[Lines] = []
+    columns: dict[str, Any] = {}
+    for name, chunk in _files(body).items():
+        offset, content = _content_of(name, chunk)
+        stream = stream_of(name)
+        if not content:
+            continue
+        if name == SUMMARY_FILE:
+            columns["summary"] = bounded_summary(content[-1])
+        elif stream is not None:  # any other file is uploaded as a file, not as a stream
+            lines.append(read_lines(stream, offset, content))
+            if stream == EVENTS:
+                columns["system_metrics"] = _last_event(content)
+    return Part(
+        tuple(lines),
+        columns,
+        bool(body.get("preempting")),
+        bool(body.get("complete")),
+        body.get("exitcode"),
+    )
+
+
+def slices_of(part: Part) -> Iterator[Part]:
+    """A large part as several, each short to write; the last one says what the whole part says.
+
+    Lines are addressed by number, so what a broken-off part has left is sent again and stays.
+    """
+    pieces = [piece for lines in part.lines for piece in lines.split(SLICE_LINES, SLICE_BYTES)]
+    if len(pieces) <= len(part.lines):
+        yield part
+        return
+    for piece in pieces[:-1]:
+        yield Part((piece,))
+    yield Part((pieces[-1],), part.columns, part.is_preempting, part.is_complete, part.exit_code)
 
 
 def receive_part(
     connection: Connection,
     run: Run,
-    part: dict[str, Any],
+    part: Part,
     now: float,
     policy: Policy,
     writer: str = "",
 ) -> dict[str, Any]:
-    """Store one part and answer it. Raises Refused for a malformed one.
+    """Store one part and answer it.
 
     `writer` names the process where several share the run (W&B's shared mode).
     """
-    changes: dict[str, Any] = {"heartbeat_at": now, "updated_at": now}
-    for name, chunk in _files(part).items():
-        changes |= _receive_file(connection, run, name, chunk, writer)
-    if part.get("preempting"):
+    changes: dict[str, Any] = {"heartbeat_at": now, "updated_at": now, **part.columns}
+    for lines in part.lines:
+        if writer:
+            write_shared_lines(connection, run, lines, writer)
+        else:
+            write_lines(connection, run.id, lines)
+    if writer and "summary" in changes:
+        changes["summary"] = merge_summaries(run.summary, changes["summary"])
+    if part.is_preempting:
         changes["preempting"] = 1
     if run.state == "pending" or (run.state == "crashed" and run.exit_code is None):
         changes |= {"state": "running", "finished_at": None}  # it was silent, but it lives
@@ -43,8 +108,8 @@ def receive_part(
             "WHERE sweep_id = ? AND run_name = ? AND status = 'claimed'",
             (now + policy.lease_s, run.sweep_id, run.name),
         )
-    if part.get("complete"):
-        _complete(connection, run.id, part.get("exitcode"), now, policy)
+    if part.is_complete:
+        _complete(connection, run.id, part.exit_code, now, policy)
         return {}
     return {"stopped": True} if _must_stop_here(connection, run, now) else {}
 
@@ -58,10 +123,7 @@ def _files(part: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return files
 
 
-def _receive_file(
-    connection: Connection, run: Run, name: str, chunk: Any, writer: str
-) -> dict[str, Any]:
-    """Store one file's lines; what it changes in the run's row is returned."""
+def _content_of(name: str, chunk: Any) -> tuple[int, list[str]]:
     offset, content = (
         (chunk.get("offset"), chunk.get("content")) if isinstance(chunk, dict) else (None, None)
     )
@@ -73,19 +135,7 @@ def _receive_file(
     ):
         raise Refused(f"file stream: {name!r} needs an offset and a list of lines", status=400)
     assert isinstance(offset, int)
-    if not content:
-        return {}
-    if name == SUMMARY_FILE:
-        summary = normalise_object(content[-1], "summary")
-        return {"summary": merge_summaries(run.summary, summary) if writer else summary}
-    stream = stream_of(name)
-    if stream is None:
-        return {}  # a file of its own is uploaded as a file, not as a stream
-    if writer:
-        write_shared_lines(connection, run, stream, writer, offset, content)
-    else:
-        write_lines(connection, run.id, stream, offset, content)
-    return {"system_metrics": _last_event(content)} if stream == EVENTS else {}
+    return offset, content
 
 
 def _last_event(lines: list[str]) -> str:

@@ -67,7 +67,9 @@ class Drawing:
     def page(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         names: dict[str, Any] = {"entity": None, "project": None, "problem": None}
         text = self._templates.get_template(template).render(**(names | values))
-        return HTMLResponse(text, status_code=status, headers=HEADERS)
+        # Half characters (surrogates without a partner) cannot be sent.
+        content = text.encode("utf-8", "replace")
+        return HTMLResponse(content, status_code=status, headers=HEADERS)
 
     async def asset(self, request: Request) -> Response:
         """The stylesheet or a script; a browser asks again, and is told that nothing changed."""

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from agent.server.admission import Identity
+from agent.server.lanes import Lane
 from agent.server.pages.drawing import Drawing
 from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
@@ -24,14 +25,24 @@ from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages.session import Sessions, login_address, read_form, safe_target
 from agent.server.pages.study import StudyReader
 from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
-from agent.server.pages.table import MAX_RUNS, Row, RowCache, flat, payload, row_of, shown_state
+from agent.server.pages.table import (
+    MAX_RUNS,
+    Row,
+    RowCache,
+    payload,
+    row_of,
+    shown_state,
+    shown_values,
+)
 from agent.server.pages.variants import comparison_payload
 from agent.server.pages.view import Choice, draw
 from agent.server.refusals import Refused
 from agent.server.services import Services
+from agent.server.store.budget import Budget
 from agent.server.store.database import Connection
 from agent.server.store.projects import list_projects
 from agent.server.store.runs import count_runs, of_project, of_sweep
+from agent.server.store.sampling import to_json
 from agent.server.store.streams import EVENTS, HISTORY
 from agent.server.store.sweeps import get_sweep, list_sweeps, set_state
 
@@ -44,10 +55,13 @@ log = logging.getLogger("sweep_agent.server")
 class Pages:
     """The pages over the store."""
 
-    def __init__(self, services: Services, identity: Identity, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, services: Services, identity: Identity, pool: ThreadPoolExecutor, lane: Lane
+    ) -> None:
         self.services = services
         self.sessions = Sessions(services, identity)
         self.pool = pool
+        self.lane = lane
         self.drawing = Drawing()
         self.rows = RowCache()
         self.curves = CurveCache()
@@ -190,8 +204,8 @@ class Pages:
             "sweep": sweep,
             "row": row,
             "sweep_title": title_of(sweep) if sweep else "",
-            "config": list(flat(run.config_values())),
-            "summary": list(flat(run.summary_values())),
+            "config": shown_values(run.config_values()),
+            "summary": shown_values(run.summary_values()),
             "predictions": predictions_of(connection, self.services, run),
             "console": console_of(connection, run),
             "files": files_of(connection, self.services, run),
@@ -213,7 +227,7 @@ class Pages:
         first = number_in(request, "line")
         answer["history"] = self.histories.payload(connection, run.id, HISTORY)
         answer["system"] = self.histories.payload(connection, run.id, EVENTS)
-        answer["summary"] = [[key, value] for key, value in flat(run.summary_values())]
+        answer["summary"] = [[key, value] for key, value in shown_values(run.summary_values())]
         answer["console"] = console_of(connection, run, int(first) if first is not None else None)
         return answer
 
@@ -247,12 +261,17 @@ class Pages:
 
         async def answer(request: Request) -> Response:
             try:
-                entity, found = await self._in_thread(self._read, request, content)
+                entity = await self._in_thread(self.sessions.entity_of, request)
                 if entity is None:
                     return RedirectResponse(login_address(request), status_code=303)
-                return await self._in_thread(self._draw, template, entity, found)
+                return await self.lane.run(
+                    entity, self._read_and_draw, request, template, entity, content
+                )
             except Missing:
                 return self.drawing.page("missing.html", status=404)
+            except Refused as refusal:
+                status = refusal.status if refusal.status != 200 else 503
+                return self.drawing.page("refused.html", status=status, problem=str(refusal))
             except Exception:
                 log.exception("a page of the kind %s failed", template)
                 words = "The server failed to make this page; its log says why."
@@ -260,19 +279,10 @@ class Pages:
 
         return answer
 
-    def _pack(self, request: Request, found: Content, headers: dict[str, str]) -> Response:
-        """JSON, packed where it is long: pages are often seen through a tunnel."""
-        response = JSONResponse(found, 200, {**headers, "Vary": "Accept-Encoding"})
-        if len(response.body) < PACK_BYTES:
-            return response
-        if "gzip" not in request.headers.get("accept-encoding", ""):
-            return response
-        packed = gzip.compress(bytes(response.body), compresslevel=3)
-        more = {**headers, "Vary": "Accept-Encoding", "Content-Encoding": "gzip"}
-        return Response(packed, 200, more, "application/json")
-
-    def _draw(self, template: str, entity: str, found: Content) -> Response:
-        return self.drawing.page(template, entity=entity, **found)
+    def _read_and_draw(
+        self, request: Request, template: str, entity: str, content: Callable[..., Content]
+    ) -> Response:
+        return self.drawing.page(template, entity=entity, **self._read(request, entity, content))
 
     def data(self, content: Callable[..., Content]) -> Callable[..., Any]:
         """The same as JSON, for the script of a page."""
@@ -280,31 +290,48 @@ class Pages:
         async def answer(request: Request) -> Response:
             headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
             try:
-                entity, found = await self._in_thread(self._read, request, content)
+                entity = await self._in_thread(self.sessions.entity_of, request)
                 if entity is None:
                     return JSONResponse({"error": "log in first"}, 401, headers)
-                return await self._in_thread(self._pack, request, found, headers)
+                return await self.lane.run(
+                    entity, self._read_and_pack, request, entity, content, headers
+                )
             except Missing:
                 return JSONResponse({"error": "no such page"}, 404, headers)
+            except Refused as refusal:
+                status = refusal.status if refusal.status != 200 else 503
+                return JSONResponse({"error": str(refusal)}, status, headers)
             except Exception:
                 log.exception("the data of a page failed")
                 return JSONResponse({"error": "the server failed; its log says why"}, 500, headers)
 
         return answer
 
-    def _read(
-        self, request: Request, content: Callable[..., Content]
-    ) -> tuple[str | None, Content]:
-        entity = self.sessions.entity_of(request)
-        if entity is None:
-            return None, {}
-        with self.services.database.read() as connection:
-            return entity, content(connection, entity, request)
+    def _read_and_pack(
+        self,
+        request: Request,
+        entity: str,
+        content: Callable[..., Content],
+        headers: dict[str, str],
+    ) -> Response:
+        """JSON, packed where it is long: pages are often seen through a tunnel."""
+        body = to_json(self._read(request, entity, content))
+        headers = {**headers, "Vary": "Accept-Encoding"}
+        if len(body) >= PACK_BYTES and "gzip" in request.headers.get("accept-encoding", ""):
+            body = gzip.compress(body, compresslevel=3)
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, 200, headers, "application/json")
+
+    def _read(self, request: Request, entity: str, content: Callable[..., Content]) -> Content:
+        with self.services.database.read(Budget()) as connection:
+            return content(connection, entity, request)
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
 
-def page_routes(services: Services, identity: Identity, pool: ThreadPoolExecutor) -> list[Route]:
+def page_routes(
+    services: Services, identity: Identity, pool: ThreadPoolExecutor, lane: Lane
+) -> list[Route]:
     """The routes of all pages."""
-    return Pages(services, identity, pool).routes()
+    return Pages(services, identity, pool, lane).routes()

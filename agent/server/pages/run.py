@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from agent.config.objective import number_of
 from agent.server.pages.table import short_text
 from agent.server.pages.view import number
 from agent.server.services import Services
@@ -20,6 +21,9 @@ from agent.server.store.tokens import DOWNLOAD_LIFETIME_S
 
 WORST = 20
 LOG_LINES = 1_000
+LINE_LENGTH = 5_000
+MAX_FILES = 1_000
+MAX_ARTIFACTS = 100
 MAX_PREDICTION_BYTES = 30_000_000
 MAX_CELL = 600
 SCORES = ("score", "f1", "f1_score", "exact", "correct", "accuracy")
@@ -143,7 +147,7 @@ def worst(records: Sequence[dict[str, Any]], count: int = WORST) -> Predictions:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and value == value
+    return number_of(value) is not None
 
 
 def _cell(value: Any) -> str:
@@ -153,8 +157,8 @@ def _cell(value: Any) -> str:
         return short_text(value, MAX_CELL)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return number(value)
+    if (known := number_of(value)) is not None:
+        return number(known)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return short_text("\n".join(value), MAX_CELL)
     return short_text(json.dumps(value, ensure_ascii=False), MAX_CELL)
@@ -164,9 +168,9 @@ def console_of(connection: Connection, run: Run, first: int | None = None) -> di
     """The last lines of the console (with `first`, those from that number on)."""
     start = max(0, run.log_lines - LOG_LINES) if first is None else first
     rows = connection.execute(
-        "SELECT number, content FROM stream_line WHERE run_id = ? AND stream = ? AND number >= ? "
-        "ORDER BY number LIMIT ?",
-        (run.id, OUTPUT, start, LOG_LINES),
+        "SELECT number, substr(content, 1, ?) FROM stream_line "
+        "WHERE run_id = ? AND stream = ? AND number >= ? ORDER BY number LIMIT ?",
+        (LINE_LENGTH, run.id, OUTPUT, start, LOG_LINES),
     ).fetchall()
     lines = [clean_line(row[1]) for row in rows]
     following = rows[-1][0] + 1 if rows else start
@@ -179,14 +183,16 @@ def clean_line(text: str) -> str:
 
 
 def files_of(connection: Connection, services: Services, run: Run) -> list[FileLink]:
-    rows = connection.execute("SELECT * FROM run_file WHERE run_id = ? ORDER BY name", (run.id,))
+    rows = connection.execute(
+        "SELECT * FROM run_file WHERE run_id = ? ORDER BY name LIMIT ?", (run.id, MAX_FILES)
+    )
     return [_link(services, f.name, f.size, f.blob) for f in map(RunFile.of, rows)]
 
 
 def artifacts_of(connection: Connection, services: Services, run: Run) -> list[ArtifactLink]:
     """What the run made, then what it used."""
-    made = [(artifact, True) for artifact in outputs_of(connection, run.id)]
-    used = [(artifact, False) for artifact in inputs_of(connection, run.id)]
+    made = [(artifact, True) for artifact in outputs_of(connection, run.id)[:MAX_ARTIFACTS]]
+    used = [(artifact, False) for artifact in inputs_of(connection, run.id)[:MAX_ARTIFACTS]]
     return [_artifact(connection, services, artifact, made_it) for artifact, made_it in made + used]
 
 

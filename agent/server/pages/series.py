@@ -1,7 +1,7 @@
 """What charts are drawn from: the histories of runs, thinned so that a browser can take them."""
 
 import json
-import math
+from _thread import LockType, allocate_lock
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from agent.config.objective import number_of
 from agent.server.store.database import Connection
-from agent.server.store.sampling import value_at
+from agent.server.store.sampling import read_row, value_at
 from agent.server.store.streams import MAX_ROWS
 
 CURVE_POINTS = 24_000  # of all curves of one chart together
 MOST_PER_CURVE = 120
 FEWEST_PER_CURVE = 12
 CHART_POINTS = 240  # of one chart of one run
+MAX_SERIES = 500  # charts of one run
 NAN = float("nan")
 Point = tuple[float, float | None, float]  # step, epoch if it is known, value
 
@@ -36,13 +38,6 @@ def thin(values: Sequence[float], count: int) -> list[int]:
         kept.add(min(places, key=values.__getitem__))
         kept.add(max(places, key=values.__getitem__))
     return sorted(kept)
-
-
-def as_number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
 
 
 class CurveCache:
@@ -78,21 +73,12 @@ def read_curve(connection: Connection, run_id: int, key: str) -> list[Point]:
     )
     points: list[Point] = []
     for (content,) in rows:
-        row = parse_line(content)
-        value = as_number(value_at(row, key))
+        row = read_row(content) or {}
+        value = number_of(value_at(row, key))
         if value is not None:
-            step = as_number(row.get("_step"))
-            points.append((step or 0.0, as_number(row.get("epoch")), value))
+            step = number_of(row.get("_step"))
+            points.append((step or 0.0, number_of(row.get("epoch")), value))
     return points
-
-
-def parse_line(content: str) -> dict[str, Any]:
-    """One history line; empty when it is none."""
-    try:
-        row = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def curves_payload(named: Sequence[tuple[str, list[Point]]], count: int) -> dict[str, Any]:
@@ -123,19 +109,29 @@ class History:
     epochs: "array[float]" = field(default_factory=lambda: array("d"))
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
     series: dict[str, tuple["array[float]", "array[float]"]] = field(default_factory=dict)
+    lock: LockType = field(default_factory=allocate_lock)
+
+    def forget(self) -> None:
+        """Begin again, as the run has."""
+        self.next_number, self.last_line = 0, ""
+        for values in (self.steps, self.epochs, self.seconds):
+            del values[:]
+        self.series.clear()
 
     def take(self, content: str) -> None:
         """Add one line: each of its numbers under the place of the line."""
-        row = parse_line(content)
+        row = read_row(content) or {}
         place = len(self.steps)
         for values, key in (
             (self.steps, "_step"),
             (self.epochs, "epoch"),
             (self.seconds, "_runtime"),
         ):
-            found = as_number(row.get(key))
+            found = number_of(row.get(key))
             values.append(NAN if found is None else found)
         for key, value in _numbers(row):
+            if key not in self.series and len(self.series) >= MAX_SERIES:
+                continue
             places, numbers = self.series.setdefault(key, (array("d"), array("d")))
             places.append(place)
             numbers.append(value)
@@ -164,7 +160,7 @@ def _numbers(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
     for key, value in row.items():
         if isinstance(value, dict) and "_type" not in value and prefix.count(".") < 4:
             found += _numbers(value, f"{prefix}{key}.")
-        elif (number := as_number(value)) is not None and not key.startswith("_"):
+        elif (number := number_of(value)) is not None and not key.startswith("_"):
             found.append((prefix + key, number))
     return found
 
@@ -179,10 +175,14 @@ class HistoryCache:
 
     def payload(self, connection: Connection, run_id: int, stream: str) -> dict[str, Any]:
         """The thinned series of a run's `history` or `events`."""
-        with self._lock:  # one reader at a time: a history is changed in place
-            history = self._known.get((run_id, stream))
-            if history is None or not _goes_on(connection, run_id, stream, history):
-                history = History()
+        with self._lock:
+            history = self._known.setdefault((run_id, stream), History())
+            self._known.move_to_end((run_id, stream))
+            while len(self._known) > self._size:
+                self._known.popitem(last=False)
+        with history.lock:  # one reader of a history at a time: it is changed in place
+            if not _goes_on(connection, run_id, stream, history):
+                history.forget()
             rows = connection.execute(
                 "SELECT number, content FROM stream_line WHERE run_id = ? AND stream = ? "
                 "AND number >= ? ORDER BY number LIMIT ?",
@@ -191,10 +191,6 @@ class HistoryCache:
             for number, content in rows:
                 history.take(content)
                 history.next_number, history.last_line = number + 1, content
-            self._known[run_id, stream] = history
-            self._known.move_to_end((run_id, stream))
-            while len(self._known) > self._size:
-                self._known.popitem(last=False)
             return history.payload()
 
 

@@ -8,6 +8,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -19,10 +20,13 @@ from agent.server.pages.study import study_row
 from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
 from agent.server.store.records import Run
+from agent.server.store.runs import LEFT_OUT
 
 Scalar = str | int | float | bool | None
 MAX_RUNS = 5_000
 MAX_TEXT = 200
+MAX_KEYS = 1_000  # of one run's config or summary
+MAX_COLUMNS = 500
 FEW_COLUMNS = 5
 _RUN_KEYS = {
     "name": "Run",
@@ -145,7 +149,7 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     values: dict[str, Scalar] = {k: value for k, value in own.items() if value not in (None, "")}
     origins = dict.fromkeys(values, "run")
     for origin, tree in (("summary", run.summary_values()), ("config", config)):
-        for key, value in flat(tree):
+        for key, value in islice(flat(tree), MAX_KEYS):
             if key == "variant" and value == variant:  # the same word, for W&B's charts
                 continue
             name = key if key not in values else f"{origin}.{key}"
@@ -180,6 +184,15 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Scala
             yield prefix + key, value
 
 
+def shown_values(tree: Mapping[str, Any]) -> list[tuple[str, Scalar]]:
+    """What a run's page lists of its config or summary, and how much more there is."""
+    pairs = list(islice(flat(tree), MAX_KEYS + 1))
+    left_out = tree.get(LEFT_OUT)
+    if len(pairs) > MAX_KEYS or isinstance(left_out, int):
+        pairs = [*pairs[:MAX_KEYS], ("…", "more keys are in the run's file wandb-summary.json")]
+    return pairs
+
+
 def short_text(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
@@ -194,7 +207,10 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     order = sorted(
         origins, key=lambda key: (first.get(key, 10**6), ranks.get(origins[key], 1), key)
     )
-    columns = [Column(key, origins[key], [row.values.get(key) for row in rows]) for key in order]
+    columns = [
+        Column(key, origins[key], [row.values.get(key) for row in rows])
+        for key in order[:MAX_COLUMNS]
+    ]
     _choose_first(columns)
     return columns
 

@@ -110,12 +110,12 @@ def text_of(key: str, value: Scalar) -> str:
 
 def number(value: float) -> str:
     """Four significant digits, without an exponent where people don't want one."""
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
     size = abs(value)
-    if size >= 1000:
+    if size < 1e15 and value == int(value):
+        return str(int(value))
+    if 1000 <= size < 1e15:
         return f"{value:.0f}"
-    if size >= 1e-4:
+    if 1e-4 <= size < 1e15:
         return f"{float(f'{value:.4g}'):.8f}".rstrip("0").rstrip(".")
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

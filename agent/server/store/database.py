@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import ServerError
+from agent.server.refusals import Refused
+from agent.server.store.budget import Budget
 from agent.server.store.sql_functions import add_functions
 from agent.server.store.tables import IDENTIFIED, MIGRATIONS
 
 Connection = sqlite3.Connection
 MAX_BATCH = 64
+BUSY_S = 5.0  # how long a change waits for a program outside
+BRIEF_S = 0.1
+STEPS_PER_LOOK = 20_000  # of SQLite's machine, between two looks at the clock
 
 
 class _Batch:
@@ -41,6 +46,7 @@ class Database:
         self._batch: _Batch | None = None  # the open transaction
         self._idle: list[Connection] = []
         self._idle_lock = threading.Lock()
+        self._patience_s = BUSY_S
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._writer = self._connect()
@@ -48,7 +54,7 @@ class Database:
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=30
+            self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_S
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
@@ -91,10 +97,27 @@ class Database:
             raise batch.error
 
     def _begin(self) -> "_Batch":
+        """The open transaction, or a new one. Raises Refused while another program holds one."""
         if self._batch is None:
-            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                self._set_patience(BRIEF_S)  # until it is over, nobody waits for long in vain
+                raise Refused(
+                    "another program holds the server's database open for writing (an sqlite3 "
+                    "shell?): end its transaction; until then nothing is stored",
+                    status=503,
+                ) from None
+            self._set_patience(BUSY_S)
             self._batch = _Batch()
         return self._batch
+
+    def _set_patience(self, seconds: float) -> None:
+        if seconds != self._patience_s:
+            self._patience_s = seconds
+            self._writer.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
 
     def _commit(self, batch: "_Batch") -> None:
         self._batch = None
@@ -108,15 +131,27 @@ class Database:
             batch.settled.set()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One snapshot: what is read in the block belongs together."""
+    def read(self, budget: Budget | None = None) -> Iterator[Connection]:
+        """One snapshot: what is read in the block belongs together.
+
+        A query that goes on past the budget's time is broken off. Raises Refused then.
+        """
         with self._idle_lock:
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect()
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+        if budget is not None:
+            connection.set_progress_handler(budget.is_late, STEPS_PER_LOOK)
         connection.execute("BEGIN")
         try:
             yield connection
+        except sqlite3.OperationalError:
+            if budget is not None:
+                budget.check()
+            raise
         finally:
+            connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")
             with self._idle_lock:
                 self._idle.append(connection)
@@ -126,16 +161,6 @@ class Database:
             for connection in [*self._idle, self._writer]:
                 connection.close()
             self._idle.clear()
-
-    def back_up(self, target: Path) -> None:
-        """A consistent copy of the data file, made while the server works."""
-        copy = sqlite3.connect(target)
-        source = self._connect()
-        try:
-            source.backup(copy)
-        finally:
-            copy.close()
-            source.close()
 
 
 def migrate(connection: Connection, migrations: Sequence[str]) -> None:

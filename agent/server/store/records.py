@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Generic, Self, TypeVar, cast
 
+from agent.server.store.sampling import MAX_KEYS, read_object
+
 ENDED_STATES = frozenset({"finished", "failed", "crashed", "killed", "preempted"})
 
 
@@ -134,8 +136,8 @@ class Run(Record):
         return unwrapped(self.config)
 
     def summary_values(self) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(self.summary)
-        return values
+        """The summary, of one with very many keys the first MAX_KEYS."""
+        return read_object(self.summary, MAX_KEYS)
 
     def tag_list(self) -> list[str]:
         tags: list[str] = json.loads(self.tags)
@@ -269,6 +271,6 @@ def unwrapped(config: str) -> dict[str, Any]:
     """The values of a stored config (name -> {"value": …}), without what the client adds."""
     return {
         key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
-        for key, entry in json.loads(config).items()
+        for key, entry in read_object(config).items()
         if key != "_wandb"
     }

@@ -1,9 +1,10 @@
 """Runs: found, listed, made and changed."""
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 from agent.server.refusals import Refused
+from agent.server.store import large_json
 from agent.server.store.database import Connection, insert, update
 from agent.server.store.filtering.filters import Clause, compile_filter, compile_order
 from agent.server.store.projects import next_run_number
@@ -11,6 +12,9 @@ from agent.server.store.records import Page, Project, Run
 from agent.server.store.sampling import finite_tree
 
 MAX_PAGE = 1000
+MAX_OBJECT = 4 * 2**20  # characters of a config
+MAX_SUMMARY = 2**20  # characters of a summary that are kept in the row
+LEFT_OUT = "_keys_left_out"
 
 
 def find_run(connection: Connection, project_id: int, name: str) -> Run | None:
@@ -32,8 +36,12 @@ def list_runs(
     order: str | None = None,
     offset: int = 0,
     limit: int = 50,
+    spend: Callable[..., None] = lambda **_: None,
 ) -> Page[Run]:
-    """Runs within a scope (of a project, sweep or agent) that pass the client's filter."""
+    """Runs within a scope (of a project, sweep or agent) that pass the client's filter.
+
+    `spend` is asked about the `size` of each before the next one is read.
+    """
     where = compile_filter(filters)
     condition = f"({scope.sql}) AND ({where.sql})"
     values = (*scope.values, *where.values)
@@ -42,7 +50,11 @@ def list_runs(
         f"SELECT run.* FROM run WHERE {condition} ORDER BY {compile_order(order)} LIMIT ? OFFSET ?",
         (*values, min(limit, MAX_PAGE), offset),
     )
-    return Page([Run.of(row) for row in rows], total, offset)
+    runs = []
+    for run in map(Run.of, rows):
+        spend(size=len(run.config) + len(run.summary))
+        runs.append(run)
+    return Page(runs, total, offset)
 
 
 def of_project(project_id: int) -> Clause:
@@ -108,12 +120,39 @@ def end_run(
 def normalise_object(text: str | None, what: str) -> str:
     """A client's JSON object, re-written so that SQLite can search it.
 
-    NaN and infinities become strings. Raises Refused for what is not an object.
+    NaN, infinities and numbers beyond a double become strings. Raises Refused for what is not an
+    object, or for one too large to stand in a row that every sign of life rewrites.
     """
+    if len(text or "") > MAX_OBJECT:
+        raise Refused(f"{what}: longer than {MAX_OBJECT} characters; log large values as files")
+    return large_json.dumps(_read_object(text, what), len(text or ""))
+
+
+def bounded_summary(text: str | None, what: str = "summary") -> str:
+    """`normalise_object` of a summary; of one that is very large the first keys.
+
+    The client keeps the whole in the run's file wandb-summary.json. How many keys were left out is
+    said under LEFT_OUT.
+    """
+    values = _read_object(text, what)
+    if len(text or "") <= MAX_SUMMARY:
+        return large_json.dumps(values, len(text or ""))
+    kept: dict[str, Any] = {}
+    room = MAX_SUMMARY
+    for key in sorted(values, key=lambda key: not key.startswith("_")):  # the client's own first
+        size = len(key) + len(large_json.dumps(values[key], large_json.SHORT)) + 8
+        if size <= room:
+            kept[key], room = values[key], room - size
+    kept[LEFT_OUT] = len(values) - len(kept)
+    return large_json.dumps(kept, MAX_SUMMARY)
+
+
+def _read_object(text: str | None, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(text or "{}")
+        value = large_json.loads(text or "{}")
         if value is not None and not isinstance(value, dict):
             raise Refused(f"{what}: expected a JSON object")
-        return json.dumps(finite_tree(value or {}), separators=(",", ":"))
+        found: dict[str, Any] = finite_tree(value or {})
+        return found
     except (ValueError, RecursionError):
         raise Refused(f"{what}: this is not JSON") from None

@@ -1,12 +1,17 @@
 """Choosing history rows: evenly spaced samples, and the rows that have certain keys. Pure."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from agent.server.store.large_json import loads
+
 T = TypeVar("T")
 DEFAULT_SAMPLES = 500
+MAX_KEYS = 2_000  # of a summary or config that a page reads
+LARGEST = int(sys.float_info.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,12 @@ def spread(rows: Sequence[T], count: int | None) -> list[T]:
     return [rows[round(i * last / (count - 1))] for i in range(count)]
 
 
-def select_rows(lines: Sequence[str], spec: SampleSpec) -> list[dict[str, Any]]:
+def select_rows(rows: Sequence[dict[str, Any]], spec: SampleSpec) -> list[dict[str, Any]]:
     """Rows that have every wanted key, reduced to those keys, sampled."""
     chosen = []
-    for line in lines:
-        row = read_row(line)
-        step = row.get("_step", 0) if row else None
-        if row is None or not isinstance(step, int | float):
+    for row in rows:
+        step = row.get("_step", 0)
+        if not isinstance(step, int | float):
             continue
         if spec.min_step is not None and step < spec.min_step:
             continue
@@ -64,10 +68,23 @@ def select_rows(lines: Sequence[str], spec: SampleSpec) -> list[dict[str, Any]]:
 def read_row(line: str) -> dict[str, Any] | None:
     """A line of a history, None for what is not a JSON object."""
     try:
-        row = json.loads(line)
+        row = loads(line)
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def read_object(text: str, max_keys: int | None = None) -> dict[str, Any]:
+    """A stored JSON object with finite numbers; empty for what is none.
+
+    Of more than `max_keys` the first, those of a group (`final/f1_score`) before others.
+    """
+    found = read_row(text) or {}
+    if max_keys is not None and len(found) > max_keys:
+        first = sorted(found, key=lambda key: "/" not in key)[:max_keys]
+        found = {key: found[key] for key in first}
+    whole: dict[str, Any] = finite_tree(found)
+    return whole
 
 
 def value_at(row: dict[str, Any], key: str) -> Any:
@@ -83,7 +100,12 @@ def value_at(row: dict[str, Any], key: str) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they are answered as strings, as W&B does."""
+    """JSON has no NaN and no infinity: they are answered as strings, as W&B does.
+
+    A whole number beyond every double is an infinity to whoever reads it as a number.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
+        return "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, float) and value != value:
         return "NaN"
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
@@ -98,3 +120,12 @@ def finite_tree(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite_tree(item) for item in value]
     return finite(value)
+
+
+def to_json(answer: Any) -> bytes:
+    """JSON that every client can read: what is stored may hold what JSON lacks."""
+    try:
+        text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(finite_tree(answer), separators=(",", ":"))
+    return text.encode("ascii")

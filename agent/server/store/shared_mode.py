@@ -9,23 +9,22 @@ import json
 from agent.server.store.database import Connection
 from agent.server.store.records import Run
 from agent.server.store.sampling import read_row
-from agent.server.store.streams import HISTORY, line_count, write_lines
+from agent.server.store.streams import HISTORY, Lines, line_count, read_lines, write_lines
 
 MAX_WRITER = 64
 
 
-def write_shared_lines(
-    connection: Connection, run: Run, stream: str, writer: str, offset: int, lines: list[str]
-) -> None:
+def write_shared_lines(connection: Connection, run: Run, lines: Lines, writer: str) -> None:
     """Append one writer's lines to the run's; those that are there already keep their place."""
+    stream, offset = lines.stream, lines.offset
     rows = connection.execute(
         "SELECT writer_offset, number FROM shared_line "
         "WHERE run_id = ? AND stream = ? AND writer = ? AND writer_offset BETWEEN ? AND ?",
-        (run.id, stream, writer, offset, offset + len(lines)),
+        (run.id, stream, writer, offset, offset + len(lines.content)),
     )
     known = {row[0]: row[1] for row in rows}
     following = line_count(connection, run.id, stream)
-    for place, line in enumerate(lines, start=offset):
+    for place, line in enumerate(lines.content, start=offset):
         number = known.get(place)
         if number is None:
             number, following = following, following + 1
@@ -33,7 +32,8 @@ def write_shared_lines(
                 "INSERT INTO shared_line VALUES (?, ?, ?, ?, ?)",
                 (run.id, stream, writer, place, number),
             )
-        write_lines(connection, run.id, stream, number, [_with_step(line, stream, number)])
+        placed = read_lines(stream, number, [_with_step(line, stream, number)])
+        write_lines(connection, run.id, placed)
 
 
 def _with_step(line: str, stream: str, number: int) -> str:

@@ -5,6 +5,8 @@ Lines are addressed by number, so a part that is sent twice changes nothing.
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -41,19 +43,47 @@ def clear_streams(connection: Connection, run: Run) -> None:
     )
 
 
-def write_lines(
-    connection: Connection, run_id: int, stream: str, offset: int, lines: list[str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines that follow each other, with the steps that those of a history have."""
+
+    stream: str
+    offset: int
+    content: list[str]
+    steps: list[int | None]
+
+    def split(self, count: int, size: int) -> Iterator["Lines"]:
+        """In pieces of at most `count` lines and about `size` characters."""
+        first = length = 0
+        for place, line in enumerate(self.content):
+            if place > first and (place - first >= count or length + len(line) > size):
+                yield self._piece(first, place)
+                first, length = place, 0
+            length += len(line)
+        yield self._piece(first, len(self.content))
+
+    def _piece(self, first: int, end: int) -> "Lines":
+        content, steps = self.content[first:end], self.steps[first:end]
+        return Lines(self.stream, self.offset + first, content, steps)
+
+
+def read_lines(stream: str, offset: int, content: list[str]) -> Lines:
+    """Lines ready to be written: reading their steps takes longer than writing them."""
+    steps = [_step_of(line) if stream == HISTORY else None for line in content]
+    return Lines(stream, offset, content, steps)
+
+
+def write_lines(connection: Connection, run_id: int, lines: Lines) -> None:
     """Put lines at their place; a repeated part changes nothing."""
     rows = [
-        (run_id, stream, offset + i, _step_of(line) if stream == HISTORY else None, line)
-        for i, line in enumerate(lines)
+        (run_id, lines.stream, lines.offset + i, step, line)
+        for i, (line, step) in enumerate(zip(lines.content, lines.steps, strict=True))
     ]
     connection.executemany("INSERT OR REPLACE INTO stream_line VALUES (?, ?, ?, ?, ?)", rows)
-    counter = _COUNTERS[stream]
+    counter = _COUNTERS[lines.stream]
     connection.execute(
         f"UPDATE run SET {counter} = max({counter}, ?), revision = revision + 1 WHERE id = ?",
-        (offset + len(lines), run_id),
+        (lines.offset + len(rows), run_id),
     )
 
 
