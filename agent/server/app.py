@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from agent.server.admission import LOOPBACK_HOSTS, Gate, Identity
+from agent.server.garbage import collect
 
 # The modules whose import registers field resolvers.
 from agent.server.graphql import (
@@ -137,3 +138,5 @@ def _tidy(services: Services) -> None:
     with services.database.write() as connection:
         services.excuse_pauses(connection)
         end_silent(connection, services.clock(), services.policy)
+    if services.blobs.is_suspect:
+        collect(services.database, services.blobs)

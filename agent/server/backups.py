@@ -6,10 +6,12 @@ the database, which names them, replaces the older one last and in one step.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent import files
@@ -54,6 +56,25 @@ def copy_into(data_dir: Path, copy: Path) -> tuple[int, int]:
     Killed at any moment it leaves the copy as it was before, plus contents that nothing names yet.
     """
     copy.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contents_held(data_dir, fcntl.LOCK_SH):  # the server removes none meanwhile
+        return _copy_all(data_dir, copy)
+
+
+@contextlib.contextmanager
+def contents_held(data_dir: Path, how: int) -> Iterator[None]:
+    """Hold the contents, with copies (LOCK_SH) or to remove some (LOCK_EX). Raises OSError.
+
+    The directory itself is locked: on a full disk no file could be made for it.
+    """
+    descriptor = os.open(data_dir, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copy_all(data_dir: Path, copy: Path) -> tuple[int, int]:
     _remove_leftovers(copy)
     temporary = {
         name: _copy_database(data_dir / name, copy)
@@ -61,15 +82,20 @@ def copy_into(data_dir: Path, copy: Path) -> tuple[int, int]:
         if (data_dir / name).exists()
     }
     count = size = 0
+    named = set()
     for path in sorted((data_dir / "blobs").glob("??/*")):
         if not _CONTENT.fullmatch(path.name):
             continue
         kept = copy / "blobs" / path.parent.name / path.name
+        named.add(path.name)
         length = _copy_content(path, kept)
         if length is not None:
             count, size = count + 1, size + length
     for name, path in temporary.items():
         path.replace(copy / name)
+    for path in (copy / "blobs").glob("??/*"):
+        if path.name not in named:  # no row of this copy names it
+            path.unlink(missing_ok=True)
     files.write_atomically(copy / MARK, "")
     return count, size
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError, ServerError
 from agent.files import write_atomically
+from agent.server.data_dir import open_database
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key, list_keys, new_key, revoke_key
@@ -130,12 +131,7 @@ def add_keys_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_keys(args: argparse.Namespace) -> int:
     """Add, list or revoke keys; works while the server runs."""
-    path = args.data / "server.db"
-    if not path.exists():
-        raise ServerError(
-            f"no server has run on {args.data} yet; start `sweep-agent serve --data {args.data}`"
-        )
-    database = Database(path)
+    database = open_database(args.data)
     try:
         return {"add": _add, "list": _list, "revoke": _revoke}[args.action](database, args)
     finally:
@@ -207,13 +203,12 @@ def run_sync(args: argparse.Namespace) -> int:
     from agent.server.sync.remote import Remote, find_key
     from agent.server.sync.runs import Destination, sync_project, whoami
 
-    path = args.data / "server.db"
-    if not path.exists():
+    if not (args.data / "server.db").exists():
         raise ServerError(f"{args.data} is not the data directory of a sweep server")
     url = args.to.rstrip("/")
     remote = Remote(url, find_key(url))
     entity = args.entity or whoami(remote)
-    database = Database(path)
+    database = open_database(args.data)
     ledger = Ledger(args.data / "sync.db", f"{url} {entity}")
     try:
         with database.read() as connection:

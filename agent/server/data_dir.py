@@ -8,7 +8,12 @@ from pathlib import Path
 
 from agent.errors import ServerError
 from agent.file_systems import are_locks_safe, file_system_of
-from agent.server.backups import check_is_whole
+from agent.server.backups import DATABASE, check_is_whole
+from agent.server.store.database import Database
+
+
+class InUse(ServerError):
+    """Another process holds the directory's lock."""
 
 
 def prepare(data_dir: Path) -> None:
@@ -25,6 +30,23 @@ def prepare(data_dir: Path) -> None:
             f"{data_dir} lies on {kind}, which cannot be locked safely; give --data a directory "
             "on a local disk and copy snapshots to shared storage with `sweep-agent backup`"
         )
+
+
+def open_database(data_dir: Path) -> Database:
+    """The database of a directory whose server may be running, for a command beside it.
+
+    Raises ServerError where no server has run, or for a version that cannot be used.
+    """
+    path = data_dir / DATABASE
+    if not path.exists():
+        raise ServerError(
+            f"no server has run on {data_dir} yet; start `sweep-agent serve --data {data_dir}`"
+        )
+    try:
+        with sole_server(data_dir):
+            return Database(path)
+    except InUse:
+        return Database(path, may_migrate=False)
 
 
 def _check_owner(data_dir: Path) -> None:
@@ -51,7 +73,7 @@ def sole_server(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ServerError(
+            raise InUse(
                 f"another server works on {data_dir}; stop it first, or use its address "
                 f"(`sweep-agent env --data {data_dir}`)"
             ) from None

@@ -15,7 +15,7 @@ from agent.server.app import build_app, open_services
 from agent.server.data_dir import prepare, sole_server
 from agent.server.http.connections import PromptProtocol, allow_many_descriptors
 from agent.server.store.claims import Policy
-from agent.server.store.database import Database
+from agent.server.store.database import Database, leave_gap
 from agent.server.store.keys import add_key, find_key, new_key
 from agent.server.store.pauses import AttentiveClock
 from agent.server_note import ServerNote, read_note, write_note
@@ -50,6 +50,8 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         url = (listening.advertise or f"{scheme}://{name}:{port}").rstrip("/")
         services = open_services(data_dir, url, policy, AttentiveClock())
         services.blobs.clear_leftovers()
+        with services.database.write() as connection:
+            leave_gap(connection)
         key = first_key(services.database, known, listening.entity)
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
         app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})

@@ -224,4 +224,5 @@ def delete_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     )
     if cursor.rowcount != 1:
         raise Refused("no such project")
+    request.services.blobs.is_suspect = True
     return {"success": True}

@@ -130,6 +130,8 @@ def update_manifest(_: Any, info: Info, input: Input) -> Found:
     if row is None or see_artifact(request, row["artifact_id"]) is None:
         raise Refused("no such manifest")
     if input.get("digest") is not None:
+        if need_artifact(request, node_id("Artifact", row["artifact_id"])).state == "COMMITTED":
+            raise Refused("the artifact is committed: its manifest cannot be changed")
         update(request.connection, "manifest", row["id"], digest=input["digest"])
     return {"artifactManifest": Manifest.of(row)}
 
@@ -158,14 +160,25 @@ def _file_to_send(request: Request, spec: Input) -> Found:
         "md5": spec["md5"],
         "digest": spec["md5"],
     }
-    if store.known_content(request.connection, artifact.sequence_id, spec["md5"]):
-        return node
+    if artifact.state == "COMMITTED":
+        raise Refused("the artifact is committed: its files cannot be changed")
+    known = store.known_content(request.connection, artifact.sequence_id, spec["md5"])
     request.connection.execute(
-        "INSERT INTO artifact_upload (id, artifact_id, name, md5) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT (artifact_id, name) DO UPDATE SET md5 = excluded.md5, "
-        "blob = CASE WHEN md5 = excluded.md5 THEN blob END",
-        (new_id(request.connection, "artifact_upload"), artifact.id, name, spec["md5"]),
+        "INSERT INTO artifact_upload (id, artifact_id, name, md5, blob, size) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (artifact_id, name) DO UPDATE SET "
+        "blob = ifnull(excluded.blob, CASE WHEN md5 = excluded.md5 THEN blob END), "
+        "size = excluded.size, md5 = excluded.md5",
+        (
+            new_id(request.connection, "artifact_upload"),
+            artifact.id,
+            name,
+            spec["md5"],
+            known["blob"] if known else None,
+            known["size"] if known else 0,
+        ),
     )
+    if known:
+        return node  # the row keeps the content until the artifact is committed
     row = request.connection.execute(
         "SELECT id FROM artifact_upload WHERE artifact_id = ? AND name = ?", (artifact.id, name)
     ).fetchone()
@@ -226,6 +239,7 @@ def delete_artifact(_: Any, info: Info, input: Input) -> Found:
         raise Refused(f"the artifact has aliases ({named}); delete them with it or first")
     request.connection.execute("DELETE FROM alias WHERE artifact_id = ?", (artifact.id,))
     update(request.connection, "artifact", artifact.id, state="DELETED", updated_at=request.now)
+    request.services.blobs.is_suspect = True
     for alias in aliases:
         newest = store.latest_artifact(request.connection, alias.collection_id)
         if alias.alias == "latest" and newest is not None:

@@ -74,6 +74,7 @@ def delete_collection(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     found = sequence_or_portfolio(request, input)
     request.connection.execute("DELETE FROM collection WHERE id = ?", (found.id,))
+    request.services.blobs.is_suspect = True
     return {"artifactCollection": None}
 
 

@@ -11,7 +11,14 @@ from agent.server.store.projects import get_project
 from agent.server.store.records import ArtifactFile, Page, Run, RunFile, iso_time
 from agent.server.store.runs import get_run
 from agent.server.store.scalars import check_file_name
-from agent.server.store.tokens import DOWNLOAD_LIFETIME_S, UPLOAD_LIFETIME_S, node_id, row_id
+from agent.server.store.tokens import (
+    DOWNLOAD_LIFETIME_S,
+    UPLOAD_LIFETIME_S,
+    Owner,
+    download_grant,
+    node_id,
+    row_id,
+)
 
 MAX_NAMES = 1000
 NO_BLOB = "0" * 64  # the name of a content that cannot be there
@@ -24,15 +31,16 @@ def upload_url(request: Request, grant: Found) -> str:
     return f"{request.address}/storage/{token}"
 
 
-def download_url(request: Request, blob: str, name: str) -> str:
-    """An address that gives one file for an hour, without a key."""
-    grant = {"get": blob, "name": name.rsplit("/", 1)[-1]}
+def download_url(request: Request, blob: str, name: str, owner: Owner) -> str:
+    """An address that gives one file for an hour, while its owner lasts, without a key."""
+    grant = download_grant(blob, name, owner)
     token = request.services.signer.sign(grant, request.now + DOWNLOAD_LIFETIME_S)
     return f"{request.address}/storage/{token}/{quote(grant['name'])}"
 
 
 def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
-    url = download_url(request, file.blob, file.name) if file.blob else file.reference or ""
+    owner = ("artifact", file.artifact_id)
+    url = download_url(request, file.blob, file.name, owner) if file.blob else file.reference or ""
     return {
         "id": node_id("ArtifactFile", file.id),
         "name": file.name,
@@ -49,7 +57,7 @@ def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
 
 
 def run_file_node(request: Request, file: RunFile) -> Found:
-    url = download_url(request, file.blob, file.name)
+    url = download_url(request, file.blob, file.name, ("run", file.run_id))
     grant = {"put": "run_file", "run": file.run_id, "name": file.name}
     return {
         "id": node_id("RunFile", file.id),
@@ -156,6 +164,7 @@ def delete_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
         if not run or get_project(request.connection, run.project_id).entity != request.entity:
             raise Refused("no such file")
         request.connection.execute("DELETE FROM run_file WHERE id = ?", (file_id,))
+    request.services.blobs.is_suspect = True
     return {"success": True}
 
 

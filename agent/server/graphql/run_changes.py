@@ -148,6 +148,7 @@ def delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     if input.get("deleteArtifacts"):
         request.connection.execute("DELETE FROM artifact WHERE run_id = ?", (run.id,))
     forget_run(request.connection, run, request.services.policy)
+    request.services.blobs.is_suspect = True
     return {"clientMutationId": input.get("clientMutationId")}
 
 

@@ -107,7 +107,8 @@ def manifest_id(source: Manifest, _: Info) -> str:
 
 @field("ArtifactManifest", "file")
 def manifest_file(source: Manifest, info: Info) -> Found:
-    url = download_url(info.context, source.blob, source.name) if source.blob else None
+    owner = ("artifact", source.artifact_id)
+    url = download_url(info.context, source.blob, source.name, owner) if source.blob else None
     return {
         "id": node_id("ManifestFile", source.id),
         "name": source.name,

@@ -26,6 +26,7 @@ from agent.server.store.projects import find_project
 from agent.server.store.runs import find_run
 from agent.server.store.sampling import to_json
 from agent.server.store.shared_mode import MAX_WRITER
+from agent.server.store.tokens import is_still_owned
 
 log = logging.getLogger("sweep_agent.server")
 T = TypeVar("T")
@@ -243,7 +244,13 @@ class Endpoints:
         grant = self.services.signer.open(request.path_params["token"], now)
         if grant is None or "get" not in grant:
             raise Refused("this download address is not valid (any more)", status=403)
+        if not await self.in_thread(self._is_still_owned, grant):
+            raise Refused("the content has been deleted", status=404)
         return self._send_blob(grant["get"], grant["name"])
+
+    def _is_still_owned(self, grant: dict[str, Any]) -> bool:
+        with self.services.database.read() as connection:
+            return is_still_owned(connection, grant)
 
     def _send_blob(self, blob: str, name: str) -> Response:
         path = self.services.blobs.path_of(blob)

@@ -17,15 +17,35 @@ def accept_upload(services: Services, grant: dict[str, Any], receiver: Receiver)
     if expected is not None and receiver.md5 != expected:
         raise Refused("the content differs from its announced MD5 digest", status=422)
     blob = receiver.keep()
-    with services.database.write() as connection:
-        now = services.clock()
-        match grant["put"]:
-            case "run_file":
-                _keep_run_file(connection, grant, blob, now)
-            case "manifest":
-                update(connection, "manifest", grant["id"], blob=blob.name, size=blob.size)
-            case "artifact":
-                _keep_artifact_file(connection, grant["id"], blob)
+    try:
+        with services.database.write() as connection:
+            match grant["put"]:
+                case "run_file":
+                    _keep_run_file(connection, grant, blob, services.clock())
+                case "manifest":
+                    _keep_manifest(connection, grant["id"], blob)
+                case "artifact":
+                    _keep_artifact_file(connection, grant["id"], blob)
+        if grant["put"] == "run_file":
+            services.blobs.is_suspect = True  # it may have replaced another
+    finally:
+        services.blobs.release(blob)
+
+
+def _keep_manifest(connection: Connection, manifest_id: int, blob: Blob) -> None:
+    """Refused once the version is committed: what it consists of never changes then."""
+    row = connection.execute(
+        "SELECT manifest.blob, artifact.state FROM manifest JOIN artifact "
+        "ON artifact.id = artifact_id WHERE manifest.id = ?",
+        (manifest_id,),
+    ).fetchone()
+    if row is None:
+        raise Refused("the artifact of this upload is gone", status=404)
+    if row["blob"] == blob.name:
+        return  # the same, sent again
+    if row["state"] != "PENDING":
+        raise Refused("the artifact is committed: its manifest cannot be changed", status=409)
+    update(connection, "manifest", manifest_id, blob=blob.name, size=blob.size)
 
 
 def _expected_digest(services: Services, grant: dict[str, Any]) -> str | None:
@@ -70,6 +90,9 @@ def _keep_artifact_file(connection: Connection, upload_id: int, blob: Blob) -> N
     collection = get_collection(connection, artifact.sequence_id) if artifact else None
     if collection is None:
         raise Refused("the artifact of this upload is gone", status=404)
+    assert artifact is not None
+    if artifact.state != "PENDING":
+        return  # what it has is there already
     entity = get_project(connection, collection.project_id).entity
     update(connection, "artifact_upload", upload_id, blob=blob.name, size=blob.size)
     connection.execute(

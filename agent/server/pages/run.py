@@ -17,7 +17,7 @@ from agent.server.store.artifacts import get_collection, get_type, inputs_of, li
 from agent.server.store.database import Connection
 from agent.server.store.records import Artifact, Run, RunFile
 from agent.server.store.streams import OUTPUT
-from agent.server.store.tokens import DOWNLOAD_LIFETIME_S
+from agent.server.store.tokens import DOWNLOAD_LIFETIME_S, Owner, download_grant
 
 WORST = 20
 LOG_LINES = 1_000
@@ -186,7 +186,8 @@ def files_of(connection: Connection, services: Services, run: Run) -> list[FileL
     rows = connection.execute(
         "SELECT * FROM run_file WHERE run_id = ? ORDER BY name LIMIT ?", (run.id, MAX_FILES)
     )
-    return [_link(services, f.name, f.size, f.blob) for f in map(RunFile.of, rows)]
+    owner = ("run", run.id)
+    return [_link(services, f.name, f.size, f.blob, owner) for f in map(RunFile.of, rows)]
 
 
 def artifacts_of(connection: Connection, services: Services, run: Run) -> list[ArtifactLink]:
@@ -202,16 +203,17 @@ def _artifact(
     collection = get_collection(connection, artifact.sequence_id)
     assert collection is not None
     files = list_files(connection, artifact.id, None, 0, 200).items
-    links = tuple(_link(services, f.name, f.size, f.blob) for f in files)
+    owner = ("artifact", artifact.id)
+    links = tuple(_link(services, f.name, f.size, f.blob, owner) for f in files)
     kind = get_type(connection, collection.type_id).name
     name = f"{collection.name}:v{artifact.version_index}"
     return ArtifactLink(name, kind, artifact.size, is_output, links)
 
 
-def _link(services: Services, name: str, size: int, blob: str | None) -> FileLink:
+def _link(services: Services, name: str, size: int, blob: str | None, owner: Owner) -> FileLink:
     if blob is None:
         return FileLink(name, size, "")
     short = name.rsplit("/", 1)[-1]
-    grant = {"get": blob, "name": short}
+    grant = download_grant(blob, short, owner)
     token = services.signer.sign(grant, services.clock() + DOWNLOAD_LIFETIME_S)
     return FileLink(name, size, f"/storage/{token}/{quote(short, safe='')}")

@@ -8,9 +8,14 @@ import hashlib
 import os
 import re
 import secrets
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
+
+from agent.files import sync_directory
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -31,11 +36,42 @@ class BlobStore:
         self.root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self.is_suspect = True  # whether there may be contents that no row names
+        self._arriving: Counter[str] = Counter()  # kept, but no row names them yet
+        self._lock = Lock()
 
     def clear_leftovers(self) -> None:
         """Remove what a killed server was receiving; only for who holds the directory's lock."""
         for leftover in self._incoming.iterdir():
             leftover.unlink(missing_ok=True)
+
+    def take(self, name: str, arrived: Path) -> None:
+        """Move a received content to its place, where it stays until `release` at least."""
+        target = self.path_of(name)
+        with self._lock:
+            self._arriving[name] += 1
+            if target.exists():
+                arrived.unlink()
+                return
+            target.parent.mkdir(exist_ok=True)
+            arrived.replace(target)
+        sync_directory(target.parent)
+
+    def release(self, blob: "Blob") -> None:
+        """A row names the content now, or none ever will."""
+        with self._lock:
+            self._arriving[blob.name] -= 1
+            self._arriving += Counter()  # without those that are at 0
+
+    def keep_only(self, names: Set[str]) -> int:
+        """Remove every other content that is not just arriving; how many went."""
+        count = 0
+        for path in self.root.glob("??/*"):
+            with self._lock:
+                if path.name not in names and not self._arriving[path.name]:
+                    path.unlink(missing_ok=True)
+                    count += 1
+        return count
 
     def receive(self) -> "Receiver":
         """Start taking a content in."""
@@ -74,28 +110,14 @@ class Receiver:
         return base64.b64encode(self._md5.digest()).decode()
 
     def keep(self) -> Blob:
-        """Make the content durable under its name."""
+        """Make the content durable under its name. The store's `release` follows."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         name = self._sha.hexdigest()
-        target = self._store.path_of(name)
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
-            self._path.replace(target)
-            _sync_folder(target.parent)
-        else:
-            self._path.unlink()
+        self._store.take(name, self._path)
         return Blob(name, self.size, self.md5)
 
     def drop(self) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ and readers keep their own snapshots beside them.
 """
 
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,13 @@ class _Batch:
 class Database:
     """One data file, shared by the server's threads."""
 
-    def __init__(self, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path, migrations: Sequence[str] = MIGRATIONS, *, may_migrate: bool = True
+    ) -> None:
+        """Open the file, made if it is new. Only who holds the directory's lock may migrate it.
+
+        Raises ServerError for a version that cannot be used.
+        """
         self.path = path
         self._turn = threading.Lock()
         self._counting = threading.Lock()
@@ -50,7 +57,14 @@ class Database:
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         self._writer = self._connect()
-        migrate(self._writer, migrations)
+        try:
+            if may_migrate:
+                migrate(self._writer, migrations)
+            else:
+                check_version(self._writer, migrations)
+        except ServerError:
+            self._writer.close()
+            raise
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(
@@ -163,6 +177,17 @@ class Database:
             self._idle.clear()
 
 
+def check_version(connection: Connection, migrations: Sequence[str]) -> None:
+    """ServerError unless the file has the version of this program."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version != len(migrations):
+        raise ServerError(
+            f"the data directory has schema version {version} and is in use, but this program "
+            f"works with version {len(migrations)}: use the program that the server runs, or "
+            "restart the server with this one"
+        )
+
+
 def migrate(connection: Connection, migrations: Sequence[str]) -> None:
     """Bring the file to the newest schema version, one atomic step per version."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -190,6 +215,18 @@ def new_id(connection: Connection, kind: str) -> int:
         (kind,),
     ).fetchone()
     return int(row[0])
+
+
+def leave_gap(connection: Connection) -> None:
+    """Go on far above every id given out so far.
+
+    A directory may have been brought back from a copy: ids that its lost part gave out stand in
+    addresses and agents that are still about.
+    """
+    gap = 2**20 + secrets.randbelow(2**32)
+    for kind in IDENTIFIED:
+        new_id(connection, kind)
+    connection.execute("UPDATE identity SET last = last + ?", (gap,))
 
 
 def insert(connection: Connection, table: str, **values: Any) -> int:

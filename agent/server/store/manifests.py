@@ -84,6 +84,8 @@ def settle_manifest(
     contents: dict[str, Content] = {}
     if sent[-1].kind == "INCREMENTAL":
         base = current_manifest(connection, sent[-1].base_id or latest_id or 0)
+        if base is None and sent[-1].base_id:
+            raise Refused("the version that this one changes has been deleted: log it as a whole")
         contents |= _read(blobs, base)["contents"] if base is not None and base.blob else {}
         contents |= last["contents"]
     else:
@@ -104,6 +106,7 @@ def settle_manifest(
         blob=blob.name,
         size=blob.size,
     )
+    blobs.release(blob)
     return Listing(contents, digest)
 
 

@@ -11,10 +11,31 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from agent.server.store.database import Connection
 from agent.server.store.scalars import whole_number
 
 UPLOAD_LIFETIME_S = 24 * 3600
 DOWNLOAD_LIFETIME_S = 3600
+Owner = tuple[str, int]  # "run" or "artifact", and its id
+_OWNED = {
+    "run": "SELECT 1 FROM run_file WHERE run_id = :owner AND blob = :blob",
+    "artifact": "SELECT 1 FROM artifact WHERE id = :owner AND state != 'DELETED' AND (EXISTS "
+    "(SELECT 1 FROM artifact_file WHERE artifact_id = :owner AND blob = :blob) OR EXISTS "
+    "(SELECT 1 FROM manifest WHERE artifact_id = :owner AND blob = :blob))",
+}
+
+
+def download_grant(blob: str, name: str, owner: Owner) -> dict[str, Any]:
+    """What a signed address for a download says; it is dead once the owner is deleted."""
+    return {"get": blob, "name": name.rsplit("/", 1)[-1], "of": list(owner)}
+
+
+def is_still_owned(connection: Connection, grant: dict[str, Any]) -> bool:
+    """Whether the owner of the content still has it."""
+    kind, owner = grant.get("of") or (None, None)
+    query = _OWNED.get(str(kind))
+    values = {"owner": owner, "blob": grant["get"]}
+    return query is not None and connection.execute(query, values).fetchone() is not None
 
 
 def node_id(kind: str, row_id: int) -> str:

@@ -1,0 +1,222 @@
+"""What deleting ends: addresses, contents on disk; and what nothing may change any more."""
+
+import base64
+import fcntl
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import ServerError
+from agent.server.app import _tidy
+from agent.server.backups import back_up, contents_held
+from agent.server.data_dir import open_database, sole_server
+from agent.server.garbage import collect
+from agent.server.store.database import Database, leave_gap, new_id
+from agent.server.store.tables import MIGRATIONS
+from tests.server.server_lab import Lab
+
+CREATE = (
+    "mutation M($i: CreateArtifactInput!) {createArtifact(input: $i) {artifact {id state}}}",
+    "mutation M($i: CreateArtifactManifestInput!) "
+    "{createArtifactManifest(input: $i) {artifactManifest {id file {uploadUrl}}}}",
+    "mutation M($i: CreateArtifactFilesInput!) "
+    "{createArtifactFiles(input: $i) {files {edges {node {uploadUrl}}}}}",
+    "mutation M($i: CommitArtifactInput!) {commitArtifact(input: $i) {artifact {id state}}}",
+)
+
+
+def md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def put(lab: Lab, url: str, content: bytes) -> int:
+    return lab.http.put(url.removeprefix("http://127.0.0.1:1"), content=content).status_code
+
+
+def get(lab: Lab, url: str) -> int:
+    return lab.http.get(url.removeprefix("http://127.0.0.1:1")).status_code
+
+
+def log_artifact(lab: Lab, content: bytes, **more: Any) -> tuple[str, str]:
+    """(artifact's id, address of its manifest's upload)."""
+    manifest = json.dumps(
+        {"version": 1, "contents": {"a.bin": {"digest": md5(content), "size": len(content)}}}
+    ).encode()
+    made = lab.ask(
+        CREATE[0],
+        i={
+            "entityName": "local",
+            "projectName": "p",
+            "artifactTypeName": "t",
+            "artifactCollectionName": "c",
+            "digest": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            **more,
+        },
+    )["createArtifact"]["artifact"]
+    sent = lab.ask(
+        CREATE[2],
+        i={"artifactFiles": [{"artifactID": made["id"], "name": "a.bin", "md5": md5(content)}]},
+    )["createArtifactFiles"]["files"]["edges"][0]["node"]["uploadUrl"]
+    if sent:
+        assert put(lab, sent, content) == 200
+    place = lab.ask(
+        CREATE[1],
+        i={
+            "artifactID": made["id"],
+            "name": "wandb_manifest.json",
+            "digest": md5(manifest),
+            "entityName": "local",
+            "projectName": "p",
+            "runName": "",
+            "type": "FULL",
+        },
+    )["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
+    assert put(lab, place, manifest) == 200
+    lab.ask(CREATE[3], i={"artifactID": made["id"]})
+    return str(made["id"]), str(place)
+
+
+def contents(lab: Lab) -> set[str]:
+    return {path.name for path in lab.services.blobs.root.glob("??/*")}
+
+
+def delete(lab: Lab, artifact: str) -> None:
+    lab.ask(
+        "mutation M($i: DeleteArtifactInput!) {deleteArtifact(input: $i) {artifact {id}}}",
+        i={"artifactID": artifact, "deleteAliases": True},
+    )
+
+
+def test_the_manifest_of_a_committed_artifact_is_never_changed(lab: Lab) -> None:
+    _, place = log_artifact(lab, b"one")
+    before = contents(lab)
+    assert put(lab, place, b'{"contents": {}}') == 409
+    collect(lab.services.database, lab.services.blobs)
+    assert contents(lab) == before
+
+
+def test_deleting_artifacts_runs_and_files_frees_the_disk(lab: Lab) -> None:
+    first, _ = log_artifact(lab, b"only in the first")
+    second, _ = log_artifact(lab, b"in the second")
+    again, _ = log_artifact(lab, b"in the second", artifactCollectionName="other")
+    lab.init("r")
+    url = upload_address(lab)
+    assert put(lab, url, b"a file of the run") == 200
+    assert len(contents(lab)) == 5  # three contents and two manifests
+    delete(lab, first)
+    _tidy(lab.services)
+    assert len(contents(lab)) == 3
+    delete(lab, second)
+    _tidy(lab.services)
+    assert len(contents(lab)) == 3  # the other artifact still has the content
+    delete(lab, again)
+    lab.ask(
+        "mutation M($i: DeleteRunInput!) {deleteRun(input: $i) {clientMutationId}}",
+        i={"id": lab.run("r")["id"]},
+    )
+    _tidy(lab.services)
+    assert contents(lab) == set()
+
+
+def upload_address(lab: Lab) -> str:
+    found = lab.ask(
+        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
+        i={"entityName": "local", "projectName": "p", "runName": "r", "files": ["f.txt"]},
+    )
+    return str(found["createRunFiles"]["files"][0]["uploadUrl"])
+
+
+def test_a_pending_artifact_keeps_a_known_content_that_its_only_owner_loses(lab: Lab) -> None:
+    content = b"shared by two versions"
+    first, _ = log_artifact(lab, content)
+    pending = lab.ask(
+        CREATE[0],
+        i={
+            "entityName": "local",
+            "projectName": "p",
+            "artifactTypeName": "t",
+            "artifactCollectionName": "later",
+            "digest": "d",
+        },
+    )["createArtifact"]["artifact"]["id"]
+    spec = {"artifactID": pending, "name": "b.bin", "md5": md5(content)}
+    sent = lab.ask(CREATE[2], i={"artifactFiles": [spec]})
+    assert sent["createArtifactFiles"]["files"]["edges"][0]["node"]["uploadUrl"] is None
+    delete(lab, first)
+    _tidy(lab.services)
+    assert hashlib.sha256(content).hexdigest() in contents(lab)
+
+
+def test_an_arriving_content_and_a_copy_being_made_are_left_alone(lab: Lab, tmp_path: Path) -> None:
+    receiver = lab.services.blobs.receive()
+    receiver.write(b"arriving")
+    blob = receiver.keep()
+    assert collect(lab.services.database, lab.services.blobs) == 0
+    lab.services.blobs.release(blob)
+    with contents_held(lab.services.blobs.root.parent, fcntl.LOCK_SH):
+        assert collect(lab.services.database, lab.services.blobs) == 0
+        assert contents(lab) == {blob.name}
+    assert collect(lab.services.database, lab.services.blobs) == 1
+    back_up(lab.services.blobs.root.parent, tmp_path / "copy")
+
+
+def test_download_addresses_die_with_what_they_belong_to(lab: Lab) -> None:
+    lab.init("r")
+    assert put(lab, upload_address(lab), b"content") == 200
+    files = lab.run("r", "files {edges {node {directUrl}}}")["files"]["edges"]
+    url = files[0]["node"]["directUrl"]
+    artifact, _ = log_artifact(lab, b"content")  # the same content, of another owner
+    named = lab.ask(
+        "query Q($i: ID!) {artifact(id: $i) {currentManifest {file {directUrl}} "
+        "files {edges {node {directUrl}}}}}",
+        i=artifact,
+    )["artifact"]
+    addresses = [
+        named["currentManifest"]["file"]["directUrl"],
+        named["files"]["edges"][0]["node"]["directUrl"],
+    ]
+    assert [get(lab, address) for address in [url, *addresses]] == [200, 200, 200]
+    lab.ask(
+        "mutation M($i: DeleteRunInput!) {deleteRun(input: $i) {clientMutationId}}",
+        i={"id": lab.run("r")["id"]},
+    )
+    assert [get(lab, address) for address in [url, *addresses]] == [404, 200, 200]
+    delete(lab, artifact)
+    assert [get(lab, address) for address in addresses] == [404, 404]
+
+
+def test_a_directory_brought_back_from_a_copy_gives_out_no_id_of_its_lost_part(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "server.db")
+    with database.write() as connection:
+        saved = new_id(connection, "run")
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        database._writer.backup(copy)
+    copy.close()
+    with database.write() as connection:
+        lost = {new_id(connection, "run") for _ in range(100)}
+    database.close()
+    restored = Database(tmp_path / "copy.db")
+    with restored.write() as connection:
+        leave_gap(connection)
+        fresh = {new_id(connection, "run") for _ in range(100)}
+    restored.close()
+    assert min(fresh) > saved
+    assert not fresh & lost
+
+
+def test_commands_migrate_a_database_only_where_no_server_runs(tmp_path: Path) -> None:
+    Database(tmp_path / "server.db", MIGRATIONS[:-1]).close()
+    with sole_server(tmp_path), pytest.raises(ServerError, match="restart the server"):
+        open_database(tmp_path)
+    with sqlite3.connect(tmp_path / "server.db") as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS) - 1
+    connection.close()
+    open_database(tmp_path).close()
+    with sole_server(tmp_path):
+        open_database(tmp_path).close()
