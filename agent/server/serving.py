@@ -13,7 +13,8 @@ from agent.errors import ServerError
 from agent.server.admission import LOOPBACK_HOSTS
 from agent.server.app import build_app, open_services
 from agent.server.data_dir import prepare, sole_server
-from agent.server.http.connections import PromptProtocol, allow_many_descriptors
+from agent.server.http.connections import AT_ONCE, QUEUE, PromptProtocol, allow_many_descriptors
+from agent.server.http.log_rate import limit_log_lines
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database, leave_gap
 from agent.server.store.keys import add_key, find_key, new_key
@@ -56,11 +57,12 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
         app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})
         allow_many_descriptors()
+        limit_log_lines()
         sys.setswitchinterval(0.0005)  # a busy worker thread must not hold up the event loop
         config = uvicorn.Config(
             app,
             http=PromptProtocol,
-            backlog=1024,
+            backlog=AT_ONCE,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -71,7 +73,16 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
             ssl_keyfile=listening.keyfile,
         )
         print(f"sweep server at {url} (data in {data_dir})", flush=True)
-        uvicorn.Server(config).run(sockets=[bound])
+        _Server(config).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Accepts a few connections in one go, while the system holds many more until then."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for bound in sockets or ():
+            bound.listen(QUEUE)
 
 
 def reachable_name(host: str) -> str:
