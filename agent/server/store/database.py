@@ -221,12 +221,13 @@ def leave_gap(connection: Connection) -> None:
     """Go on far above every id given out so far.
 
     A directory may have been brought back from a copy: ids that its lost part gave out stand in
-    addresses and agents that are still about.
+    addresses and agents that are still about. Projects are left out: no address names them, and
+    the client reads their ids as 32-bit numbers.
     """
     gap = 2**20 + secrets.randbelow(2**32)
     for kind in IDENTIFIED:
         new_id(connection, kind)
-    connection.execute("UPDATE identity SET last = last + ?", (gap,))
+    connection.execute("UPDATE identity SET last = last + ? WHERE kind != 'project'", (gap,))
 
 
 def insert(connection: Connection, table: str, **values: Any) -> int:
