@@ -29,9 +29,7 @@ class Watcher:
     """Reads the runs of some sweeps through W&B's own public API."""
 
     def __init__(self, environment: Mapping[str, str], sweeps: Sequence[str]) -> None:
-        for name, value in environment.items():
-            if name.startswith("WANDB_"):
-                os.environ[name] = value
+        _take_settings(environment)
         from agent.tracking import client  # after the environment, which says where the server is
 
         self._api = client.open_api()
@@ -55,6 +53,14 @@ class Watcher:
             score = f"  F1 {f1:.3f}" if isinstance(f1, float | int) else ""
             done = sum(state != "running" for state in self._told.values())
             print(f"[{done:2d} done] {row['state']:<9} {row['name']}{score}", flush=True)
+
+
+def _take_settings(environment: Mapping[str, str]) -> None:
+    """This process's W&B settings, all of them: one that a caller left, such as the address of a
+    wandb service of its own, would be asked for this server's runs."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in environment.items() if k.startswith("WANDB_")})
 
 
 def row_of(run: Any) -> Row:

@@ -5,7 +5,6 @@ Every module that needs the client takes it from here: `from agent.tracking.clie
 
 import os
 import re
-import time
 from typing import Any
 
 # The client reports its own errors to the internet unless this is set before its import.
@@ -31,8 +30,6 @@ _OF_ANOTHER_RUN = (
     "TAGS",
 )
 _ADDRESS = re.compile(r"^https?://[^/]+/")
-_BUSY = "did not respond in time"  # the client's own process, on a loaded machine
-TRIES, RETRY_S = 6, 2.0
 
 
 def open_api() -> Any:
@@ -40,18 +37,13 @@ def open_api() -> Any:
     for name in _OF_ANOTHER_RUN:
         os.environ.pop(f"WANDB_{name}", None)
     os.environ.setdefault("WANDB_SILENT", "true")  # a line for every download
-    for tries_left in range(TRIES - 1, -1, -1):
-        try:
-            return wandb.Api()
-        except Exception as error:  # the client raises many kinds, some of them bare
-            if tries_left and _BUSY in str(error):
-                time.sleep(RETRY_S)
-                continue
-            raise TrackingError(
-                f"W&B cannot be opened ({first_line(error)}); set WANDB_BASE_URL and "
-                "WANDB_API_KEY, or run `wandb login`"
-            ) from error
-    raise AssertionError("the last try returns or raises")
+    try:
+        return wandb.Api()
+    except Exception as error:  # the client raises many kinds, some of them bare
+        raise TrackingError(
+            f"W&B cannot be opened ({first_line(error)}); set WANDB_BASE_URL and "
+            "WANDB_API_KEY, or run `wandb login`"
+        ) from error
 
 
 def full_path(text: str, default_entity: str) -> str:
