@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
         return interrupted.kind.value
     except Exception as error:
         fault = fault_of(error)
-        if not fault.value.is_told_in_one_line:
+        if not fault.value.is_one_line:
             raise
         print(f"train.py: {one_line(error)}", file=sys.stderr)
         return fault.exit_status

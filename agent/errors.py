@@ -24,7 +24,7 @@ from enum import Enum
 
 
 class SweepAgentError(Exception):
-    """Base of all errors that are told in one line, without a traceback."""
+    """Base of all errors that are printed as one line, without a traceback."""
 
 
 class ConfigError(SweepAgentError):
@@ -47,7 +47,7 @@ class StoreError(SweepAgentError):
 
 
 class LeaseLost(StoreError):
-    """Another worker has taken this training over; whoever gets this must stop writing."""
+    """Another worker has taken this training over; the old holder must stop writing."""
 
 
 class TrainingDiverged(SweepAgentError):
@@ -97,7 +97,7 @@ class Consequence:
     is_waited_out: bool  # the run keeps its place and tries again, charged nothing
     is_result: bool  # the run counts as finished
     is_tried_again: bool  # by another process, up to the attempts of a grid point
-    is_told_in_one_line: bool  # else with a traceback, for whoever mends the program
+    is_one_line: bool  # else with a traceback, for the program's developers
 
 
 class Fault(Enum):

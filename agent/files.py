@@ -1,4 +1,4 @@
-"""Files that matter: written whole or not at all, and on the disk before anyone is told."""
+"""Files that matter: written whole or not at all, and on the disk before they are announced."""
 
 import hashlib
 import json

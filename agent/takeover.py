@@ -3,13 +3,16 @@
 A node that falls silent is taken for dead, and its work is started again elsewhere; what ran there
 may wake up later. Every life takes the next number in a directory on the shared file system before
 it writes anything, and looks before each write whether a later number has been taken. No clocks
-and no locks: a number can be taken only once.
+and no locks: a number can be taken only once. A training's lease (agent/training/lease.py) adds
+signs of life to such terms and waits for them to stop; a run and a server are simply taken over.
 """
 
 import contextlib
+import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -21,24 +24,39 @@ TAKEN_OVER = 76  # exit status of a process that found its work going on elsewhe
 
 @dataclass(frozen=True)
 class Term:
-    """One term. Numbers start at 1 and have no gaps."""
+    """One term. Numbers start at 1 and have no gaps; `NNNN.json` says who holds it."""
 
     directory: Path
     number: int
 
     @staticmethod
-    def take(directory: Path, holder: str) -> "Term":
-        """Begin the next term; the one before is over from now on. `holder` is for people."""
+    def take(directory: Path, holder: Mapping[str, object]) -> "Term":
+        """Begin the next term; the one before is over from now on."""
         directory.mkdir(parents=True, exist_ok=True)
-        number = max((int(p.name) for p in directory.iterdir() if p.name.isdigit()), default=0) + 1
-        while not files.create_exclusively(_path(directory, number), f"{holder}\n"):
-            number += 1
-        return Term(directory, number)
+        while True:
+            if term := Term.take_after(directory, latest_number(directory), holder):
+                return term
+
+    @staticmethod
+    def take_after(directory: Path, number: int, holder: Mapping[str, object]) -> "Term | None":
+        """Begin the term after `number`; None when another has begun it already."""
+        term = Term(directory, number + 1)
+        return term if files.create_exclusively(term.path, json.dumps(dict(holder))) else None
+
+    @property
+    def path(self) -> Path:
+        return self.directory / f"{self.number:04d}.json"
 
     @property
     def is_over(self) -> bool:
-        """True when somebody has taken the next term."""
-        return _path(self.directory, self.number + 1).exists()
+        """True when a later term has begun."""
+        return latest_number(self.directory) > self.number
+
+
+def latest_number(directory: Path) -> int:
+    """The highest number ever taken; 0 when none was."""
+    stems = (path.stem for path in directory.glob("[0-9]*.json"))
+    return max((int(stem) for stem in stems if stem.isdigit()), default=0)
 
 
 def leave_without_a_word(reason: str) -> NoReturn:
@@ -59,7 +77,3 @@ def _children() -> list[int]:
         for task in Path("/proc/self/task").iterdir():
             found += map(int, (task / "children").read_text().split())
     return found
-
-
-def _path(directory: Path, number: int) -> Path:
-    return directory / f"{number:04d}"

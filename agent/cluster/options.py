@@ -98,7 +98,7 @@ class ArrayOptions:
     points: str = _option("a list of grid points to run instead of sweeps; empty: none", "")
     offline: str = _option("1: compute nodes reach no server; with points only", "", pattern="1?")
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
-    notify: str = _option("URL that is told (POST, JSON) when the sweeps have ended", "")
+    notify: str = _option("URL that gets a POST (JSON) when the sweeps have ended", "")
     # -- agents
     gpus_per_agent: str = _option(
         "GPUs of one agent; several start torchrun", "1", pattern=r"[1-9]\d*"

@@ -90,7 +90,7 @@ class PointList:
         return sum(found is None or found.state == "running" for found in takings)
 
     def _retake(self, point: Claim, found: Taking, task: str) -> Claim | None:
-        """Move a stale taking aside; whoever moves it first has the point."""
+        """Move a stale taking aside; the process that moves it first has the point."""
         if found.attempts >= MAX_ATTEMPTS:
             self.finish(point.run_id, "failed")
             return None

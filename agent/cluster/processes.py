@@ -124,7 +124,7 @@ def adopt_orphans() -> None:
 
 
 def reap_orphans(known: set[int]) -> None:
-    """Collect ended children that nobody else waits for; `known` are waited for by their owners."""
+    """Collect ended children without another waiter; `known` are waited for by their owners."""
     for pid in children_of(os.getpid()):
         stat = read_stat(pid)
         if pid not in known and stat is not None and stat.state == "Z":

@@ -8,7 +8,7 @@ Scars that shaped it:
   the Python supervisor becomes the batch process and gets Slurm's signals itself.
 - `--export=NONE`: the submitter's environment, an exported API key included, would otherwise lie
   in the controller's state files.
-- `--signal=B:`: without B only srun steps are told, and there are none.
+- `--signal=B:`: without B only srun steps get the signal, and there are none.
 - a login shell (`-l`), which is what brings `module` along when the environment is not exported.
 - `--open-mode=append`: a requeued task must not erase the log of its first life.
 """
@@ -35,7 +35,7 @@ _FIXED = """\
 #SBATCH --signal=B:USR1@{lead_s}
 """
 
-# Shell variable of the script for each option that is no sbatch directive.
+# Shell variable of the script for each option that is not an sbatch directive.
 _VARIABLES = {
     "PROJECT_DIR": "project_dir",
     "CODE_DIR": "code_dir",
@@ -58,7 +58,7 @@ _VARIABLES = {
 _EMPTY_SETUP = "# conda activate study, export NAME=VALUE, …\n"
 
 # From the job's shell to the interpreter, for the array and for the server's job alike. What is
-# missing is told in one line: an import error in the middle of a log helps no one.
+# missing is one printed line: an import error in the middle of a log helps no one.
 PLACE = """\
 PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
 cd "${CODE_DIR:-$PROJECT_DIR}"

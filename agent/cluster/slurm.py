@@ -109,7 +109,7 @@ def job_fields(job: str, *, timeout_s: float = TIMEOUT_S) -> dict[str, str]:
 
 
 def partition_preempt_mode(partition: str, *, timeout_s: float = TIMEOUT_S) -> str:
-    """REQUEUE, CANCEL, OFF, …; empty when it cannot be told."""
+    """REQUEUE, CANCEL, OFF, …; empty when unknown."""
     try:
         text = call(["scontrol", "--oneliner", "show", "partition", partition], timeout_s=timeout_s)
     except ClusterError:

@@ -128,7 +128,7 @@ def _describe(project_dir: Path, commit: str, diff: bytes, names: Iterable[str])
 def _build(
     project_dir: Path, target: Path, snapshot: Snapshot, diff: bytes, names: Iterable[str]
 ) -> None:
-    """In a temporary place first, so that nobody ever runs from half a copy."""
+    """In a temporary place first, so that no job ever runs from half a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{files.unique_suffix()}")
     try:
@@ -138,7 +138,7 @@ def _build(
         _link_ignored(project_dir, temporary)
         (temporary / DIFF).write_bytes(diff)
         (temporary / MANIFEST).write_text(json.dumps(asdict(snapshot), indent=1) + "\n")
-        compileall.compile_dir(temporary / "agent", quiet=2)  # nobody can write caches later
+        compileall.compile_dir(temporary / "agent", quiet=2)  # caches cannot be written later
         _seal(temporary)
         try:
             temporary.rename(target)

@@ -1,4 +1,4 @@
-"""When two values of a config are one value: numbers compared as numbers, whoever wrote them.
+"""When two values of a config are one value: numbers compared as numbers, however written.
 
 A value travels as YAML, JSON and Python, and each writes it in its own way: 1.0 comes back as 1,
 and YAML 1.1 reads 2e-4, which has no point, as text.

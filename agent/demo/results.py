@@ -13,6 +13,7 @@ from rich.table import Table
 from agent.config.run_config import RunConfig
 from agent.files import write_atomically
 from agent.results.outcome import Outcome, outcome_of
+from agent.tracking.paths import project_of, split_path
 
 Row = dict[str, Any]
 FIRST_COLUMNS = (
@@ -33,8 +34,8 @@ class Watcher:
         from agent.tracking import client  # after the environment, which says where the server is
 
         self._api = client.open_api()
-        self._project = sweeps[0].rpartition("/")[0]
-        self._sweeps = [sweep.rpartition("/")[2] for sweep in sweeps]
+        self._project = project_of(sweeps[0])
+        self._sweeps = [split_path(sweep)[2] for sweep in sweeps]
         self._told: dict[str, str] = {}
 
     def rows(self) -> list[Row]:

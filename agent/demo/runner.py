@@ -21,6 +21,7 @@ from agent.demo import data, results
 from agent.errors import SweepAgentError
 from agent.programs.warm_start import warm_worker
 from agent.server.process import running_server
+from agent.tracking.paths import project_of
 
 PROJECT = "sweep-agent-demo"
 POLL_S = 2.0
@@ -54,7 +55,7 @@ class Demo:
             self._env = self._environment(server.env)
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
             paths = [self._create_sweep(file, server.entity) for file in self._files]
-            project = paths[0].rpartition("/")[0]
+            project = project_of(paths[0])
             watcher = results.Watcher(self._env, paths)  # before the machine is busy
             with warm_worker(self._env) as warm:
                 self._env |= warm
@@ -73,7 +74,7 @@ class Demo:
 
     # ------------------------------------------------------------------ before
     def _prepare(self) -> None:
-        """Start from nothing (unless told to reuse), with the demo's data in place."""
+        """Start from nothing (unless --reuse), with the demo's data in place."""
         for name in ("server", "wandb", "logs", *(() if self._reuse else ("store",))):
             shutil.rmtree(self._out / name, ignore_errors=True)
         (self._out / "logs").mkdir(parents=True, exist_ok=True)
@@ -142,18 +143,18 @@ class Demo:
         for sweep in sweeps:
             command += ["--all", sweep]
         process = self._start(command, "benchmark")
-        told = 0
+        shown = 0
         while process.poll() is None:
             time.sleep(POLL_S)
-            told = self._tell_measured(told)
-        self._tell_measured(told)
+            shown = self._show_measured(shown)
+        self._show_measured(shown)
         if process.returncode:
             raise SweepAgentError(f"not every run was measured; see {self._log('benchmark')}")
 
-    def _tell_measured(self, told: int) -> int:
-        """A line for each run measured since `told` of them; how many there are now."""
+    def _show_measured(self, shown: int) -> int:
+        """A line for each run measured since `shown` of them; how many there are now."""
         names = _MEASURED.findall(self._log("benchmark").read_text(errors="replace"))
-        for number, name in enumerate(names[told:], start=told + 1):
+        for number, name in enumerate(names[shown:], start=shown + 1):
             print(f"[{number:2d} done] measured  {name}", flush=True)
         return len(names)
 

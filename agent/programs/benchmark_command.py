@@ -96,7 +96,7 @@ POLL_S = 0.2
 def measure_own_run(path: str, config: RunConfig, start: Start | None = None) -> None:
     """Measure the run that has just ended in this process, in a process of its own.
 
-    The run has its result already, so whatever happens here is told in one line and changes
+    The run has its result already, so whatever happens here is one printed line and changes
     nothing: neither an exit status nor a state. A signal ends the measurement.
     """
     words = ["agent.programs.benchmark", path, "--queries", str(config.benchmark_queries)]

@@ -29,7 +29,7 @@ def point_values(point: "EvaluationPoint", scores: "Scores") -> dict[str, object
 
 
 def cost_values(point: "EvaluationPoint") -> dict[str, float | None]:
-    """Cost of the training up to the point, whoever paid it."""
+    """Cost of the training up to the point, whichever run paid it."""
     cost = point.cost
     seconds = max(cost.train_seconds, 1e-9)
     return {
@@ -63,8 +63,8 @@ def final_values(
 ) -> dict[str, object]:
     """The summary of run `run_id`, which ended with the last of `points` and its `scores`.
 
-    A pruned run has the same under `stopped/`: whoever groups runs by variant and takes the mean of
-    `final/…` meets complete runs only.
+    A pruned run has the same under `stopped/`: a mean of `final/…` over runs
+    grouped by variant is one of complete runs only.
     """
     last, group = points[-1], "stopped" if is_pruned else "final"
     named = scores.metrics()

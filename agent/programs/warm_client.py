@@ -25,7 +25,7 @@ from agent.config.warm_start import WARM_WORKER
 LENGTH = struct.Struct("!I")
 STATUS = struct.Struct("!i")  # a wait status
 FORKED, ALONE = b"F", b"A"  # the worker's answers
-# What is passed on: everything that a program may be told, but for what cannot be caught.
+# What is passed on: every signal that a program can catch.
 _PASSED = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP", "SIGQUIT", "SIGCONT")

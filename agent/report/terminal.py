@@ -67,9 +67,9 @@ def print_queued(sweeps: "Sequence[Queued]", console: Console | None = None) -> 
     out = console or Console(width=200)  # lines to copy are not wrapped
     for sweep in sweeps:
         seeds = ", ".join(map(str, sweep.seeds))
-        told = "queued" if sweep.is_new else "queued before"
+        state = "queued" if sweep.is_new else "queued before"
         lines = (
-            f"{told}: {sweep.name}, seed{'s' if len(sweep.seeds) > 1 else ''} {seeds}",
+            f"{state}: {sweep.name}, seed{'s' if len(sweep.seeds) > 1 else ''} {seeds}",
             f"  wandb agent {sweep.path}",
         )
         for line in lines:

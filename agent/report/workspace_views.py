@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.errors import ReportError, TrackingError, first_line
 from agent.report.workspace import CELL_KEYS, Panel, Section, Workspace
+from agent.tracking.paths import split_project
 
 CONFIG_KEYS = (*CELL_KEYS, "learning_rate", "seed")
 
@@ -27,7 +28,7 @@ def modules() -> tuple[ModuleType, ModuleType]:
 
 def save(specification: Workspace, project: str) -> tuple[tuple[str, str], ...]:
     """Save view and Report on W&B; returns what and where. TrackingError when W&B refuses."""
-    entity, _, name = project.rpartition("/")
+    entity, name = split_project(project)
     saved = []
     try:
         if not entity:

@@ -67,8 +67,8 @@ def markdown_report(study: Study) -> str:
     facts = [*study.headline, *study.sentences]
     facts += [*spending_sentences(study.spending), *study.notes]
     if study.absent:
-        told = ", ".join(f"{c.title} (`{c.key}`)" for c in study.absent)
-        facts.append(f"Not recorded by any run: {told}.")
+        names = ", ".join(f"{c.title} (`{c.key}`)" for c in study.absent)
+        facts.append(f"Not recorded by any run: {names}.")
     parts = [f"# {study.title}", "\n".join(f"- {fact}" for fact in facts)]
     tables: list[TextTable] = [t for tables in family_tables(study) for t in tables]
     parts += [layouts.markdown(table) for table in [*tables, runs_table(study)]]

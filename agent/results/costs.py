@@ -38,9 +38,9 @@ def gains(
     for column in columns:
         if not column.gain:
             continue
-        gpu, told = shared["inference" if column.group == "inference" else "training"]
+        gpu, reason = shared["inference" if column.group == "inference" else "training"]
         if column.is_hardware_bound and gpu is None:
-            found.append(Gain(column, None, told))
+            found.append(Gain(column, None, reason))
             continue
         if column.is_hardware_bound and column.group == "training" and unlike:
             found.append(Gain(column, None, unlike))
@@ -52,7 +52,7 @@ def gains(
         sides = (treated, baseline)
         mine, theirs = (mean_of(rows, column.key, wanted, column.group) for rows in sides)
         ratio = theirs / mine if mine and theirs is not None and mine > 0 else None
-        note = told if column.is_hardware_bound and ratio is not None else ""
+        note = reason if column.is_hardware_bound and ratio is not None else ""
         found.append(Gain(column, ratio, note))
     return tuple(found)
 

@@ -20,7 +20,7 @@ class Outcome(enum.Enum):
     FAILED = "failed"
     CRASHED = "crashed"
     KILLED = "killed"
-    BASELINE = "baseline"  # the untouched base, which is no run
+    BASELINE = "baseline"  # the untouched base, not a run
     UNKNOWN = "unknown"
 
     @property

@@ -73,9 +73,9 @@ def _matched(
     point = (tuned_values(row), seed_of(row))
     same = [other for other in baselines if (tuned_values(other), seed_of(other)) == point]
     if not same:
-        told = ", ".join(f"{key} = {value}" for key, value in tuned_values(row))
+        listed = ", ".join(f"{key} = {value}" for key, value in tuned_values(row))
         return MatchedRun(
-            row, None, Retention(note=f"no {BASELINE} run at {told}, seed {point[1]}")
+            row, None, Retention(note=f"no {BASELINE} run at {listed}, seed {point[1]}")
         )
     baseline = max(same, key=lambda other: (other.is_complete, other.epochs_run or 0.0))
     found = retention([row], [baseline], metric, split, with_interval=with_interval)
@@ -102,8 +102,8 @@ def matched_choice(
     if len(whole) == len(pairs):
         return found
     left_out = sorted({seed_of(pair.row) for pair in pairs if pair.retention.value is None})
-    told = ", ".join(map(str, left_out))
-    note = f"without seed {told}, whose {BASELINE} run is missing or stopped early"
+    listed = ", ".join(map(str, left_out))
+    note = f"without seed {listed}, whose {BASELINE} run is missing or stopped early"
     return replace(found, note="; ".join(filter(None, [found.note, note])))
 
 
@@ -159,8 +159,8 @@ def _different_length(treated: Sequence[Row], baseline: Sequence[Row]) -> str:
     lengths = [row.epochs_run for row in (*treated, *baseline)]
     known = [length for length in lengths if length is not None]
     if known and not all(math.isclose(length, known[0], abs_tol=1e-6) for length in known):
-        told = ", ".join(f"{length:g}" for length in sorted(set(known)))
-        return f"the two sides end at different epochs ({told})"
+        listed = ", ".join(f"{length:g}" for length in sorted(set(known)))
+        return f"the two sides end at different epochs ({listed})"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 The ratio's standard error is that of `agent.results.intervals`: the noise of training over seeds,
 the spread of the paired difference over examples (clusters included), and the floor for differences
-not seen yet. A difference is told apart when the 95 % interval excludes 1 with a chance of 80 %.
+not seen yet. A difference is resolved when the 95 % interval excludes 1 with a chance of 80 %.
 """
 
 import math

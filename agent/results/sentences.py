@@ -82,14 +82,14 @@ def opening_sentence(retentions: Mapping[str, Retention], label: str = "") -> st
         said = _capital(_conditions(known.values()))
         return f"{where}{said} no difference between the variants is established."
     said = _capital(_conditions(resolved.values()))
-    told = _listed([f"{name} keeps {percent(found)}" for name, found in resolved.items()])
+    listed = _listed([f"{name} keeps {percent(found)}" for name, found in resolved.items()])
     rest = f"; {_unresolved(others)}" if others else ""
-    return f"{where}{said} {told} of {BASELINE}'s score: established{rest}."
+    return f"{where}{said} {listed} of {BASELINE}'s score: established{rest}."
 
 
 def _unresolved(others: Mapping[str, Retention]) -> str:
-    told = _listed([f"{name} ({percent(found)})" for name, found in others.items()])
-    return f"no difference from {BASELINE} is established for {told}"
+    listed = _listed([f"{name} ({percent(found)})" for name, found in others.items()])
+    return f"no difference from {BASELINE} is established for {listed}"
 
 
 def _conditions(found: Iterable[Retention]) -> str:

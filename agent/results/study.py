@@ -276,8 +276,8 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
             "not shown: `sweep-agent baseline` scores it, and --baseline adds it."
         )
     elif without:
-        told = "; ".join(family.label for family in without)
-        notes.append(f"No untouched base of the same base, data and evaluation for: {told}.")
+        names = "; ".join(family.label for family in without)
+        notes.append(f"No untouched base of the same base, data and evaluation for: {names}.")
     if len(families) > 1:
         notes.append(
             f"{len(families)} groups of runs differ in more than variant, tuned keys and seed; "

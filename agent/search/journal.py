@@ -23,7 +23,7 @@ from optuna.storages.journal import BaseJournalBackend
 from agent.errors import StudyError
 
 GRACE_S = 30.0  # a lock that stays the same for so long belongs to a dead or stalled worker
-LITTER_AGE_S = 24 * 3600.0  # nobody waits for a lock that long
+LITTER_AGE_S = 24 * 3600.0  # no process waits for a lock that long
 LONGEST_WAIT_S = 0.02  # between two tries; Optuna's own lock backs off to 1 s and gets slow tails
 
 # A record that changes nothing: an attribute of a study that does not exist.
@@ -36,7 +36,7 @@ class JournalLock:
     The file appears with its owner's token in it, by a link. So a lock whose owner was killed on
     this machine is taken over at once; one from elsewhere when it stayed the same for the grace.
     A holder that stalled beyond the grace loses the lock, and by its token it then knows better
-    than to remove the lock of whoever took over.
+    than to remove the lock of the process that took over.
     """
 
     def __init__(self, journal: Path, grace_s: float = GRACE_S) -> None:
@@ -118,7 +118,7 @@ def _is_named_owner_dead(own: Path) -> bool:
 
 
 def _is_owner_dead(lock: Path) -> bool:
-    """Whether the lock belongs to a process of this machine that is no more."""
+    """Whether the lock belongs to a process of this machine that has ended."""
     try:
         space, pid, _ = lock.read_text().split(" ")
         return space == _process_space() and _is_gone(int(pid))
@@ -163,7 +163,7 @@ class JournalFile(BaseJournalBackend):
             ) from None
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """The records from a number on; a line that is no record counts as an empty one."""
+        """The records from a number on; a line that is not a record counts as an empty one."""
         number = min(log_number_from, len(self._offsets) - 1)
         with self._path.open("rb") as journal:
             journal.seek(self._offsets[number])

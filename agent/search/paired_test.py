@@ -18,7 +18,7 @@ been there is better, example by example, and would stay so if the run gained wh
 - Learning curves cross: low learning rates learn more slowly and often end higher. So the forecast
   of the run's own gain is added, `hope` times, while the better run is held to what it has. What
   deficit is left must still have a p-value of at most `doubt`.
-- Nobody is judged before the warm-up's rung or at the last one, nor before the quorum of
+- No run is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
 - The last run of a stratum that is still in the race is kept to the full budget.
 
@@ -81,7 +81,7 @@ class Rule:
 class Peer:
     """A grid point of the stratum: what it scored, and whether it is still in the race."""
 
-    point: str  # the tuned values, the same for whoever runs the point
+    point: str  # the tuned values, the same in every run of the point
     standing: Standing
     scores: Mapping[int, ExampleScores]  # by rung
 
@@ -119,13 +119,13 @@ class Comparison:
     difference: float  # mean over examples of opponent − run, > 0
     p_value: float  # that the opponent is no better
     hoped_gain: float  # what the run may still gain by the end
-    hoped_p_value: float  # that the opponent is no better than the run with that gain
+    hoped_p_value: float  # that the opponent is not better than the run with that gain
 
 
 def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | None) -> Verdict:
     """Judge `point`, one of `peers`, at every rung it has been to; the first reason to stop counts.
 
-    `total_points` is the number of points of the stratum, None when nobody knows.
+    `total_points` is the number of points of the stratum, None when unknown.
     """
     me = next(peer for peer in peers if peer.point == point)
     if me.last_rung >= rule.rungs:

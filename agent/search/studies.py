@@ -22,7 +22,7 @@ from agent.search import paired_pruner
 
 LONGEST_NAME = 250  # databases cut longer study names
 
-ABANDONED_AFTER_S = 7 * 24 * 3600.0  # a suspended trial nobody resumed is failed
+ABANDONED_AFTER_S = 7 * 24 * 3600.0  # a suspended trial that was not resumed is failed
 STUDY_SCORE = "validation/f1_score"
 
 

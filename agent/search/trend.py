@@ -9,7 +9,7 @@ Both are read from the gains between its evaluation points, example by example.
   to point at first, and nothing tells how far it will get. Only when its last gain is smaller than
   the steepest before it, by more than chance explains, does its forecast mean anything.
 
-Nobody reports a score before the first point. Where `from_nothing` holds, the first score counts
+No score is reported before the first point. Where `from_nothing` holds, the first score counts
 as a gain from 0, so that two points make a trend. That is true of tasks whose base model cannot
 answer in the wanted form; of a base that can, it says that its steepest part is over, so a rise
 that begins late on top of it is missed. Otherwise three points are needed.

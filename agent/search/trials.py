@@ -196,7 +196,7 @@ class Trial:
             return Verdict(False, rung, "no pruning (pruner: none)")
         if rung >= self._rungs:
             return Verdict(False, rung, "the full budget is spent")
-        prune = bool(rung and pruner.prune(self._study, frozen))  # numpy's bool is no bool
+        prune = bool(rung and pruner.prune(self._study, frozen))  # numpy's bool is not a bool
         said = "prunes" if prune else "keeps"
         value = frozen.intermediate_values.get(rung, float("nan"))
         reason = f"rung {rung}: {type(pruner).__name__} {said} the run at {value:.4f}"
@@ -292,7 +292,7 @@ def open_trial(
         try:
             yield trial
         except BaseException:
-            with suppress(StudyError):  # what went wrong in the run is what has to be told
+            with suppress(StudyError):  # what went wrong in the run is what has to be reported
                 trial.close(failed=True)
             raise
     trial.close(failed=False)

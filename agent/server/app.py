@@ -119,7 +119,7 @@ def build_app(services: Services, hosts: frozenset[str] = LOOPBACK_HOSTS) -> Sta
 async def keep_up(services: Services, pool: ThreadPoolExecutor) -> None:
     """Every few seconds: silent runs and expired claims get what is due to them.
 
-    After a start nobody is called silent before they had the time to speak again.
+    After a start no run counts as silent before it had the time to speak again.
     """
     started_at = time.monotonic()
     patience_s = min(60.0, services.policy.lease_s, services.policy.silence_s)

@@ -1,4 +1,4 @@
-"""Why a request is not done: told to the client, never a fault of the server."""
+"""Why a request is refused: sent to the client, never a fault of the server."""
 
 
 class Refused(Exception):

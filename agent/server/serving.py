@@ -39,7 +39,7 @@ class Listening:
 
 
 def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) -> None:
-    """Serve until told to stop. The note is written before the first request is answered."""
+    """Serve until a signal to stop. The note is written before the first request is answered."""
     os.umask(0o077)
     prepare(data_dir)
     with sole_server(data_dir):

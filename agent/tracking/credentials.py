@@ -1,6 +1,6 @@
 """Where the API key comes from on a compute node: never argv, script text or Slurm's own state.
 
-Slurm stores the environment of whoever calls sbatch; `--export=NONE` keeps it out, so a job finds
+Slurm stores the environment of the caller of sbatch; `--export=NONE` keeps it out, so a job finds
 its key in a file that only its owner can read: a key file, or ~/.netrc as `wandb login` writes it.
 """
 

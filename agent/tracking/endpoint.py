@@ -18,6 +18,7 @@ from agent import server_note
 from agent.errors import ClusterError, ServerError
 from agent.server_note import ServerNote
 from agent.tracking.credentials import ENVIRONMENT_NAME, with_key
+from agent.tracking.paths import project_of
 
 QUESTION_TIMEOUT_S = 90.0
 LOOK_EVERY_S = 5.0
@@ -109,8 +110,7 @@ def run_states(
     """
     if not run_ids:
         return {}
-    entity, project = sweep.split("/")[:2]
-    words = [sys.executable, "-m", "agent.tracking.run_states", f"{entity}/{project}", *run_ids]
+    words = [sys.executable, "-m", "agent.tracking.run_states", project_of(sweep), *run_ids]
     try:
         done = subprocess.run(
             words,

@@ -14,7 +14,8 @@ from typing import Any
 from agent.config.run_config import RunConfig
 from agent.errors import StoreError, TrackingError, first_line
 from agent.results.outcome import outcome_of
-from agent.tracking.client import full_path, wandb
+from agent.tracking.client import wandb
+from agent.tracking.paths import full_path, project_of, split_path
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class FinishedRun:
 
     @property
     def id(self) -> str:
-        return self.path.rpartition("/")[2]
+        return split_path(self.path)[2]
 
     @property
     def training_key(self) -> str:
@@ -58,7 +59,7 @@ def find(api: Any, text: str) -> FinishedRun:
     """The run that `text` names, or the run that made the model artifact it names (NAME:v0)."""
     path = full_path(text, str(api.default_entity or ""))
     try:
-        if ":" in path.rpartition("/")[2]:
+        if ":" in split_path(path)[2]:
             artifact = api.artifact(path)
             handle = artifact.logged_by()
             if artifact.type != "model" or handle is None:
@@ -76,7 +77,7 @@ def find(api: Any, text: str) -> FinishedRun:
 def complete_runs(api: Any, sweep: str) -> list[str]:
     """Paths of a sweep's runs that finished and were not pruned, oldest first."""
     path = full_path(sweep, str(api.default_entity or ""))
-    project, _, name = path.rpartition("/")
+    project, name = project_of(path), split_path(path)[2]
     try:
         runs = list(api.runs(project, filters={"sweep": name}, order="+created_at", lazy=False))
     except Exception as error:
@@ -172,7 +173,7 @@ def log_inference(
     Opened when everything has been measured, so that wandb's own threads disturb nothing.
     Returns its path.
     """
-    entity, project, _ = run.path.split("/")
+    entity, project, _ = split_path(run.path)
     with wandb.init(
         entity=entity,
         project=project,
@@ -194,7 +195,7 @@ def complete_run(
 
     The run is resumed for a moment; its history, machine and console log stay as they are.
     """
-    entity, project, run_id = run.path.split("/")
+    entity, project, run_id = split_path(run.path)
     quiet = wandb.Settings(
         console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.tracking.login import CLOUD, TIMEOUT_S, key_of
+from agent.tracking.paths import split_path
 
 _QUESTION = """query Sweep($entity: String, $project: String, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) { name state } }
@@ -15,13 +16,13 @@ _QUESTION = """query Sweep($entity: String, $project: String, $name: String!) {
 
 
 def sweep_states(sweeps: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """State by ENTITY/PROJECT/SWEEP; those are left out of which the server does not tell."""
+    """State by ENTITY/PROJECT/SWEEP; those are left out whose state the server does not give."""
     url = (environment.get("WANDB_BASE_URL") or CLOUD).rstrip("/")
     word = base64.b64encode(f"api:{key_of(environment, Path.home())[0]}".encode()).decode()
     headers = {"Authorization": f"Basic {word}", "Content-Type": "application/json"}
     states = {}
     for path in sweeps:
-        entity, project, name = path.split("/")
+        entity, project, name = split_path(path)
         variables = {"entity": entity, "project": project, "name": name}
         body = json.dumps({"query": _QUESTION, "variables": variables}).encode()
         try:
@@ -43,7 +44,7 @@ def post_notice(url: str, content: Mapping[str, object]) -> str:
     try:
         request = urllib.request.Request(url, body, headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):
-            return "the end was told to the URL of --notify"
+            return "the end was posted to the URL of --notify"
     except (OSError, ValueError) as error:  # never the URL: its path is often a secret
         reason = getattr(error, "reason", None) or error
-        return f"the URL of --notify could not be told: {reason}"
+        return f"nothing could be posted to the URL of --notify: {reason}"

@@ -75,7 +75,7 @@ class ProjectSweeps:
 
 def grid_of(sweep: Mapping[str, object]) -> Sequence[RunConfig]:
     """The valid points of a sweep's grid; none when it has no grid. Invalid ones end by themselves
-    and are nobody's competitors."""
+    and compete with no run."""
     if sweep.get("method") != "grid":
         return []
     try:

@@ -22,7 +22,8 @@ from agent.results.run_table import (
     sorted_curves,
     with_predictions,
 )
-from agent.tracking.client import full_project, open_api
+from agent.tracking.client import open_api
+from agent.tracking.paths import full_project
 
 READERS = 6  # runs read at the same time: each costs a few round trips
 PREDICTIONS_TYPE = "predictions"
@@ -41,15 +42,16 @@ def read_projects(
 ) -> tuple[Row, ...]:
     """Every run of the projects (`project` or `entity/project`), oldest first.
 
-    Inference runs are left out: their results stand on the training runs too. `progress` is told
-    how many of a project's runs have been read, `warn` of predictions that cannot be (their run
-    then has no interval). TrackingError when a project cannot be read.
+    Inference runs are left out: their results stand on the training runs too. `progress` gets
+    how many of a project's runs have been read, `warn` a line for predictions that cannot be
+    (their run then has no interval). TrackingError when a project cannot be read.
     """
     opened = open_api() if api is None else api
     rows: list[Row] = []
     for path in paths:
+        project = full_project(path, opened.default_entity)
         try:
-            runs = list(opened.runs(full_project(path, opened), order="+created_at", lazy=False))
+            runs = list(opened.runs(project, order="+created_at", lazy=False))
             kept = [run for run in runs if _job_type(run) != "inference"]
             read = partial(
                 _read, project=path, examples=with_examples, curves=with_curves, warn=warn
@@ -59,8 +61,6 @@ def read_projects(
                     rows.append(row)
                     if progress:
                         progress(done, len(kept))
-        except ReportError:
-            raise
         except Exception as error:
             raise TrackingError(
                 f"project {path!r} cannot be read: {first_line(error)}; check its name and entity"
@@ -131,7 +131,8 @@ def loader_of(project: str, api: Any = None) -> Callable[[Row], Row]:
     def load(row: Row) -> Row:
         opened = open_api() if api is None else api
         try:
-            return read_examples(opened.run(f"{full_project(project, opened)}/{row.run_id}"), row)
+            path = full_project(project, opened.default_entity)
+            return read_examples(opened.run(f"{path}/{row.run_id}"), row)
         except Exception:  # the client raises many kinds; without scores there is no interval
             return row
 
@@ -176,7 +177,7 @@ def write_marks(
     opened = open_api() if api is None else api
     for (project, run_id), values in marks.items():
         try:
-            run = opened.run(f"{full_project(project, opened)}/{run_id}")
+            run = opened.run(f"{full_project(project, opened.default_entity)}/{run_id}")
             gone = [key for key, value in values.items() if value is None]
             for key in gone:
                 if key in run.summary._json_dict:

@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.errors import ReportError, TrackingError, first_line
 from agent.results.confirmation import PlannedPoint, PlannedSweep, sweeps_of
-from agent.tracking.client import full_project
+from agent.tracking.paths import full_project, split_project
 
 WAITING = ("pending", "running", "paused")  # states of a sweep whose points will still be run
 
@@ -32,7 +32,8 @@ def queue(points: Sequence[PlannedPoint], api: Any) -> tuple[Queued, ...]:
     new: list[PlannedPoint] = []
     by_project: dict[str, list[PlannedPoint]] = {}
     for point in points:
-        by_project.setdefault(full_project(point.like.project, api), []).append(point)
+        project = full_project(point.like.project, api.default_entity)
+        by_project.setdefault(project, []).append(point)
     for project, wanted in by_project.items():
         waiting = _waiting_points(project, api)
         found |= {sweep.path: sweep for p in wanted if (sweep := waiting.get(p.key)) is not None}
@@ -45,7 +46,7 @@ def _waiting_points(project: str, api: Any) -> dict[str, Queued]:
     """Point keys of every grid sweep of the project that is still worked on."""
     from agent.tracking.project import grid_of
 
-    entity, _, name = project.partition("/")
+    entity, name = split_project(project)
     points: dict[str, Queued] = {}
     try:
         for sweep in api.project(name, entity).sweeps():
@@ -66,8 +67,8 @@ def _waiting_points(project: str, api: Any) -> dict[str, Queued]:
 def _create(planned: PlannedSweep, api: Any) -> Queued:
     import wandb
 
-    project = full_project(planned.like.project, api)
-    entity, _, name = project.partition("/")
+    project = full_project(planned.like.project, api.default_entity)
+    entity, name = split_project(project)
     config = {**planned.config, **_started_like(planned, project, api)}
     try:
         sweep_id = wandb.sweep(config, entity=entity, project=name)

@@ -4,15 +4,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent.errors import TrackingError
 from agent.results.outcome import Outcome, outcome_of
-from agent.tracking import client
+from agent.tracking import client, paths
 from agent.tracking.endpoint import ServerAccess
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,10 @@ class Reader:
     def __init__(self, access: ServerAccess) -> None:
         os.environ.update(access.environment({}))  # before wandb reads it
         self._api = client.open_api()
+
+    def full_path(self, text: str) -> str:
+        """ENTITY/PROJECT/NAME of what a person types."""
+        return paths.full_path(text, str(self._api.default_entity or ""))
 
     def sweep_state(self, path: str) -> tuple[str, int | None]:
         """The sweep's state, and how many grid points it has (None without a finite grid)."""

@@ -289,7 +289,7 @@ def _take_term(config: RunConfig) -> Term | None:
     if not run_id:
         return None
     directory = Path(config.store).expanduser().absolute() / "runs" / f"{run_id}.terms"
-    return Term.take(directory, f"{socket.gethostname()} {os.getpid()}")
+    return Term.take(directory, {"host": socket.gethostname(), "pid": os.getpid()})
 
 
 def _cell(value: object) -> object:

@@ -30,7 +30,7 @@ def forward_backward(
     indices into the flattened ids of the positions that say the `targets`.
     """
     found = run_decoder(model, ids, places)
-    if found is None:  # a model whose decoder cannot be told from its head
+    if found is None:  # a model whose decoder and head cannot be separated
         logits = model(input_ids=ids, attention_mask=_mask(ids), use_cache=False).logits
         loss = _summed(logits.flatten(0, 1).index_select(0, places), targets, scale)
         loss.backward()

@@ -121,7 +121,7 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
 
 
 def load_settings(config: RunConfig, path: Path) -> Any:
-    """The checkpoint's own configuration. DataError when there is no such architecture is known."""
+    """The checkpoint's own configuration. DataError when its architecture is unknown."""
     try:
         return AutoConfig.from_pretrained(str(path), trust_remote_code=config.trust_remote_code)
     except Exception as error:

@@ -192,7 +192,7 @@ def read_energy_joules(device: torch.device, devices: int = 1) -> float | None:
         names = (str(torch.cuda.get_device_properties(i).uuid) for i in _indices(device, devices))
         handles = [pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{name}") for name in names]
         return float(sum(map(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles))) / 1000
-    except Exception:  # a dozen kinds of "not supported"; a cost that is not told is None
+    except Exception:  # a dozen kinds of "not supported"; an unknown cost is None
         return None
 
 

@@ -1,7 +1,7 @@
 """A training as its runs see it: an iterator of evaluation points, wherever they come from.
 
 A run reads the points that exist, writes the next ones when it gets the lease, and otherwise
-follows whoever holds it. Point n + 1 depends on point n only.
+follows the holder. Point n + 1 depends on point n only.
 """
 
 import time
@@ -48,7 +48,7 @@ class EvaluationPoint:
     total_steps: int
     epoch: float
     losses: tuple[StepLoss, ...]  # since the point before
-    cost: Cost  # of the training up to here, whoever paid it
+    cost: Cost  # of the training up to here, whichever run paid it
     adapter: Path
     directory: Path
     digest: str

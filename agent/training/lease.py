@@ -1,9 +1,9 @@
 """The lease: who may write a training.
 
-Each term of office is a numbered file, created exclusively; the highest number holds the lease.
-The holder raises a counter beside it. Whoever sees the counter stand still for `patience_s` of
-its *own* clock may create the next number, so no clocks are compared across machines; a holder
-that died on the same machine is noticed at once by its process id. Taking over moves the old
+The highest term (agent/takeover.py) holds the lease, and its holder raises a counter beside it. A
+worker that sees the counter stand still for `patience_s` of its *own* clock may take the next
+term, so no clocks are compared across machines; a holder that died on the same machine is noticed
+at once by its process id. Taking over moves the old
 term's staging directory away, so that an orphan's last rename fails: a fence, not a promise.
 """
 
@@ -19,22 +19,31 @@ from pathlib import Path
 
 from agent import files
 from agent.errors import LeaseLost
+from agent.takeover import Term, latest_number
 
 BEAT_S = 3.0
 PATIENCE_S = 30.0
 
 
 class Lease:
-    """A term of office that this process holds. Use `acquire`."""
+    """A term that this process holds. Use `Observer.try_acquire`."""
 
-    def __init__(self, directory: Path, term: int, *, beat_s: float = BEAT_S) -> None:
-        self._directory = directory
-        self.term = term
-        self.token = f"{term}-{secrets.token_hex(8)}"
-        self.staging = directory.parent / f"writing-{term:04d}"
+    def __init__(self, term: Term, token: str, *, beat_s: float = BEAT_S) -> None:
+        self._term = term
+        self.token = token
+        self.staging = _staging(term.directory, term.number)
         self._beat_s = beat_s
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    @property
+    def term(self) -> int:
+        return self._term.number
+
+    @property
+    def _is_ours(self) -> bool:
+        """False too when the training has been deleted."""
+        return self._term.path.exists() and not self._term.is_over
 
     def start(self) -> None:
         self.staging.mkdir(exist_ok=True)
@@ -42,25 +51,24 @@ class Lease:
 
     def check(self) -> None:
         """LeaseLost when another worker has taken over."""
-        if latest_term(self._directory) != self.term:
-            raise LeaseLost(
-                f"{self._directory.parent.name}: another worker has taken this training over"
-            )
+        if not self._is_ours:
+            name = self._term.directory.parent.name
+            raise LeaseLost(f"{name}: another worker has taken this training over")
 
     def release(self) -> None:
         """Give the lease back, so that the next worker need not wait."""
         self._stopped.set()
         self._thread.join()
-        if latest_term(self._directory) == self.term:
+        if self._is_ours:
             _clear(self.staging)
-            files.write_atomically(self._directory / f"{self.term:04d}.released", "")
+            files.write_atomically(self._term.path.with_suffix(".released"), "")
 
     def _beat(self) -> None:
         count = 0
         while not self._stopped.wait(self._beat_s if count else 0):
             count += 1
             try:
-                files.write_atomically(self._directory / f"{self.term:04d}.beat", str(count))
+                files.write_atomically(self._term.path.with_suffix(".beat"), str(count))
             except OSError:
                 continue  # a full or briefly absent file system: the next beat may succeed
 
@@ -86,47 +94,46 @@ class Observer:
 
     def is_vacant(self) -> bool:
         """Whether the lease is free, released, or its holder dead, as far as is known by now."""
-        term = latest_term(self._directory)
-        return not term or self._is_vacant(term)
+        term = self._latest()
+        return not term.number or self._is_vacant(term)
 
     def is_certainly_held(self) -> bool:
         """Whether its holder gave a sign of life: lives on this machine, or moved its counter."""
-        term = latest_term(self._directory)
-        holder = _read_json(self._directory / f"{term:04d}.json")
+        holder = _read_json(self._latest().path)
         return self._moved or (_is_of_here(holder) and not self.is_vacant())
 
     def try_acquire(self) -> Lease | None:
         """The lease if it is free, released or its holder is dead; else None."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        term = latest_term(self._directory)
-        if term and not self._is_vacant(term):
+        before = self._latest()
+        if before.number and not self._is_vacant(before):
             return None
-        lease = Lease(self._directory, term + 1, beat_s=self._beat_s)
-        identity = json.dumps({"token": lease.token, **_process_identity()})
-        if not files.create_exclusively(self._directory / f"{term + 1:04d}.json", identity):
-            return None  # somebody was faster
-        _fence_off(self._directory.parent / f"writing-{term:04d}")
+        token = f"{before.number + 1}-{secrets.token_hex(8)}"
+        holder = {"token": token, **_process_identity()}
+        term = Term.take_after(self._directory, before.number, holder)
+        if term is None:
+            return None  # another worker was faster
+        _fence_off(_staging(self._directory, before.number))
+        lease = Lease(term, token, beat_s=self._beat_s)
         lease.start()
         return lease
 
-    def _is_vacant(self, term: int) -> bool:
-        if (self._directory / f"{term:04d}.released").exists():
+    def _latest(self) -> Term:
+        """The term that counts now; its number is 0 when none was ever taken."""
+        return Term(self._directory, latest_number(self._directory))
+
+    def _is_vacant(self, term: Term) -> bool:
+        if term.path.with_suffix(".released").exists():
             return True
-        if _is_dead_here(_read_json(self._directory / f"{term:04d}.json")):
+        if _is_dead_here(_read_json(term.path)):
             return True
-        seen = (term, _read_text(self._directory / f"{term:04d}.beat"))
+        seen = (term.number, _read_text(term.path.with_suffix(".beat")))
         now = self._clock()
         if seen != self._seen:
             self._moved = self._seen is not None
             self._seen, self._since = seen, now
             return False
         return now - self._since >= self._patience_s
-
-
-def latest_term(directory: Path) -> int:
-    """The highest term ever taken; 0 when none was."""
-    terms = (p.stem for p in directory.glob("[0-9]*.json"))
-    return max((int(stem) for stem in terms if stem.isdigit()), default=0)
 
 
 def is_held(training: Path) -> bool:
@@ -140,10 +147,10 @@ def watch(
     patience_s: float = PATIENCE_S,
     on_wait: Callable[[int, float], None] | None = None,
 ) -> dict[Path, Observer]:
-    """Observers of the trainings that nobody is writing, ready to acquire their leases.
+    """Observers of the trainings without a writer, ready to acquire their leases.
 
     Returns at once unless a lease is held on another machine and its holder gives no sign of life;
-    such leases are watched together, for `patience_s`; `on_wait` is told how many, once.
+    such leases are watched together, for `patience_s`; `on_wait` gets how many, once.
     """
     observers = {path: Observer(path, patience_s=patience_s) for path in trainings}
     vacant: dict[Path, Observer] = {}
@@ -210,6 +217,10 @@ def _read_text(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def _staging(directory: Path, number: int) -> Path:
+    return directory.parent / f"writing-{number:04d}"
 
 
 def _fence_off(staging: Path) -> None:

@@ -3,7 +3,7 @@
     python -m agent.training.preflight POINT.json      what a grid point would read and train
 
 Run by `check` (the data part), `prepare`, `probe` and at the start of train.py. What is found is
-told in lines; what cannot be right is a DataError.
+printed as lines; what cannot be right is a DataError.
 """
 
 import json

@@ -74,7 +74,7 @@ def _has_template(tokenizer: Any) -> bool:
 
 
 def _apply_template(tokenizer: Any, messages: Messages) -> str:
-    """Answers come without a chain of thought: templates that can (Qwen3) are told to skip it."""
+    """Answers come without a chain of thought: templates that can (Qwen3) are asked to skip it."""
     return str(
         tokenizer.apply_chat_template(
             [{"role": role, "content": content} for role, content in messages],
@@ -189,7 +189,7 @@ def _ids_of_parts(tokenizer: Any, turns: Messages, text: str) -> list[int]:
             return ids
     raise DataError(
         "a message holds text like a special token, and the chat template changes it so that the "
-        f"two cannot be told apart (the prompt begins {text[:60]!r})"
+        f"two look the same (the prompt begins {text[:60]!r})"
     )
 
 

@@ -263,7 +263,7 @@ def _is_dropped(path: Path, name: str) -> bool:
 
 
 def share_with_group(root: Path) -> None:
-    """From here on, directories of the store are open to its group, whoever makes them."""
+    """From here on, directories of the store are open to its group, whichever user makes them."""
     os.umask(0o002)
     root.mkdir(parents=True, exist_ok=True)
     if root.stat().st_uid == os.getuid():
@@ -271,5 +271,5 @@ def share_with_group(root: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Move a damaged directory out of the way; it is kept for whoever wants to know why."""
+    """Move a damaged directory out of the way; it is kept as evidence."""
     path.rename(path.with_name(f"damaged-{path.name}-{files.unique_suffix()}"))

@@ -41,7 +41,7 @@ def pack(trainings: Iterable[store.TrainingDirectory], file: Path) -> int:
 def unpack(file: Path, root: Path) -> dict[str, int]:
     """Take over the evaluation points that are whole and go on from what is there already.
 
-    How many for each training. StoreError when the file is no such archive.
+    How many for each training. StoreError when the file is not such an archive.
     """
     root.mkdir(parents=True, exist_ok=True)
     staging = root / f".import-{files.unique_suffix()}"

@@ -1,7 +1,7 @@
 """The writer: advances one training on this process's device, under its lease.
 
 Everything a step depends on (adapter, optimizer, random state, step number) lies in the last
-checkpoint, so the same steps give the same bits whoever runs them.
+checkpoint, so the same steps give the same bits in any process.
 """
 
 import math
@@ -144,7 +144,7 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Give the lease back and let the model go, whoever still refers to this writer: an
+        """Give the lease back and let the model go, even if this writer is still referred to: an
         exception's traceback may do so for the rest of the process."""
         if self._lease:
             self._lease.release()
@@ -168,7 +168,7 @@ class Trainer:
         record = StepLoss(step, self._plan.epoch_of(step), loss, rate)
         self._progress.step = step
         self._progress.losses.append(record)
-        if not is_last:  # the point's own step is told with its scores
+        if not is_last:  # the point's own step is logged with its scores
             self._hooks.on_step(record)
 
     def _compute_step(self, step: int) -> float:

@@ -1,6 +1,6 @@
 """What a follower does instead of waiting: it begins another training that the sweeps need.
 
-Only trainings that nobody has begun are taken, and those this process has begun are taken
+Only trainings that have not been begun are taken, and those this process has begun are taken
 further; one that stands still because its runs were pruned is left alone. An evaluation point at
 a time, so that a follower is never away from its own training for long.
 """

@@ -19,7 +19,7 @@ from agent.errors import ConfigError, StoreError, TrackingError
 from agent.programs import benchmark_command
 from agent.programs.benchmark_command import Start
 from agent.results import metrics
-from agent.tracking import client, finished_runs
+from agent.tracking import finished_runs, paths
 from agent.tracking.finished_runs import FinishedRun
 from tests.training import lab
 
@@ -223,14 +223,14 @@ def test_a_run_is_named_as_people_and_pages_name_it(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "study")
-    assert client.full_path(text, "team") == "team/study/abc"
+    assert paths.full_path(text, "team") == "team/study/abc"
 
 
 @pytest.mark.parametrize("text", ["", "abc", "a/b/c/d", "a//b"])
 def test_what_names_no_run_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     with pytest.raises(TrackingError, match="write ENTITY/PROJECT/NAME"):
-        client.full_path(text, "team")
+        paths.full_path(text, "team")
 
 
 # ---------------------------------------------------------------------- the adapter from W&B

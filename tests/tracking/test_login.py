@@ -78,8 +78,8 @@ def test_a_server_that_is_away_is_no_fault_of_the_key(tmp_path: Path) -> None:
 def test_the_end_is_told_to_a_url_that_is_never_shown(url: str) -> None:
     states = sweep_states(["e/p/s"], {"WANDB_BASE_URL": url, "WANDB_API_KEY": GOOD})
     assert states == {"e/p/s": "FINISHED"}
-    assert post_notice(url, {"sweeps": states}) == "the end was told to the URL of --notify"
+    assert post_notice(url, {"sweeps": states}) == "the end was posted to the URL of --notify"
     assert Answering.told[-1]["text"] == "sweeps have ended: e/p/s FINISHED"
     said = post_notice("http://127.0.0.1:1/secret", {"sweeps": states})
-    assert "could not be told" in said
+    assert "nothing could be posted" in said
     assert "secret" not in said

@@ -170,7 +170,7 @@ def test_an_empty_project_has_nothing_to_report() -> None:
 
 @pytest.mark.parametrize("path", ["a/b/c", "/", "a//b"])
 def test_a_malformed_project_is_refused(path: str) -> None:
-    with pytest.raises(ReportError, match="write PROJECT or ENTITY/PROJECT"):
+    with pytest.raises(TrackingError, match="write PROJECT or ENTITY/PROJECT"):
         project_runs.read_projects([path], api=FakeApi())
 
 

@@ -1,4 +1,4 @@
-"""What a task writes about itself while it lives, for `status` and for whoever reads the log."""
+"""What a task writes about itself while it lives, for `status` and for readers of the log."""
 
 import dataclasses
 from collections.abc import Callable

@@ -93,20 +93,20 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--local", type=Path, required=True)
     args = parser.parse_args(words)
-    told: list[int] = []
+    signals: list[int] = []
 
     def receive(number: int, _frame: FrameType | None) -> None:
-        told.append(number)
+        signals.append(number)
 
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receive)
     local = local_place(args.local, args.shared)
-    term = Term.take(args.shared / LIVES, socket.gethostname())
+    term = Term.take(args.shared / LIVES, {"host": socket.gethostname()})
     restore(args.shared, local, term.number)
     host = address_of(os.environ.get("SLURMD_NODENAME", ""))
     server = subprocess.Popen(serve_words(local, host), stdin=subprocess.DEVNULL)
     try:
-        _watch(server, local, args.shared, told, term)
+        _watch(server, local, args.shared, signals, term)
     finally:
         if server.poll() is None:
             server.terminate()
@@ -116,15 +116,15 @@ def main(words: Sequence[str] | None = None) -> int:
                 print(f"{problem}; what is newer stays in {local}", file=sys.stderr, flush=True)
             else:
                 shutil.rmtree(local, ignore_errors=True)  # a node's disk is not ours to fill
-    return _leave(told)
+    return _leave(signals)
 
 
 def _watch(
-    server: "subprocess.Popen[bytes]", local: Path, shared: Path, told: Sequence[int], term: Term
+    server: "subprocess.Popen[bytes]", local: Path, shared: Path, signals: Sequence[int], term: Term
 ) -> None:
     """Until a signal comes, the server ends, or the job turns out to go on elsewhere."""
     last = 0.0
-    while not told and server.poll() is None:
+    while not signals and server.poll() is None:
         time.sleep(0.5)
         if term.is_over:
             return
@@ -137,15 +137,15 @@ def _watch(
             last = time.monotonic()
 
 
-def _leave(told: Sequence[int]) -> int:
+def _leave(signals: Sequence[int]) -> int:
     """At a notice the job comes back; when it is cancelled it does not."""
     job = os.environ.get("SLURM_JOB_ID")
-    if told and told[0] == signal.SIGUSR1 and job:
+    if signals and signals[0] == signal.SIGUSR1 and job:
         with contextlib.suppress(ClusterError):
             slurm.call(["scontrol", "requeue", job])
         while True:
             signal.pause()  # the kill ends this
-    return 0 if told else 1
+    return 0 if signals else 1
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ LIMIT_MARGIN_S = 60.0  # Slurm sends the signal up to a minute earlier than aske
 class Notice(enum.Enum):
     """Why a task has to let go of its grid points."""
 
-    PREEMPTION = "preempted"  # another job wants the node; also when the reason cannot be told
+    PREEMPTION = "preempted"  # another job wants the node; also when the reason is unknown
     TIME_LIMIT = "at its time limit"
     STOP = "cancelled"
 
     @property
     def grid_point_signal(self) -> signal.Signals:
-        """What train.py is told: SIGUSR2 saves and marks preempting, SIGTERM saves and stops."""
+        """What train.py gets: SIGUSR2 saves and marks preempting, SIGTERM saves and stops."""
         return signal.SIGTERM if self is Notice.STOP else signal.SIGUSR2
 
 

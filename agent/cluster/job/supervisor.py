@@ -153,11 +153,11 @@ class Supervisor:
     def _follow_server(self) -> None:
         """A running client keeps the address it started with: let runs save, and start anew."""
         self._say("the server has moved; runs save and go on under its new address")
-        told: dict[int, GridPointProcess] = {}
+        signalled: dict[int, GridPointProcess] = {}
         until = time.monotonic() + MOVING_S
         for worker in self._workers:
             worker.freeze()
-            worker.tell(signal.SIGUSR2, told)
+            worker.tell(signal.SIGUSR2, signalled)
         while any(w.running_grid_points() for w in self._workers) and time.monotonic() < until:
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
             time.sleep(0.1)
@@ -170,16 +170,16 @@ class Supervisor:
             return self._vanish()
         began = time.monotonic()
         self._say(f"{signal.Signals(number).name} received")
-        told: dict[int, GridPointProcess] = {}
+        signalled: dict[int, GridPointProcess] = {}
         for worker in self._workers:
             worker.freeze()
             if number == signal.SIGUSR1:  # preemption or time limit: to a run both mean the same
-                worker.tell(signal.SIGUSR2, told)
+                worker.tell(signal.SIGUSR2, signalled)
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
         notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
         self._say(f"{notice.value}; saving")
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
-        notice, points = self._save(notice, told, began + patience_s)
+        notice, points = self._save(notice, signalled, began + patience_s)
         seconds = f"{time.monotonic() - began:.1f} s after the notice"
         if notice is Notice.STOP:
             self._say(f"runs stopped at their last evaluation point, {seconds}")
@@ -196,7 +196,7 @@ class Supervisor:
             )
             if notice is Notice.PREEMPTION
             else "",
-            can_requeue=fields.get("Requeue", "1") == "1",  # not told: trying costs nothing
+            can_requeue=fields.get("Requeue", "1") == "1",  # unknown: trying costs nothing
             restarts=self._restarts,
             max_restarts=self._max_restarts,
         )
@@ -207,16 +207,16 @@ class Supervisor:
         return self._follow(plan, notice)
 
     def _save(
-        self, notice: Notice, told: dict[int, GridPointProcess], until: float
+        self, notice: Notice, signalled: dict[int, GridPointProcess], until: float
     ) -> tuple[Notice, list[GridPointProcess]]:
-        """Tell the grid points that are not in `told` until none runs; which ones there were.
+        """Tell the grid points that are not in `signalled` until none runs; which ones there were.
         Ctrl-C turns saving into stopping.
         """
         points: dict[str, GridPointProcess] = {}
         while True:
             for worker in self._workers:
-                worker.tell(notice.grid_point_signal, told)
-            points |= {point.run_id: point for point in told.values()}
+                worker.tell(notice.grid_point_signal, signalled)
+            points |= {point.run_id: point for point in signalled.values()}
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
             if not any(worker.running_grid_points() for worker in self._workers):
                 return notice, list(points.values())
@@ -225,7 +225,7 @@ class Supervisor:
                 return notice, list(points.values())
             number = self._inbox.wait(0.1)
             if number == signal.SIGINT:
-                notice, told = Notice.STOP, {}
+                notice, signalled = Notice.STOP, {}
 
     def _cut_off(self) -> None:
         """Runs that have not ended in time: their claims stay for the next life."""
@@ -249,7 +249,7 @@ class Supervisor:
             speaker.wait()
 
     def _follow(self, plan: Plan, notice: Notice) -> int:
-        if not self._job:  # outside Slurm nobody requeues or kills
+        if not self._job:  # outside Slurm there is no requeue and no kill
             return 0 if notice is Notice.STOP else 1
         if plan.requeue:
             try:

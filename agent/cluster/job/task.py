@@ -1,6 +1,6 @@
 """`python -m agent.cluster.job.task ENTITY/PROJECT/SWEEP…`: what a task of the array job executes.
 
-Starts `wandb agent` on one sweep after the other, one agent per GPU or as told, or works through
+Starts `wandb agent` on one sweep after the other, one agent per GPU or as asked, or works through
 a list of grid points, under a supervisor that gets Slurm's signals.
 """
 
@@ -62,7 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lead-s", type=float, default=180.0, help="of --signal=B:USR1@LEAD")
     parser.add_argument("--max-restarts", type=int, default=50)
     parser.add_argument("--idle-limit-s", type=float, help="without a grid point; then it leaves")
-    parser.add_argument("--notify", default="", help="URL that is told when the sweeps have ended")
+    parser.add_argument(
+        "--notify", default="", help="URL that gets a POST when the sweeps have ended"
+    )
     return parser
 
 
@@ -72,7 +74,7 @@ def build_workers(
     """One worker per slot. ClusterError when the key cannot be used."""
     access = ServerAccess(args.base_url, args.server_data, args.key_file)
     if access.key_file:
-        read_key(access.key_file)  # a key file that is missing or open to others is told at once
+        read_key(access.key_file)  # a key file that is missing or open to others is refused at once
     state = args.state.resolve()
     files_dir = state / "wandb"
     files_dir.mkdir(parents=True, exist_ok=True)
@@ -152,12 +154,12 @@ def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
     if not environment.get("SLURM_JOB_ID"):
         return None
     directory = state / "tasks" / f"{slurm.task_name(environment)}.lives"
-    return Term.take(directory, f"{_node(environment)} {os.getpid()}")
+    return Term.take(directory, {"host": _node(environment), "pid": os.getpid()})
 
 
 def _leave_when_told(inbox: Inbox) -> None:
     if inbox.has_received_any:
-        raise ClusterError("told to leave while it waited for the site")
+        raise ClusterError("ended by a signal while it waited for the site")
 
 
 def begin_record(state: Path, environment: Mapping[str, str]) -> LifeLog | None:

@@ -44,7 +44,7 @@ class Source(Protocol):
         ...
 
     def idle_limit_s(self) -> float:
-        """How long an agent may go without a grid point before `idle` is told."""
+        """How long an agent may go without a grid point before it counts as idle."""
         ...
 
     def idle(self, now: float, /) -> None:
@@ -142,12 +142,12 @@ class Worker:
         if self._process is not None:
             processes.send(self._process.pid, signal.SIGCONT)
 
-    def tell(self, number: signal.Signals, told: dict[int, GridPointProcess]) -> None:
-        """Signal every running grid point that is not in `told` yet."""
+    def tell(self, number: signal.Signals, signalled: dict[int, GridPointProcess]) -> None:
+        """Signal every running grid point that is not in `signalled` yet."""
         self._look_for_grid_points()
         for point in self.running_grid_points():
-            if point.pid not in told and processes.send(point.pid, number):
-                told[point.pid] = point
+            if point.pid not in signalled and processes.send(point.pid, number):
+                signalled[point.pid] = point
                 self._say(f"{self.name}: {number.name} to run {point.run_id}")
 
     def kill(self) -> None:

@@ -32,7 +32,7 @@ def agents_per_task(options: ArrayOptions) -> int:
 
 def fitting_array(options: ArrayOptions, points: int | None) -> tuple[str, str]:
     """The array that `points` grid points can use, and a sentence where it is smaller than asked;
-    `points` is None where nobody knows how many there will be.
+    `points` is None where their number is unknown.
     """
     ids = task_ids(options.array)
     if points is None:

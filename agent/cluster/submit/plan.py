@@ -110,6 +110,6 @@ def training_name(config: RunConfig) -> str:
 
 
 def _config_of(run: RunFacts) -> RunConfig | None:
-    """The resolved config of a run; None for a run that is no grid point of ours."""
+    """The resolved config of a run; None for a run that is not a grid point of ours."""
     known = {name: value for name, value in run.config.items() if name in RunConfig.model_fields}
     return RunConfig.violations(known)[1]

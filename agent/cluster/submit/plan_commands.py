@@ -18,6 +18,7 @@ from agent.cluster.submit.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
 from agent.errors import ConfigError, ReportError, TrackingError
+from agent.tracking.paths import split_path
 from agent.tracking.reader import Reader
 
 
@@ -149,10 +150,10 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
 
 def _project_of(args: argparse.Namespace, sweep: dict[str, object], sweep_path: str) -> str:
     """ENTITY/PROJECT, or PROJECT alone for the login's own entity."""
-    parts = sweep_path.split("/") if sweep_path else ["", ""]
-    entity = args.entity or parts[0] or str(sweep.get("entity", ""))
+    of_sweep = split_path(sweep_path) if sweep_path else ("", "", "")
+    entity = args.entity or of_sweep[0] or str(sweep.get("entity", ""))
     entity = entity or os.environ.get("WANDB_ENTITY", "")
-    project = args.project or parts[1] or str(sweep.get("project", ""))
+    project = args.project or of_sweep[1] or str(sweep.get("project", ""))
     project = project or os.environ.get("WANDB_PROJECT", "")
     if not project:
         raise ConfigError(["give --project: the sweep file names none"], where="the plan")

@@ -11,7 +11,7 @@ import yaml
 from agent import files
 from agent.cluster.claims import Claim
 from agent.errors import ConfigError
-from agent.tracking.client import split_sweep
+from agent.tracking.paths import split_path
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 RUN_ID_LENGTH = 8  # as wandb makes them
@@ -56,7 +56,7 @@ def make_claim(
 
     `run_id` continues that run; an empty one makes a new run of the sweep.
     """
-    entity, project, sweep_id = split_sweep(sweep_path)
+    entity, project, sweep_id = split_path(sweep_path)
     run_id = run_id or new_run_id()
     json_file, yaml_file = directory / f"{run_id}.json", directory / f"{run_id}.yaml"
     files.write_json(json_file, dict(values))

@@ -21,6 +21,7 @@ from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError
+from agent.tracking.paths import split_path
 from agent.tracking.reader import Reader, RunFacts
 
 # In the run's config, written by tracking.
@@ -28,7 +29,7 @@ SNAPSHOT_KEY, EXTENSIONS_KEY = "code/snapshot", "code/extensions"
 
 
 def add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="ENTITY/PROJECT/RUN")
+    parser.add_argument("run", metavar="RUN", help="ENTITY/PROJECT/RUN, or its page's address")
     parser.add_argument("--dry-run", action="store_true", help="only list what differs today")
     parser.add_argument(
         "--code", type=Path, help="the snapshot, when it lies elsewhere than the run recorded"
@@ -39,12 +40,14 @@ def add_rerun_arguments(parser: argparse.ArgumentParser) -> None:
 def run_rerun(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
     access = access_of(options)
-    run = Reader(access).run(args.run)
-    code = args.code or _recorded_code(run, args.run)
+    reader = Reader(access)
+    path = reader.full_path(args.run)
+    run = reader.run(path)
+    code = args.code or _recorded_code(run, path)
     snapshot = read_manifest(code)
     if snapshot is None:
         raise ClusterError(
-            f"the code of {args.run} is gone: {code} is not a snapshot; name another with --code, "
+            f"the code of {path} is gone: {code} is not a snapshot; name another with --code, "
             f"or check out commit {run.config.get('code/commit', 'unknown')}"
         )
     for line in _report(snapshot, run):
@@ -60,7 +63,7 @@ def run_rerun(args: argparse.Namespace) -> int:
             **code_variables(code),
             extensions.VARIABLE: str(run.config.get(EXTENSIONS_KEY, "")),
             "PYTHONPATH": str(code),
-            "WANDB_PROJECT": args.run.split("/")[-2],
+            "WANDB_PROJECT": split_path(path)[1],
         }
         words = [sys.executable, "train.py", "--config", file.name]
         return subprocess.run(words, cwd=code, env=environment, check=False).returncode

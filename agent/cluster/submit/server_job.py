@@ -1,6 +1,6 @@
 """The sweep server as a small job of its own, where login nodes allow no daemons.
 
-One CPU, requeueable, ended by whoever started it. Its data lie on the node's own disk, because
+One CPU, requeueable, ended by the user who started it. Its data lie on the node's own disk, because
 SQLite cannot lock most shared file systems safely; a snapshot goes to shared storage every minute
 and before the job ends, and the next life of the job starts from it. The address is written to
 shared storage, where agents look it up before every start.

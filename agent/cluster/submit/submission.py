@@ -63,7 +63,7 @@ def create_sweep(
     try:
         done = subprocess.run(
             words,
-            # What it prints is read below, so it must not have been told to keep quiet.
+            # What it prints is read below, so it must not be silenced.
             env={**environment, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"},
             capture_output=True,
             text=True,

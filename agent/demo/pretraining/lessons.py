@@ -35,7 +35,7 @@ TURNS_PER_DOCUMENT = 8
 
 
 def lesson(rng: Random, markup: Sequence[str]) -> list[Turn]:
-    """A document, told with the first question, and several questions on it with their answers."""
+    """A document, given with the first question, and several questions on it with their answers."""
     document = toy_world.make_document(rng)
     asked = toy_world.draw(rng, tuple(QUESTIONS), TURNS_PER_DOCUMENT - 2)
     turns = [QUESTIONS[name](rng, document) for name in asked]

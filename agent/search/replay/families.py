@@ -5,7 +5,7 @@ A stratum of a family is eight runs over nine rungs. A run's mean at a rung is a
 family; the scores of its examples are drawn around it, each the mean of a few right-or-wrong
 answers, with three parts of noise: how hard an example is (shared by all runs), what a run makes
 of it (kept over the rungs), and what is left to chance at each rung. So the *true* mean of every
-run is known, and regret can be told from luck with the examples.
+run is known, and regret can be separated from luck with the examples.
 
 `ORDINARY` and `LATE` are what the rules were developed on, `UNSEEN` and
 `UNSEEN_LATE` were only ever reported on.
@@ -145,7 +145,7 @@ def _late_sigmoid(rng: np.random.Generator, runs: int, rungs: int) -> Array:
 
 
 def _log_linear(rng: np.random.Generator, runs: int, rungs: int) -> Array:
-    """Gains with the logarithm of the steps: nobody reaches a plateau."""
+    """Gains with the logarithm of the steps: no run reaches a plateau."""
     slope = rng.uniform(0.1, 0.25) * rng.uniform(0.5, 1.1, (runs, 1))
     return rng.uniform(0.05, 0.4, (runs, 1)) * 0.8 + slope * np.log(_steps(rungs))
 

@@ -1,7 +1,7 @@
 """Workers that take grid points in some order, and a policy that stops them: in steps, no clock.
 
 In each step every worker trains its run by one rung and reports; then the runs are judged, and
-whoever ends frees its worker for the next point. That is an array job in lock-step, the normal
+a run that ends frees its worker for the next point. That is an array job in lock-step, the normal
 case; a run that is judged late, because it asks only at its next rung, is not modelled (see
 `Trial.reconsider`).
 """

@@ -115,7 +115,7 @@ def _known_part(value: Any, kind: Any) -> Any:
 def only_roots(document: DocumentNode, operation: OperationDefinitionNode) -> DocumentNode:
     """The operation with the fields at its root and nothing below them.
 
-    A mutation is run in this form while it holds the database, so that what it asks to be told
+    A mutation is run in this form while it holds the database, so that what it selects
     about the change cannot keep others from writing.
     """
     fragments = {

@@ -17,7 +17,7 @@ class Guests:
     """The connections that wait: without a whole request so far, or between two requests.
 
     When there are as many as descriptors allow, the one that has said the least for the longest
-    gives way, so that whoever comes with a request is answered. One that is being answered is
+    gives way, so that a connection with a request is answered. One that is being answered is
     never cut off.
     """
 

@@ -293,7 +293,7 @@ def _whole_text(value: Any) -> Any:
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
-    """Refusals become answers; anything else becomes a plain 500, told to the log only."""
+    """Refusals become answers; anything else becomes a plain 500, its traceback in the log only."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -303,7 +303,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
         except SweepAgentError as error:
             return refuse(str(error), 400)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is left to read it
+            return Response(status_code=400)  # the client has gone
         except HTTPException:
             raise
         except _UNSTORABLE as error:

@@ -162,7 +162,7 @@ def _complete(
 
 
 def _must_stop_here(connection: Connection, run: Run, now: float) -> bool:
-    """Whether the run itself must be told to stop, because no live agent will signal it."""
+    """Whether the answer must ask the run itself to stop, because no live agent will signal it."""
     if run.stop_requested is None:
         return False
     row = connection.execute(

@@ -36,6 +36,6 @@ class RareLines(logging.Filter):
 
 
 def limit_log_lines() -> None:
-    """Nobody without a key may fill the disk through the log."""
+    """Requests without a key must not fill the disk through the log."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(RareLines())

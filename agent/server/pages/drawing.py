@@ -72,7 +72,7 @@ class Drawing:
         return HTMLResponse(content, status_code=status, headers=HEADERS)
 
     async def asset(self, request: Request) -> Response:
-        """The stylesheet or a script; a browser asks again, and is told that nothing changed."""
+        """The stylesheet or a script; a browser asks again, and learns that nothing changed."""
         name = request.path_params["name"]
         if name not in self._assets:
             return PlainTextResponse("no such file", status_code=404)

@@ -257,7 +257,7 @@ class Pages:
 
     # ------------------------------------------------------------------ how they get there
     def page(self, template: str, content: Callable[..., Content]) -> Callable[..., Any]:
-        """A page for whoever is logged in; the others are asked for a key."""
+        """A page for logged-in users; others are asked for a key."""
 
         async def answer(request: Request) -> Response:
             try:

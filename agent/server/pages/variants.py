@@ -110,7 +110,7 @@ def _costs_of(family: FamilyReport) -> tuple[str, ...]:
 
 
 def comparison_payload(study: Study) -> list[dict[str, Any]]:
-    """Headings and texts, for the page and for its script; columns that nobody knows are left
+    """Headings and texts, for the page and for its script; unknown columns are left
     out."""
     return [_texts(comparison) for comparison in compare(study)]
 

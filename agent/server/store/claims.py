@@ -36,7 +36,7 @@ HEARD_S = 30.0  # an agent asks every 5 s; one that missed six times may be gone
 class Policy:
     """How patient the server is."""
 
-    lease_s: float = 300.0  # a claim nobody speaks for is released after this
+    lease_s: float = 300.0  # a claim whose run is silent is released after this
     silence_s: float = 300.0  # a run that says nothing for this long has crashed
     settle_s: float = 10.0  # a run its agent no longer reports may still send its last words
     max_attempts: int = 3  # how often a point is handed out, preemptions not counted
@@ -304,7 +304,7 @@ def finish_if_complete(connection: Connection, sweep_id: int, now: float) -> Swe
 
 
 def end_silent(connection: Connection, now: float, policy: Policy) -> int:
-    """Give silent runs their final state and free claims nobody speaks for; how many there were."""
+    """Give silent runs their final state and free their claims; how many there were."""
     rows = connection.execute(
         "SELECT * FROM run WHERE state = 'running' AND heartbeat_at < ?", (now - policy.silence_s,)
     ).fetchall()

@@ -1,6 +1,6 @@
 """The SQLite file: durable transactions, snapshot reads, migrations.
 
-Everything a client was told is on disk before it was told so: WAL with `synchronous=FULL` syncs
+Whatever a client gets as done is on disk before the answer: WAL with `synchronous=FULL` syncs
 the log at every commit. One process holds the data directory, so writes take turns under one lock
 and readers keep their own snapshots beside them.
 """
@@ -118,7 +118,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise
-                self._set_patience(BRIEF_S)  # until it is over, nobody waits for long in vain
+                self._set_patience(BRIEF_S)  # until it is over, writers give up soon
                 raise Refused(
                     "another program holds the server's database open for writing (an sqlite3 "
                     "shell?): end its transaction; until then nothing is stored",

@@ -14,7 +14,7 @@ LONGEST_S = 15.0  # between two looks at the clock of a server that is there; up
 
 
 class AttentiveClock:
-    """The wall clock, noting by how much it went on while nobody looked at it, or was set.
+    """The wall clock, noting by how much it went on between two looks, or was set.
 
     `monotonic` has to go on while the process is stopped. It may or may not go on while the machine
     is suspended: both cases are seen.

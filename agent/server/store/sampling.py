@@ -102,7 +102,7 @@ def value_at(row: dict[str, Any], key: str) -> Any:
 def finite(value: Any) -> Any:
     """JSON has no NaN and no infinity: they are answered as strings, as W&B does.
 
-    A whole number beyond every double is an infinity to whoever reads it as a number.
+    A whole number beyond every double is an infinity to readers of numbers.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return "Infinity" if value > 0 else "-Infinity"

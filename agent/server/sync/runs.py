@@ -201,7 +201,7 @@ def _portable(connection: Connection, run: Run) -> str:
 
 
 def _last_words(run: Run) -> dict[str, Any]:
-    """How the run's end is told. A crash has no words: the server there finds it silent."""
+    """How the run's end is sent. A crash sends nothing: the server there finds the run silent."""
     match run.state:
         case "finished":
             return {"complete": True, "exitcode": 0}

@@ -35,7 +35,7 @@ def check_folder(path: Path) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """`config.json` of a checkpoint. DataError when it is no JSON object."""
+    """`config.json` of a checkpoint. DataError when it is not a JSON object."""
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

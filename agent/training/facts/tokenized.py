@@ -60,7 +60,7 @@ def _file(store: Path, base_digest: str, depends: Mapping[str, object]) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    """None when nobody has written it yet, or it is damaged."""
+    """None when it has not been written yet, or is damaged."""
     try:
         known = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -305,8 +305,8 @@ def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
     stage.variables = {"POINT_S": "30"}
     worker = stage.worker("e/p/one")
     step_until(worker, lambda: "a started" in stage.log and bool(worker.running_grid_points()))
-    first = Term.take(stage.directory / "lives", "n1")
-    Term.take(stage.directory / "lives", "n2")
+    first = Term.take(stage.directory / "lives", {"host": "n1"})
+    Term.take(stage.directory / "lives", {"host": "n2"})
     (point,) = worker.running_grid_points()
     supervisor = Supervisor(
         [worker],

@@ -1,5 +1,5 @@
 // Asking the server again and again: often while something runs, seldom otherwise, and not at all
-// while nobody looks.
+// while the page is hidden.
 
 const LIVE_MS = 4_000;
 const QUIET_MS = 20_000;

@@ -149,7 +149,7 @@ class Project {
     const onGpu = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
     const isAlike = [x, y].map((column) => sameLength(column, onGpu));
     const whole = onGpu.filter(({ row }) => isAlike.every((holds) => holds(row)));
-    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
+    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with no run
     const note = document.getElementById("scatter-note");
     const gpu = onX.name ?? onY.name;
     const pale = [ended.length < points.length && "pruned or not finished",

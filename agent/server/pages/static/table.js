@@ -143,7 +143,7 @@ export class Table {
     held?.();
   }
 
-  // The table is drawn anew; whoever was on one of its buttons stays there.
+  // The table is drawn anew; the focus stays on the button that had it.
   held() {
     const active = document.activeElement;
     const key = this.table.contains(active) && active.dataset.hold;

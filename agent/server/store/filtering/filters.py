@@ -17,7 +17,7 @@ MAX_DEPTH = 12
 MAX_CLAUSES = 300  # SQLite's own limit on nested expressions is not far above
 MAX_VALUES = 10_000
 MAX_TAGS = 100
-EXACT = 2**53  # larger whole numbers are not told apart as floats
+EXACT = 2**53  # larger whole numbers may be equal as floats
 MAX_ORDERS = 8
 _COLUMNS = {
     "name": "run.name",
@@ -147,7 +147,7 @@ def _operate(
     if op in ("$in", "$nin") and isinstance(value, list) and len(value) <= MAX_VALUES:
         return _unless(op == "$nin", _is_among(field, [convert(item) for item in value]))
     if op == "$regex":
-        compile_pattern(str(value))  # refused here, where the client is told why
+        compile_pattern(str(value))  # refused here, where the client gets the reason
         return Clause(f"{field.sql} REGEXP ?", (*field.values, str(value)))
     if op == "$exists":
         return Clause(f"{field.sql} IS {'NOT ' if value else ''}NULL", field.values)
