@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from agent.config.point_values import as_read
 from agent.config.run_config import RunConfig
 from agent.files import write_atomically
 from agent.results.outcome import Outcome, outcome_of
@@ -66,7 +67,7 @@ def _take_settings(environment: Mapping[str, str]) -> None:
 
 def row_of(run: Any) -> Row:
     """A run of `wandb.Api()` as a flat row: config, then every plain summary value."""
-    config = {k: v for k, v in run.config.items() if k in RunConfig.model_fields}
+    config = as_read({k: v for k, v in run.config.items() if k in RunConfig.model_fields})
     summary = {k: v for k, v in run.summary_metrics.items() if _is_plain(v) and k[:1] != "_"}
     outcome = outcome_of(run.state, run.tags, summary)
     state = run.state if outcome is Outcome.UNKNOWN or outcome.is_running else outcome.value

@@ -10,9 +10,18 @@ import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from agent.config.point_values import as_read
+from agent.config.run_config import RunConfig
 from agent.errors import ReportError
 from agent.results.columns import COLUMNS, CURVE, CURVES, SCORE, is_score
-from agent.results.run_table import OWN_COLUMNS, Row, Scalar, plain_collection, sorted_curves
+from agent.results.run_table import (
+    OWN_COLUMNS,
+    Row,
+    Scalar,
+    plain_collection,
+    plain_values,
+    sorted_curves,
+)
 
 
 def parse_scalar(text: str) -> Scalar | None:
@@ -102,13 +111,19 @@ def _require_columns(names: Sequence[str], where: str) -> None:
 
 def _row(number: int, cells: Mapping[str, str], values: Mapping[str, Scalar]) -> Row:
     own = {name: cells.get(name, "").strip() for name in OWN_COLUMNS}
-    settings = {k: v for k, v in values.items() if k not in OWN_COLUMNS}
+    settings = _as_read({k: v for k, v in values.items() if k not in OWN_COLUMNS})
     if SCORE not in settings and CURVE in settings:
         settings[SCORE] = settings[CURVE]
     tags = frozenset(t.strip() for t in own["tags"].split(",") if t.strip())
     state = own["state"].lower() or ("finished" if SCORE in settings else "unknown")
     run_id = own["run_id"] or f"line {number}"
     return Row(run_id, state, settings, own["project"], own["name"], tags)
+
+
+def _as_read(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The keys of a run's config as the run itself reads them: `none` means None."""
+    read = as_read({k: v for k, v in settings.items() if k in RunConfig.model_fields})
+    return {**{k: v for k, v in settings.items() if k not in read}, **plain_values(read)}
 
 
 def _cell(key: str, text: str) -> Scalar | None:

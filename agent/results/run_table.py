@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agent.config.point_values import as_read
 from agent.errors import ReportError
 from agent.results.columns import CURVE, SCORE
 from agent.results.outcome import Outcome, outcome_of
@@ -150,6 +151,11 @@ def plain_values(record: Mapping[str, object], prefix: str = "") -> dict[str, Sc
         elif isinstance(value, str | int | float):
             found[name] = value
     return found
+
+
+def run_values(config: Mapping[str, object], summary: Mapping[str, object]) -> dict[str, Scalar]:
+    """The values of a run's row: its config as the run itself reads it, and its summary."""
+    return {**plain_values(as_read(config)), **plain_values(summary)}
 
 
 def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curve]:

@@ -18,7 +18,7 @@ from agent.results.run_table import (
     Curve,
     Row,
     Scalar,
-    plain_values,
+    run_values,
     sorted_curves,
     with_predictions,
 )
@@ -87,7 +87,7 @@ def _examples_or_warning(run: Any, row: Row, warn: Warn | None) -> Row:
 
 def read_run(run: Any, project: str, *, with_curves: bool = True) -> Row:
     """One run of the public API as a row, with its curves."""
-    values = {**plain_values(dict(run.config)), **plain_values(summary_of(run))}
+    values = run_values(dict(run.config), summary_of(run))
     job_type = _job_type(run)
     if job_type:
         values["job_type"] = job_type

@@ -233,3 +233,43 @@ def test_of_five_runs_with_one_seed_twice_all_name_the_same_rate() -> None:
         "learning_rate 0.0003, 2 seeds",
         "0.720",
     ]
+
+
+def test_a_setting_is_one_however_the_sweep_wrote_it() -> None:
+    """W&B keeps a sweep's value as its YAML had it: `3e-4` is text there, and `'1'` quoted."""
+    numbers = [
+        run("full", 1e-4, 0.8, seed=0, run_id="a"),
+        run("full", 1e-4, 0.6, seed=1, run_id="b"),
+        run("full", 3e-4, 0.72, seed=0, run_id="c"),
+        run("full", 3e-4, 0.72, seed=1, run_id="d"),
+        run("qlora4", 3e-4, 0.36, seed=0, run_id="e"),
+        run("qlora4", 3e-4, 0.36, seed=1, run_id="f"),
+    ]
+    texts = {1e-4: "1e-4", 3e-4: "3e-4", 0: "0", 1: "1.0", 3: "3", "None": "none"}
+    written = [
+        read_run(
+            SimpleNamespace(
+                id=row.run_id,
+                name="n",
+                state=row.state,
+                job_type="training",
+                tags=[],
+                config={
+                    k: texts.get(v, v) if number % 2 else v
+                    for k, v in row.values.items()
+                    if "/" not in k and k != "epoch"
+                },
+                summary={k: v for k, v in row.values.items() if "/" in k or k == "epoch"},
+            ),
+            "demo",
+            with_curves=False,
+        )
+        for number, row in enumerate(numbers)
+    ]
+    study = examine(written)
+    expected = {"QLoRA int4": ("0.0003", "50.0")}
+    assert of_report(study.families[0]) == of_page(study) == of_select(study) == expected
+    assert of_terminal(study, ["QLoRA int4"]) == expected
+    kept = [family.label for family in examine(numbers).families]
+    assert [family.label for family in study.families] == kept
+    assert [family.label for family in examine(read_csv(write_csv(written))).families] == kept

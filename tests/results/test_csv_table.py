@@ -124,3 +124,14 @@ def test_what_cannot_be_meant_is_one_clear_line(text: str, message: str) -> None
         table.read_csv(text, where="mine.csv")
     assert str(caught.value).startswith("mine.csv")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hand_made_table_may_write_values_as_a_config_reads_them() -> None:
+    text = (
+        "model_variant,quantization_strategy,quantization_method,learning_rate,seed,"
+        "final/validation_f1_score\n"
+        "Full LoRA,none,none,1e-4,0,0.5\nFull LoRA,,,0.0001,1.0,0.6\nQLoRA,int4,None,1e-4,0,0.4\n"
+    )
+    (family,) = examine(table.read_csv(text)).families
+    assert [cell.label for cell in family.cells] == ["Full LoRA", "QLoRA int4"]
+    assert family.cells[0].score == pytest.approx(0.55)

@@ -16,7 +16,7 @@ from agent.results.run_table import (
     Predictions,
     Row,
     parse_predictions,
-    plain_values,
+    run_values,
     sorted_curves,
 )
 from agent.results.study import Study, examine
@@ -30,7 +30,7 @@ MAX_PREDICTION_BYTES = 100_000_000
 
 def study_row(run: Run) -> Row:
     """The same row that the public API gives a report, without curves and example scores."""
-    values = {**plain_values(run.config_values()), **plain_values(run.summary_values())}
+    values = run_values(run.config_values(), run.summary_values())
     if run.job_type:
         values["job_type"] = run.job_type
     tags = frozenset(str(tag) for tag in run.tag_list())

@@ -12,6 +12,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from agent.config.point_values import as_read
 from agent.results.outcome import Outcome, outcome_of
 from agent.results.presentation import BY_KEY, GPU, TOKENS_OUT, style_of
 from agent.results.run_table import Row as StudyRow
@@ -131,7 +132,7 @@ class RowCache:
 
 def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     """A run as one row: its own fields, its config and the scalars of its summary."""
-    config = run.config_values()
+    config = as_read(run.config_values())
     variant = variant_of(config)
     end = run.finished_at or run.heartbeat_at
     own: dict[str, Scalar] = {
