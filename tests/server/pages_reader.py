@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from agent.results.query.records import words_of
 from agent.server.pages.table import Row
 from tests.server.server_lab import KEY, Lab
 
@@ -53,6 +54,9 @@ def make_run(lab: Lab, name: str = "r1", **values: Any) -> None:
 def rows_of(*values: dict[str, Any]) -> list[Row]:
     """Rows of a table, named r0, r1 …"""
     return [
-        Row(f"r{i}", None, float(i), given, dict.fromkeys(given, "config"))
+        Row(
+            *(f"r{i}", None, float(i), given, dict.fromkeys(given, "config")),
+            words=words_of(given.values()),
+        )
         for i, given in enumerate(values)
     ]

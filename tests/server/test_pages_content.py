@@ -11,7 +11,7 @@ from agent.server.pages.metrics import better_of, variant_of
 from agent.server.pages.run import clean_line, read_records, worst
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload, read_curve, thin
 from agent.server.pages.table import columns_of, payload
-from agent.server.pages.view import Choice, draw, duration, number, passes, size_text, sort_rows
+from agent.server.pages.view import Choice, draw, duration, number, size_text, sort_rows
 from agent.server.store.artifacts import ensure_collection
 from agent.server.store.database import insert, update
 from tests.server.pages_reader import AUTH, data, make_run, rows_of, see
@@ -43,11 +43,20 @@ def test_rows_are_sorted_with_the_unknown_last_either_way() -> None:
 
 
 def test_a_filter_takes_words_and_comparisons() -> None:
-    values: dict[str, Any] = {"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1}
+    rows = rows_of({"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1})
     for text in ("", "qlora", "int4 0.0005", "learning_rate<0.001", "seed=1", "seed>=1 qlora"):
-        assert passes(values, text), text
-    for text in ("full", "learning_rate>0.001", "seed=2", "variant<3", "seed<word"):
-        assert not passes(values, text), text
+        assert draw(rows, Choice(text)).count == 1, text
+    for text in ("full", "learning_rate>0.001", "seed=2"):
+        assert draw(rows, Choice(text)).count == 0, text
+
+
+def test_a_filter_that_says_nothing_is_a_problem_with_a_place() -> None:
+    rows = rows_of({"variant": "QLoRA int4", "seed": 1})
+    for text, word in (("variant<3", "variant"), ("qlora seed<word", "word"), ("sed=1", "sed")):
+        drawn = draw(rows, Choice(text))
+        assert drawn.problem is not None
+        assert text[drawn.problem.start : drawn.problem.end] == word
+        assert drawn.count == 0
 
 
 def test_a_column_whose_value_is_the_same_everywhere_is_sent_once() -> None:

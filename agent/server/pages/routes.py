@@ -18,6 +18,7 @@ from starlette.routing import Route
 from agent.server.admission import Identity
 from agent.server.lanes import Lane
 from agent.server.pages.drawing import Drawing
+from agent.server.pages.filter import filtered, filtered_points
 from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
@@ -83,9 +84,11 @@ class Pages:
             Route(f"{project}/workspace", page("project.html", self.project), methods=["GET"]),
             Route(f"{project}/sweeps", page("project.html", self.project), methods=["GET"]),
             Route(f"{project}/data", data(self.project_data), methods=["GET"]),
+            Route(f"{project}/filter", data(self.filter_data), methods=["GET"]),
             Route(f"{project}/curves", data(self.curve_data), methods=["GET"]),
             Route(sweep, page("sweep.html", self.sweep), methods=["GET"]),
             Route(f"{sweep}/data", data(self.sweep_data), methods=["GET"]),
+            Route(f"{sweep}/filter", data(self.sweep_filter), methods=["GET"]),
             Route(f"{sweep}/state", self.steer, methods=["POST"]),
             Route(f"{run}/data", data(self.run_data), methods=["GET"]),
             Route(run, page("run.html", self.run), methods=["GET"]),
@@ -151,6 +154,12 @@ class Pages:
         rows = [row for row in every if since is None or row.updated_at >= since]
         return {**payload(rows, total, since), "comparisons": self._comparisons(connection, every)}
 
+    def filter_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        """Which runs a query finds, and what may stand at its cursor."""
+        found = see_project(connection, entity, request)
+        rows, _ = self.rows.rows(connection, of_project(found.id))
+        return filtered(rows, request.query_params.get("q", ""), number_in(request, "at"))
+
     def _comparisons(self, connection: Connection, rows: Sequence[Row]) -> list[Content]:
         places = {row.id: row.place for row in rows}
         reader = StudyReader(connection, self.services, self.curves, places)
@@ -193,6 +202,12 @@ class Pages:
     def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
         _, sweep = see_sweep(connection, entity, request)
         return sweep_payload(connection, sweep, self.rows)
+
+    def sweep_filter(self, connection: Connection, entity: str, request: Request) -> Content:
+        _, sweep = see_sweep(connection, entity, request)
+        shown = sweep_payload(connection, sweep, self.rows)
+        query = request.query_params.get("q", "")
+        return filtered_points(shown, query, number_in(request, "at"))
 
     def run(self, connection: Connection, entity: str, request: Request) -> Content:
         project, run = see_run(connection, entity, request)

@@ -15,6 +15,7 @@ from typing import Any
 from agent.config.point_values import as_read
 from agent.results.outcome import Outcome, outcome_of
 from agent.results.presentation import BY_KEY, GPU, TOKENS_OUT, style_of
+from agent.results.query.records import words_of
 from agent.results.run_table import Row as StudyRow
 from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
 from agent.server.pages.study import study_row
@@ -54,6 +55,7 @@ class Row:
     origins: dict[str, str]  # key -> run, config or summary
     study: StudyRow | None = None  # the same run as a study reads it
     place: tuple[int, int] = (0, 0)  # its id and revision in the store
+    words: str = ""  # its texts in lower case, which free text is looked for in
 
     @property
     def is_inference(self) -> bool:
@@ -157,7 +159,9 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
             values[name] = value
             origins[name] = origin
     place = run.id, run.revision
-    return Row(run.name, style_of(variant), run.updated_at, values, origins, study_row(run), place)
+    words = words_of(values.values())
+    style = style_of(variant)
+    return Row(run.name, style, run.updated_at, values, origins, study_row(run), place, words)
 
 
 def shown_state(run: Run) -> str:

@@ -4,11 +4,13 @@ It follows the same choices (filter, order, columns) that the script then takes 
 address, and it is all there is where no script runs.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from agent.results.query.problems import QueryError
+from agent.results.query.tokens import MOST_CHARACTERS
+from agent.server.pages.filter import runs_of
 from agent.server.pages.table import Column, Row, Scalar, columns_of
 
 FIRST_ROWS = 100
@@ -27,7 +29,7 @@ class Choice:
     def of(cls, query: Mapping[str, str]) -> "Choice":
         named = query.get("columns", "")
         return cls(
-            query.get("q", "")[:200],
+            query.get("q", "")[:MOST_CHARACTERS],
             query.get("sort", "")[:200],
             query.get("order") == "desc",
             tuple(dict.fromkeys(filter(None, named.split(","))))[:100],
@@ -41,6 +43,8 @@ class Drawn:
     columns: list[Column]
     lines: list[tuple[Row, list[str]]]
     count: int  # of the rows that pass the filter
+    problem: QueryError | None = None  # of the filter, which then finds nothing
+    notes: tuple[str, ...] = ()  # what no run can pass
 
 
 def draw(rows: Sequence[Row], choice: Choice) -> Drawn:
@@ -48,41 +52,22 @@ def draw(rows: Sequence[Row], choice: Choice) -> Drawn:
     every = columns_of(rows)
     chosen = set(choice.columns)
     shown = [c for c in every if (c.key in chosen if chosen else c.is_first) or c.key == "name"]
-    passing = [row for row in rows if passes(row.values, choice.text)]
+    problem: QueryError | None = None
+    notes: tuple[str, ...] = ()
+    passing = list(rows)
+    if choice.text.strip():
+        try:
+            found = runs_of(rows).find(choice.text)
+            passing, notes = [rows[place] for place in found.places], found.notes
+        except QueryError as error:
+            passing, problem = [], error
     if choice.sort:
         passing = sort_rows(passing, choice.sort, choice.is_descending)
     lines = [
         (row, [text_of(column.key, row.values.get(column.key)) for column in shown])
         for row in passing[:FIRST_ROWS]
     ]
-    return Drawn(shown, lines, len(passing))
-
-
-def passes(values: Mapping[str, Scalar], text: str) -> bool:
-    """Whether every word of the filter stands in the row; `key=value` and `key>1` name a column."""
-    return all(_passes_word(values, word) for word in text.split())
-
-
-def _passes_word(values: Mapping[str, Scalar], word: str) -> bool:
-    match = re.fullmatch(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)", word)
-    if match and match[1] in values:
-        return _compares(values[match[1]], match[2], match[3])
-    wanted = word.lower()
-    return any(wanted in text_of(key, value).lower() for key, value in values.items())
-
-
-def _compares(value: Scalar, sign: str, wanted: str) -> bool:
-    if sign == "=":
-        return str(value).lower() == wanted.lower() or text_of("", value) == wanted
-    try:
-        limit = float(wanted)
-    except ValueError:
-        return False
-    if not isinstance(value, int | float):
-        return False
-    return {"<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit}[
-        sign
-    ]
+    return Drawn(shown, lines, len(passing), problem, notes)
 
 
 def sort_rows(rows: Sequence[Row], key: str, is_descending: bool) -> list[Row]:
