@@ -13,6 +13,8 @@ from agent.report.terminal import print_queued, print_selections, print_study
 from agent.report.writing import with_scores, write_report
 from agent.results.columns import find
 from agent.results.csv_table import read_csv, with_curves
+from agent.results.query.picking import add_where, pick
+from agent.results.query.records import record_of_row
 from agent.results.run_table import Row, base_rows, read_text
 
 if TYPE_CHECKING:
@@ -36,10 +38,16 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="don't download per-example scores; intervals stay blank",
     )
+    add_where(parser)
 
 
 def load_rows(args: argparse.Namespace) -> tuple[Row, ...]:
-    """Rows from the named projects or the given files; ReportError when it's not exactly one."""
+    """The rows that `--where` picks, from the named projects or the given files; ReportError when
+    it's not exactly one of the two."""
+    return pick(_every_row(args), args.where, record_of_row)
+
+
+def _every_row(args: argparse.Namespace) -> tuple[Row, ...]:
     if bool(args.projects) == bool(args.table):
         raise ReportError("name one or more projects, or give --table FILE.csv (not both)")
     if args.projects:

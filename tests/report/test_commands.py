@@ -122,3 +122,32 @@ def test_workspace_prints_its_specification_without_a_server(
     assert commands.run_workspace(_args("workspace", "team/demo", "--dry-run")) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["sections"][0]["name"] == "Convergence"
+
+
+def test_where_picks_the_runs_of_a_report(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    where = 'lr>=1e-3 (variant:"Full LoRA" or variant=QLoRA int4)'
+    args = _args("report", "--table", str(table), "--out", str(out), "--where", where)
+    assert commands.run_report(args) == 0
+    text = (out / "table.csv").read_text()
+    assert len(text.splitlines()) == 1 + 6
+    assert "ptq" not in text
+    assert "0.0001" not in text
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("learning_rat=1", r"no run has a key 'learning_rat' \(character 1\); near: learning_rate"),
+        ("state:prned", "finds none of the 20 runs: no run has state 'prned'; there are finished"),
+        ("(lr=1", "not closed"),
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "select"])
+def test_a_where_that_is_wrong_or_finds_nothing_is_one_line(
+    table: Path, command: str, where: str, message: str
+) -> None:
+    args = _args(command, "--table", str(table), "--where", where)
+    with pytest.raises(ReportError, match=message) as caught:
+        getattr(commands, f"run_{command}")(args)
+    assert "\n" not in str(caught.value)

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from agent.cluster.submit.task_stories import TaskStory
 from agent.results.columns import SCORE
+from agent.results.query.picking import pick
+from agent.results.query.records import Record, record_of, record_of_row
+from agent.results.run_table import Row, run_values
 from agent.tracking.reader import RunFacts
 
 OWN_SECONDS = "train/own_gpu_seconds"
@@ -24,6 +27,11 @@ class SweepStatus:
     state: str
     expected: int | None  # grid points; None without a finite grid
     runs: Sequence[RunFacts]
+    listed: frozenset[str] | None = None  # the ids that `--where` picks; None for all
+
+    @property
+    def listed_runs(self) -> list[RunFacts]:
+        return [run for run in self.runs if self.listed is None or run.run_id in self.listed]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,23 @@ def counts_of(status: SweepStatus) -> dict[str, int]:
     }
 
 
+def picked(report: Report, query: str) -> Report:
+    """The report with only those runs listed that a query finds; its counts and hours stay those
+    of the whole sweeps. ReportError for a query that is wrong."""
+    if not query.strip():
+        return report
+    runs = [run for status in report.sweeps for run in status.runs]
+    ids = frozenset(run.run_id for run in pick(runs, query, _record, may_be_none=True))
+    return replace(report, sweeps=[replace(status, listed=ids) for status in report.sweeps])
+
+
+def _record(run: RunFacts) -> Record:
+    values = run_values(run.config, run.summary)
+    tags = frozenset(run.tags)
+    record = record_of_row(Row(run.run_id, run.state, values, name=run.name, tags=tags))
+    return record_of({**record.values, "sweep": run.sweep}, record.origins)
+
+
 def own_gpu_hours(runs: Iterable[RunFacts]) -> float:
     """What the runs themselves spent; shared trainings are counted once, with their writer."""
     return sum(_number(run.summary.get(OWN_SECONDS)) for run in runs) / 3600
@@ -72,7 +97,7 @@ def status_lines(report: Report) -> list[str]:
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         of = f" of {status.expected}" if status.expected else ""
         lines.append(f"{status.sweep}  {status.state.lower()}{of}: {shown or 'no runs yet'}")
-        lines += [f"  {line}" for line in _run_lines(status.runs)]
+        lines += [f"  {line}" for line in _run_lines(status.listed_runs)]
         lines.append("")
     lines += _task_lines(report.tasks)
     lines.append(_hours_line(report))
@@ -117,7 +142,7 @@ def as_json(report: Report) -> dict[str, object]:
                         "reason": run.summary.get(REASON),
                         "job": job_of(run.config),
                     }
-                    for run in status.runs
+                    for run in status.listed_runs
                 ],
             }
             for status in report.sweeps

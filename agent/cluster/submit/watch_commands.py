@@ -22,11 +22,13 @@ from agent.cluster.submit.status import (
     SweepStatus,
     as_json,
     counts_of,
+    picked,
     status_lines,
 )
 from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.errors import ClusterError
+from agent.results.query.picking import add_where
 from agent.tracking.reader import Reader
 
 WATCH_EVERY_S = 10.0
@@ -41,6 +43,7 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--watch", action="store_true", help="again and again until all end")
     parser.add_argument("--json", action="store_true", help="for programs")
+    add_where(parser)
     add_option_arguments(parser, ACCESS)
 
 
@@ -55,7 +58,7 @@ def run_status(args: argparse.Namespace) -> int:
         )
     reader = Reader(access_of(options))
     while True:
-        report = _report(reader, chosen, options)
+        report = picked(_report(reader, chosen, options), args.where)
         if args.json:
             print(json.dumps(as_json(report), indent=1))
         else:
