@@ -6,9 +6,9 @@ A command NAME lives in its folder as `add_NAME_arguments(parser)` and `run_NAME
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent import extensions
 from agent.config.rules import unknown_name
@@ -142,6 +142,33 @@ GROUPS = (
 COMMANDS = tuple(command for _, commands in GROUPS for command in commands)
 
 
+class Parser(argparse.ArgumentParser):
+    """Says of a misspelt option, action or choice which one may be meant, as of commands."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        if self._subparsers is None:  # before a missing argument is named, for it may be the same
+            self._refuse_unknown(word for word in args or () if word.startswith("--"))
+        found, rest = super().parse_known_args(args, namespace)
+        self._refuse_unknown(word for word in rest if word.startswith("-"))
+        return found, rest
+
+    def _refuse_unknown(self, options: Iterable[str]) -> None:
+        for word in options:
+            if word != "--" and word.partition("=")[0] not in self._option_string_actions:
+                self.error(self.unknown_option(word))
+
+    def unknown_option(self, word: str) -> str:
+        known = [action.option_strings[-1] for action in self._actions if action.option_strings]
+        return unknown_name(word.partition("=")[0], known, "option")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = (action.option_strings or [action.dest])[-1]
+            raise argparse.ArgumentError(None, unknown_name(str(value), action.choices, name))
+
+
 def overview() -> str:
     """All commands, in the order in which a study needs them."""
     parts = []
@@ -152,9 +179,9 @@ def overview() -> str:
     return "\n\n".join(parts)
 
 
-def build_parser(name: str | None = None) -> argparse.ArgumentParser:
+def build_parser(name: str | None = None) -> Parser:
     """The parser; only the command `name`, if given, brings its arguments (and its imports)."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sweep-agent",
         usage="sweep-agent COMMAND …",
         description=DESCRIPTION,
@@ -181,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser(named.name if named else None)
     if named is None and words and not words[0].startswith("-"):
         parser.error(unknown_name(words[0], [command.name for command in COMMANDS], "command"))
+    if named is None and words and words[0] not in ("-h", "--help", "--version"):
+        parser.error(parser.unknown_option(words[0]))
     args = parser.parse_args(words)
     args.words = words[1:]
     assert named is not None  # parse_args has refused anything else

@@ -42,6 +42,37 @@ def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "unknown command 'chek'; did you mean 'check'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["--versoin"], "--version"),
+        (["report", "--otu", "x"], "--out"),
+        (["report", "p", "--titel=x"], "--title"),
+        (["status", "--wacth"], "--watch"),
+        (["keys", "add", "--dat", "d"], "--data"),
+        (["store", "gc", "--dry-rum"], "--dry-run"),
+        (["baseline", "--learning_rat", "1"], "--learning-rate"),
+    ],
+)
+def test_a_misspelt_option_names_the_nearest(
+    words: list[str], near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    option = next(word for word in words if word.startswith("-")).partition("=")[0]
+    said = capsys.readouterr().err
+    assert f"unknown option {option!r}; did you mean {near!r}?" in said
+
+
+@pytest.mark.parametrize("words", [["keys", "lst"], ["store", "sttaus"], ["keys", "ad"]])
+def test_a_misspelt_action_lists_or_names_the_known_ones(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert f"unknown action {words[1]!r}; did you mean" in capsys.readouterr().err
+
+
 def test_help_groups_the_commands_by_when_they_are_needed() -> None:
     text = build_parser().format_help()
     places = [text.index(f"{title}:") for title, _ in GROUPS]

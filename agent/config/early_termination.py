@@ -22,17 +22,20 @@ class Hyperband:
 
 def read_hyperband(given: Any, problems: list[str]) -> Hyperband | None:
     """The setting; None, with its faults in `problems`, where it cannot be read."""
-    if not isinstance(given, dict) or given.get("type") != "hyperband":
+    unknown = [key for key in given if key not in _KEYS] if isinstance(given, dict) else []
+    for key in unknown:
+        problems.append(f"early_terminate: {unknown_name(str(key), _KEYS, 'key')}")
+    if isinstance(given, dict) and "type" not in given:
+        problems.append("early_terminate.type is missing: here {type: hyperband, min_iter: 3}")
+        return None
+    if not isinstance(given, dict) or given["type"] != "hyperband":
         shown = given.get("type") if isinstance(given, dict) else given
         problems.append(
             f"early_terminate.type = {shown!r}: only hyperband is known, here "
             "{type: hyperband, min_iter: 3}"
         )
         return None
-    before = len(problems)
-    for key in given:
-        if key not in _KEYS:
-            problems.append(f"early_terminate: {unknown_name(str(key), _KEYS, 'key')}")
+    before = len(problems) - len(unknown)
     eta = read_number(given.get("eta", 3))
     if eta is None or eta <= 1:
         problems.append(f"early_terminate.eta = {given['eta']!r}: must be a number above 1")

@@ -42,10 +42,14 @@ class Objective:
 
 def read_objective(given: Any, where: str, problems: list[str]) -> Objective | None:
     """One metric; None, with its faults in `problems`, where it cannot be read."""
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or not given["name"]:
-        problems.append(f"{where} needs a name, here validation/f1_score")
+    if not isinstance(given, dict):
+        shown = given if isinstance(given, str) else "validation/f1_score"
+        problems.append(f"{where} needs a name, here {{name: {shown}, goal: maximize}}")
         return None
     before = len(problems)
+    name = given.get("name")
+    if not isinstance(name, str) or not name.strip():
+        problems.append(f"{where} needs a name, here validation/f1_score")
     for key in given:
         if key not in _KEYS:
             problems.append(f"{where}: {unknown_name(str(key), _KEYS, 'key')}")
@@ -65,9 +69,7 @@ def read_objective(given: Any, where: str, problems: list[str]) -> Objective | N
         problems.append(f"{where}.impute_while_running = {running!r}: must be one of {known}")
     if len(problems) > before:
         return None
-    return Objective(
-        given["name"], goal, None if target is None else float(target), impute, running
-    )
+    return Objective(str(name), goal, None if target is None else float(target), impute, running)
 
 
 def number_of(value: Any) -> float | None:

@@ -367,7 +367,8 @@ def _message(item: Any, given: Mapping[str, object]) -> str:
     if item["type"] == "extra_forbidden":
         return unknown_name(name, RunConfig.model_fields, "config key")
     text = str(item["msg"]).removeprefix("Value error, ")
-    text = text.replace("Input should be", "must be").replace("a valid ", "a ")
+    text = text.replace("Input should be", "must be").replace("a valid i", "an i")
+    text = text.replace("a valid ", "a ")
     return f"{name} = {_shown(given.get(name))}: {text[0].lower()}{text[1:]}"
 
 

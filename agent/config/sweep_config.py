@@ -4,6 +4,8 @@ The reader knows what W&B documents (the keys and kinds of its published schema)
 finds out while a sweep runs, so that a sweep is refused before its first run.
 """
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +39,22 @@ _TEXTS = (
     "project",
     "name",
 )
+# What wandb's agent puts in the place of a word `${…}` of a command (`${envvar:NAME}` is one more).
+# Another one it leaves out without a word.
+MACROS = (
+    "env",
+    "interpreter",
+    "program",
+    "args",
+    "args_no_hyphens",
+    "args_no_boolean_flags",
+    "args_no_equals",
+    "args_append_hydra",
+    "args_override_hydra",
+    "args_json",
+    "args_json_file",
+)
+_MACRO = re.compile(r"\$\{([a-z_]+)\}")
 # `settings` is written by the client's `wandb sweep --settings`.
 KEYS = (
     *_TEXTS,
@@ -115,10 +133,13 @@ def read_all(sweep: Mapping[str, Any]) -> tuple[SweepConfig, list[str]]:
     problems = [unknown_name(str(key), KEYS, "key") for key in sweep if key not in KEYS]
     for key in _TEXTS:
         if key in sweep and not isinstance(sweep[key], str):
-            problems.append(f"{key} = {str(sweep[key])[:40]!r}: must be text; quote it")
+            remedy = "leave it out" if sweep[key] is None else "quote it"
+            problems.append(f"{key} = {str(sweep[key])[:40]!r}: must be text; {remedy}")
     method, scheduler = sweep.get("method"), sweep.get("scheduler")
     if method not in METHODS:
-        problems.append(f"method = {method!r} is not one of {', '.join(METHODS)}")
+        near = difflib.get_close_matches(str(method).lower(), METHODS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        problems.append(f"method = {method!r} is not one of {', '.join(METHODS)}{hint}")
     reading = _read_space(sweep)
     problems += reading.problems
     objectives = _read_objectives(sweep, problems)
@@ -204,22 +225,36 @@ def _read_objectives(sweep: Mapping[str, Any], problems: list[str]) -> list[Obje
 
 
 def _faults_of_launching(sweep: Mapping[str, Any]) -> Iterable[str]:
-    if "command" in sweep and not isinstance(sweep["command"], list):
-        yield (
-            f"command = {str(sweep['command'])[:40]!r}: must be a list of words, here "
-            '["${env}", "${interpreter}", "${program}", "${args}"]'
-        )
+    if "command" in sweep:
+        yield from _faults_of_command(sweep["command"])
     if sweep.get("kind", "sweep") != "sweep":
         yield f"kind = {sweep['kind']!r}: must be sweep"
     if "controller" in sweep:
         given = sweep["controller"]
         kind = given.get("type") if isinstance(given, dict) else given
+        for key in given if isinstance(given, dict) else ():
+            if key != "type" and kind is None:  # a misspelt type; W&B takes other keys beside it
+                yield f"controller: {unknown_name(str(key), ('type',), 'key')}"
         if kind == "local":
             yield "controller.type = 'local': local controllers are not supported; leave it out"
         elif kind != "cloud":
             yield f"controller.type = {kind!r}: must be cloud"
     if not isinstance(sweep.get("settings", {}), dict):
         yield "settings: needs a mapping"
+
+
+def _faults_of_command(command: Any) -> Iterable[str]:
+    if not isinstance(command, list):
+        yield (
+            f"command = {str(command)[:40]!r}: must be a list of words, here "
+            '["${env}", "${interpreter}", "${program}", "${args}"]'
+        )
+        return
+    for place, word in enumerate(command):
+        if not isinstance(word, str | int | float):
+            yield f"command[{place}] = {str(word)[:40]!r}: must be a word; quote it"
+        elif (macro := _MACRO.fullmatch(str(word))) and macro[1] not in MACROS:
+            yield f"command[{place}] = {word!r}: {unknown_name(macro[1], MACROS, 'macro')}"
 
 
 def _scheduler_faults(sweep: Mapping[str, Any]) -> Iterable[str]:

@@ -83,10 +83,7 @@ def _read_level(given: Any, prefix: str, reading: Reading) -> None:
                 "begin with a letter or '_'"
             )
         elif not isinstance(entry, dict):
-            reading.problems.append(
-                f"parameters.{path} = {str(entry)[:40]!r}: needs a mapping, here "
-                f"{{value: {str(entry)[:40]}}}"
-            )
+            reading.problems.append(f"parameters.{path}{_bare_value(entry)}")
         elif "parameters" in entry:
             for key in entry.keys() - {"parameters"}:
                 reading.problems.append(
@@ -100,6 +97,15 @@ def _read_level(given: Any, prefix: str, reading: Reading) -> None:
             if parameter is not None:
                 reading.space[path] = parameter
                 reading.nested.update([path] if prefix else [])
+
+
+def _bare_value(entry: Any) -> str:
+    """What is wrong with a parameter that is no mapping, and the mapping that may be meant."""
+    shown = str(entry)[:40]
+    if entry is None:
+        return " is empty: needs a mapping, here {value: 1} or {values: [1, 2]}"
+    key = "values" if isinstance(entry, list) else "value"
+    return f" = {shown!r}: needs a mapping, here {{{key}: {shown}}}"
 
 
 def _read_parameter(entry: dict[Any, Any], where: str, reading: Reading) -> Parameter | None:
@@ -191,7 +197,9 @@ def _read_range(entry: dict[Any, Any], name: str, where: str, reading: Reading) 
     numbers: dict[str, float] = {}
     for key, value in wanted.items():
         number = read_number(value)
-        if number is None:
+        if value is None:
+            problems.append(f"{where}.{key} is missing: {name} needs a number there")
+        elif number is None:
             problems.append(f"{where}.{key} = {str(value)[:40]!r}: {name} needs a number")
         elif name == "int_uniform" and read_whole(value) is None:
             problems.append(f"{where}.{key} = {value!r}: int_uniform needs a whole number")

@@ -110,15 +110,25 @@ def check(path: Path, *, files: bool = True) -> tuple[int, list[str]]:
     config, problems = read_all(sweep)
     problems += _study_problems(sweep, config)
     points = list(itertools.islice(_points(sweep, config), MAX_CHECKED_POINTS))
+    unread = _unread_parameters(sweep, config)
     faults: dict[str, int] = {}
     for point in points:
         found, _ = RunConfig.violations(point, files=files)
         for text in found:
-            faults[text] = faults.get(text, 0) + 1
+            if not text.startswith(unread):  # its own fault is named already
+                faults[text] = faults.get(text, 0) + 1
     total = len(points)
     for text, count in faults.items():
         problems.append(text if total == 1 else f"{text} ({count} of {total} grid points)")
     return (grid_size(config.space) if config.method == "grid" else 0), problems
+
+
+def _unread_parameters(sweep: Mapping[str, Any], config: SweepConfig) -> tuple[str, ...]:
+    """How a fault begins that calls a parameter missing which is there and could not be read."""
+    given = sweep.get("parameters")
+    known = {path.partition(".")[0] if path in config.nested else path for path in config.space}
+    names = given.keys() - known if isinstance(given, Mapping) else ()
+    return tuple(f"{name} is missing:" for name in names)
 
 
 def notes(path: Path) -> tuple[str, ...]:

@@ -33,18 +33,21 @@ class _StrictLoader(_Base):  # type: ignore[misc]
     """SafeLoader that refuses a key given twice in one mapping."""
 
 
+class _Refused(Exception):
+    """YAML, but not what a sweep may say: a sentence with its line."""
+
+    def __init__(self, node: yaml.Node, text: str) -> None:
+        super().__init__(f"line {node.start_mark.line + 1}: {text}")
+
+
 def _mapping_without_duplicates(loader: Any, node: yaml.MappingNode) -> dict[object, object]:
     seen: set[object] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(
-                None, None, "a key must be a plain word", key_node.start_mark
-            )
+            raise _Refused(key_node, "a key must be a plain word")
         if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
+            raise _Refused(key_node, f"the key {key!r} is given twice; keep one of them")
         seen.add(key)
     found: dict[object, object] = loader.construct_mapping(node, deep=True)
     return found
@@ -54,12 +57,7 @@ def _plain_number(loader: Any, node: yaml.ScalarNode) -> int | float:
     """Refuses what YAML 1.1 reads in base 8 or 60: 010 would be 8, and 12:30 would be 750."""
     text = node.value.lstrip("+-")
     if ":" in text or (text[:1] == "0" and text[1:2].isdigit() and "." not in text):
-        raise yaml.constructor.ConstructorError(
-            None,
-            None,
-            f"{node.value} is not a plain number; quote it to make it text",
-            node.start_mark,
-        )
+        raise _Refused(node, f"{node.value} is not a plain number; quote it to make it text")
     kind = "int" if node.tag.endswith("int") else "float"
     found: int | float = getattr(loader, f"construct_yaml_{kind}")(node)
     return found
@@ -82,8 +80,11 @@ def read_mapping(text: str, *, where: str, is_strict: bool = True) -> dict[str, 
         problem = _limit_exceeded(text)
         if problem is None:
             found = yaml.load(text, _StrictLoader if is_strict else _Base)
+    except _Refused as error:
+        problem = str(error)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problem = f"this is not YAML: {' '.join(str(error).split())[:200]}"
+        text = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+        problem = f"this is not YAML: {text[:200]}"
     if problem is None and not isinstance(found, dict):
         problem = "is not a mapping of sweep keys such as method and parameters"
     if problem is not None:

@@ -170,7 +170,7 @@ def read_choices(path: Path) -> list[str]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return [
-            str(run) + ("" if choice["is_final"] else f"@{float(choice['epoch']):g}")
+            str(run) + ("" if choice["is_final"] else f"@{float(choice['epoch']):.12g}")
             for choice in (item["chosen"] for item in record["selections"])
             if choice
             for run in choice["runs"]

@@ -58,6 +58,8 @@ def _every_row(args: argparse.Namespace) -> tuple[Row, ...]:
         return project_runs.read_projects(
             args.projects, with_examples=not args.no_examples, progress=_progress, warn=_warn
         )
+    if args.no_examples:
+        raise ReportError("--no-examples goes with a project; a table has only those of --scores")
     rows = read_csv(read_text(args.table, "table"), where=str(args.table))
     if not rows:
         raise ReportError(f"{args.table} holds no runs: nothing to report")
@@ -163,6 +165,8 @@ def run_select(args: argparse.Namespace) -> int:
         from agent.tracking.queued_sweeps import as_yaml
 
         print(as_yaml(sweeps_of(planned)), end="")
+        if args.out:
+            _write_choices(args.out, chosen, planned)
         return 0
     print_selections(chosen, planned, is_planned=args.confirm_seeds is not None)
     if args.out:

@@ -144,3 +144,17 @@ def test_check_notes_what_only_w_and_b_would_refuse(
     said = capsys.readouterr().out
     assert "valid at the ends of its ranges" in said
     assert "note: parameters.learning_rate.min: YAML 1.1" in said
+
+
+@pytest.mark.parametrize(
+    "rate", ["0.001", "{vaule: 1}", "{distribution: unifrom, min: 0, max: 1}", "{parameters: 3}"]
+)
+def test_a_parameter_that_cannot_be_read_is_not_called_missing(tmp_path: Path, rate: str) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "program: train.py\nmethod: random\nparameters:\n  model_variant: {value: QLoRA}\n"
+        "  quantization_strategy: {value: int4}\n  dataset: {value: a/b}\n"
+        f"  learning_rate: {rate}\n"
+    )
+    (problem,) = sweep_yaml.check(path, files=False)[1]
+    assert problem.startswith("parameters.learning_rate")

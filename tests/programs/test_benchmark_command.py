@@ -174,13 +174,16 @@ def test_chosen_runs_are_scored_at_the_points_they_were_chosen_at(
     chosen = [
         {"is_final": True, "epoch": 3.0, "runs": ["e/p/one", "e/p/two"]},
         {"is_final": False, "epoch": 1.5, "runs": ["e/p/early"]},
+        {"is_final": False, "epoch": 10 + 4 / 7, "runs": ["e/p/odd"]},
     ]
     file = tmp_path / "choices.json"
     file.write_text(json.dumps({"selections": [{"chosen": c} for c in [*chosen, None]]}))
     started: list[list[str]] = []
     args = arguments("evaluate", "--choices", str(file))
     assert benchmark_command.run_evaluate(args, starter(started)) == 0
-    assert started == [["agent.programs.test_split_scores", "e/p/one", "e/p/two", "e/p/early@1.5"]]
+    (words,) = started
+    assert words[:4] == ["agent.programs.test_split_scores", "e/p/one", "e/p/two", "e/p/early@1.5"]
+    assert finished_runs.split_epoch(words[4])[1] == pytest.approx(10 + 4 / 7, abs=1e-9)
     assert finished_runs.split_epoch("e/p/early@1.5") == ("e/p/early", 1.5)
     assert finished_runs.split_epoch("e/p/one") == ("e/p/one", None)
     with pytest.raises(TrackingError, match="the epoch after @ is not a number"):

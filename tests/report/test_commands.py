@@ -58,6 +58,7 @@ def test_report_reads_a_table_in_a_process_without_torch_and_wandb(table: Path) 
         ((), "name one or more projects, or give --table"),
         (("demo", "--table", "x.csv"), "not both"),
         (("demo", "--curves", "x.csv"), "go with --table"),
+        (("--table", "x.csv", "--no-examples"), "--no-examples goes with a project"),
         (("--table", "missing.csv"), "table missing.csv: No such file"),
     ],
 )
@@ -102,6 +103,14 @@ def test_a_dry_run_prints_sweeps_that_can_be_read_back(
     assert len(documents) == 5
     for document in documents:
         assert [config.seed for config in sweep_yaml.configs(document)] == [1]
+
+
+def test_a_dry_run_writes_its_choices_and_plan(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "choices.json"
+    words = ["--table", str(table), "--confirm-seeds", "2", "--dry-run", "--out", str(out)]
+    assert commands.run_select(_args("select", *words)) == 0
+    record = json.loads(out.read_text())
+    assert (len(record["selections"]), len(record["missing_points"])) == (5, 5)
 
 
 def test_a_dry_run_of_nothing_is_told() -> None:

@@ -266,3 +266,14 @@ def test_a_choice_is_tested_when_every_seed_was_at_the_chosen_point() -> None:
     chosen = _only(untested).chosen
     assert chosen is not None
     assert chosen.test is None
+
+
+@pytest.mark.parametrize("written", [4 / 7, float(f"{4 / 7:g}"), float(f"{4 / 7:.12g}")])
+def test_a_test_score_counts_at_a_point_whose_epoch_was_written_in_fewer_digits(
+    written: float,
+) -> None:
+    curve = ((4 / 7, 0.9), (1.0, 0.5))
+    rows = [run("full", 1e-3, 0.5, curve=curve, test__f1_score=0.4, test__epoch=written)]
+    chosen = _only(rows, "all").chosen
+    assert chosen is not None
+    assert str(chosen.test) == "0.400"

@@ -130,6 +130,11 @@ def run_fill(args: argparse.Namespace) -> int:
 
 def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
     check_files(args.sweeps)
+    if len(args.sweep) > len(args.sweeps):
+        raise ConfigError(
+            [f"--sweep is given {len(args.sweep)} times for {len(args.sweeps)} sweep files"],
+            where="the options",
+        )
     reader = Reader(access_of(options))
     records = {r.file: r for r in SweepRecords(Path(options.state_dir)).all()}
     plans = []

@@ -13,6 +13,8 @@ from agent.cluster.submit.array import send, tell, watching
 from agent.cluster.submit.point_commands import make_claim
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
+from agent.config.search_space import grid_size
+from agent.config.sweep_config import read_all
 from agent.errors import ConfigError
 
 
@@ -45,10 +47,10 @@ def points_to_run(sweep: Mapping[str, object]) -> int | None:
     """How many runs a new sweep will have: its grid, its run_cap, the smaller of both; None when
     it has neither.
     """
-    cap = sweep.get("run_cap")
-    counts = [cap] if isinstance(cap, int) else []
-    if sweep.get("method") == "grid":
-        counts.append(sum(1 for _ in sweep_yaml.grid_points(sweep)))
+    config, _ = read_all(sweep)
+    counts = [] if config.run_cap is None else [config.run_cap]
+    if config.method == "grid":
+        counts.append(grid_size(config.space))
     return min(counts, default=None)
 
 

@@ -155,12 +155,16 @@ def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:
 
 def add_logs_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="ENTITY/PROJECT/RUN")
-    parser.add_argument("--lines", type=int, default=200, help="from the end (default %(default)s)")
+    parser.add_argument(
+        "--lines", type=int, default=200, metavar="N", help="from the end (default %(default)s)"
+    )
     parser.add_argument("--follow", action="store_true", help="go on as the log grows")
     add_option_arguments(parser, ACCESS)
 
 
 def run_logs(args: argparse.Namespace) -> int:
+    if args.lines < 1:
+        raise ClusterError(f"--lines {args.lines}: must be 1 or more")
     options = options_of(args, project_dir=str(Path.cwd()))
     run = Reader(access_of(options)).run(args.run)
     path = Path(str(run.config.get("slurm/log_path", "")))
