@@ -35,7 +35,7 @@ from agent.server.lanes import Lane
 from agent.server.pages.routes import page_routes
 from agent.server.services import Services
 from agent.server.store.blobs import BlobStore
-from agent.server.store.claims import Policy, end_silent
+from agent.server.store.claims import Policy, empty_bin, end_silent
 from agent.server.store.database import Database
 from agent.server.store.streams import KeyCatalogue
 from agent.server.store.tokens import Signer
@@ -138,5 +138,7 @@ def _tidy(services: Services) -> None:
     with services.database.write() as connection:
         services.excuse_pauses(connection)
         end_silent(connection, services.clock(), services.policy)
+        if empty_bin(connection, services.clock(), services.policy):
+            services.blobs.is_suspect = True
     if services.blobs.is_suspect:
         collect(services.database, services.blobs)

@@ -4,78 +4,25 @@ import base64
 import json
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.results.presentation import LATENCY, SCORE
 from agent.server.pages.view import duration, number
-from agent.server.process import ServerAddress, running_server
+from agent.server.process import running_server
+from tests.end_to_end.pages_desk import Desk, needs_browser
 from tests.end_to_end.pages_lab import (
-    BROWSER,
-    DRIVER,
     HOSTILE,
     complaints,
     fill,
     log_in,
-    open_page,
     opened_browser,
-    requested_hosts,
     wait_for,
 )
 from tests.end_to_end.server_client import client_of
 
-needs_browser = pytest.mark.skipif(
-    BROWSER is None or DRIVER is None, reason="no chromium with chromedriver on PATH"
-)
 RUNS, POINTS = 1000, 40
-
-
-@dataclass
-class Desk:
-    """Somebody logged in, before a server with many runs."""
-
-    server: ServerAddress
-    driver: Any
-
-    @property
-    def key(self) -> str:
-        return self.server.env["WANDB_API_KEY"]
-
-    def open(self, path: str) -> None:
-        open_page(self.driver, self.server.base_url + path)
-
-    def js(self, code: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(code, *arguments)
-
-    def texts(self, selector: str) -> list[str]:
-        code = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
-        found: list[str] = self.js(code, selector)
-        return found
-
-    def choose(self, name: str, value: str) -> None:
-        self.js(
-            "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event(e.tagName === 'INPUT' ? 'input' : 'change'))",
-            name,
-            value,
-        )
-
-    def post(self, path: str, content: dict[str, Any]) -> None:
-        """What a client sends while somebody looks."""
-        login = base64.b64encode(f"api:{self.key}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-        address = self.server.base_url + path
-        request = urllib.request.Request(address, json.dumps(content).encode(), headers)
-        urllib.request.urlopen(request, timeout=30).close()
-
-    def is_quiet(self) -> bool:
-        """Whether nothing was complained of, and nobody but the server was asked for anything."""
-        assert complaints(self.driver) == []
-        assert requested_hosts(self.driver) == {self.server.base_url.removeprefix("http://")}
-        return True
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +42,11 @@ def test_a_thousand_runs_are_sorted_filtered_grouped_and_drawn(desk: Desk) -> No
     desk.open("/local/study")
     assert desk.texts("#count") == [f"{RUNS} of {RUNS} runs"]
     assert len(desk.texts("#runs tbody tr")) == 100
-    assert desk.js("return document.querySelectorAll('#curves .line').length") == RUNS
-    assert desk.js("return document.querySelectorAll('#scatter .point').length") >= RUNS
-    assert desk.js("return document.querySelectorAll('#scatter .front').length") == 1
+    assert desk.chart("#curves", "chart.seen.length") == RUNS
+    assert desk.chart("#scatter", "chart.seen.length") == RUNS
+    assert desk.chart("#scatter", "chart.spec.front.length") > 1
     head = "document.querySelector('#runs [title=\"final/validation_f1_score\"]')"
-    desk.js(f"{head}.focus(); {head}.click(); {head}.click()")
+    desk.js(f"{head}.focus(); {head}.click()")
     assert desk.js(f"return {head}.closest('th').ariaSort") == "descending"
     assert desk.js(f"return document.activeElement === {head}")  # the keyboard stays where it was
     column = desk.js(f"return {head}.closest('th').cellIndex") + 1
@@ -109,10 +56,9 @@ def test_a_thousand_runs_are_sorted_filtered_grouped_and_drawn(desk: Desk) -> No
     desk.choose("[name=group]", "variant")
     assert len(desk.texts("#runs .group")) == 5
     assert "(200, means)" in desk.texts("#runs .group button")[0]
-    desk.choose("[name=q]", "qlora learning_rate<0.0001 seed=3")
-    assert desk.texts("#count") == [f"4 of {RUNS} runs"]
+    desk.filter("qlora learning_rate<0.0001 seed=3", f"4 of {RUNS} runs")
     assert len(desk.texts("#runs tbody tr:not(.group)")) == 4
-    wait_for(desk.driver, "document.querySelectorAll('#curves .line').length === 4")
+    wait_for(desk.driver, "document.querySelector('#curves').chart.seen.length === 4")
     desk.js("document.querySelector('.chooser input[value=setting_7]').click()")
     assert "setting_7" in desk.texts("#runs thead button")
     assert "setting_7" in desk.driver.current_url
@@ -131,8 +77,8 @@ def test_the_address_of_a_view_brings_the_view_back(desk: Desk) -> None:
 def test_the_axes_of_the_scatter_are_chosen_and_its_points_read_by_keyboard(desk: Desk) -> None:
     desk.open("/local/study?q=seed=0")
     desk.choose("#scatter-x", "inference/model_size_gb")
-    assert "Model size (GB), lower is better" in desk.texts("#scatter .title")
-    chart = desk.js("return document.querySelector('#scatter svg')")
+    assert desk.chart("#scatter", "chart.spec.x") == "Model size (GB), lower is better"
+    chart = desk.js("return document.querySelector('#scatter .chart')")
     chart.send_keys("\ue014")  # the right arrow
     said = desk.texts("#scatter .said-of-chart")[0]
     assert "Model size (GB), lower is better 1.9" in said
@@ -184,7 +130,7 @@ def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     desk.js("document.querySelectorAll('#runs tbody a')[1].focus()")
     wait_for(desk.driver, "document.querySelector('#count').textContent === '4 of 4 runs'")
     assert desk.js("return document.activeElement.textContent") == "run 1"  # the focus stays
-    points = desk.js("return document.querySelectorAll('#scatter .point').length")
+    points = desk.chart("#scatter", "chart.seen.length")
     measured = {
         **new,
         "name": "measured",
@@ -194,7 +140,7 @@ def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     }
     desk.post("/graphql", {"query": upsert, "variables": {"i": measured}})
     wait_for(desk.driver, "document.querySelector('#count').textContent === '5 of 5 runs'")
-    assert desk.js("return document.querySelectorAll('#scatter .point').length") == points
+    assert desk.chart("#scatter", "chart.seen.length") == points
     assert HOSTILE in desk.texts("#runs tbody a")
     desk.open("/local/live/runs/run00001")
     assert desk.texts("#run-state") == ["running"]

@@ -9,9 +9,24 @@ import pytest
 from agent.results.presentation import style_of
 from agent.server.pages.metrics import better_of, variant_of
 from agent.server.pages.run import clean_line, read_records, worst
-from agent.server.pages.series import CurveCache, HistoryCache, curves_payload, read_curve, thin
-from agent.server.pages.table import columns_of, payload
-from agent.server.pages.view import Choice, draw, duration, number, size_text, sort_rows
+from agent.server.pages.series import (
+    CurveCache,
+    HistoryCache,
+    curves_payload,
+    gaps,
+    read_curve,
+    thin,
+)
+from agent.server.pages.table import Column, columns_of, decimals_of, payload
+from agent.server.pages.view import (
+    Choice,
+    draw,
+    duration,
+    number,
+    size_text,
+    sort_rows,
+    text_of,
+)
 from agent.server.store.artifacts import ensure_collection
 from agent.server.store.database import insert, update
 from tests.server.pages_reader import AUTH, data, make_run, rows_of, see
@@ -153,8 +168,39 @@ def test_a_table_is_sorted_and_filtered_by_its_address_without_any_script(lab: L
     assert "run-a</a>" not in text
     assert "2 of 3 runs" in text
     assert text.count('aria-sort="descending"') == 1
-    assert 'name="order" value="asc"' in text  # the next press turns the order round
+    assert 'name="was" value="desc learning_rate"' in text
+    again = see(lab, "/local/p?sort=learning_rate&was=desc+learning_rate")
+    assert again.index("run-a</a>") < again.index("run-b</a>")  # the next press turns it round
     assert "No runs pass this filter" in see(lab, "/local/p?q=nothing-like-it")
+
+
+def test_the_first_press_on_a_score_sorts_the_best_first_and_on_a_cost_the_lowest(lab: Lab) -> None:
+    columns = {"final/validation_f1_score": "ba", "loss": "ab", "learning_rate": "ab"}
+    for name, value in (("a", 0.25), ("b", 0.5)):
+        lab.init(name, displayName=name, config=json.dumps({"learning_rate": {"value": value}}))
+        summary = json.dumps({"final/validation_f1_score": value, "loss": value})
+        lab.post(name, {"files": {"wandb-summary.json": {"offset": 0, "content": [summary]}}})
+    for key, order in columns.items():
+        text = see(lab, f"/local/p?sort={key}")
+        assert (text.index(">a</a>") < text.index(">b</a>")) == (order == "ab"), key
+
+
+def test_a_column_of_results_has_the_same_number_of_decimals_in_every_row() -> None:
+    assert decimals_of([0.7, 0.73694, 0.05]) == 4
+    assert decimals_of([23.71, 23.7, 0.5]) == 2
+    assert decimals_of([1, 2, 3]) is None  # whole numbers stay whole
+    assert decimals_of([1e-6, 0.5]) is None  # too far apart: each for itself
+    assert decimals_of([1e300, 0.5, 0.0]) is None
+    assert decimals_of([]) is None
+    rows = rows_of({"f1": 0.7}, {"f1": 0.73694}, {"f1": "NaN"}, {})
+    column = Column("f1", "summary", [row.values.get("f1") for row in rows])
+    assert column.is_number
+    assert [text_of("f1", v, column.digits) for v in column.values] == [
+        "0.7000",
+        "0.7369",
+        "NaN",
+        "",
+    ]
 
 
 def test_a_project_with_too_many_runs_says_which_are_shown(
@@ -201,11 +247,40 @@ def test_a_curve_leaves_out_what_is_not_a_number_and_finds_nested_and_odd_keys(l
     with lab.services.database.read() as connection:
         (run_id,) = connection.execute("SELECT id FROM run").fetchone()
         assert read_curve(connection, run_id, "odd") == [(1.0, 2.0, 1.0), (2.0, 3.0, 2.0)]
+        assert read_curve(connection, run_id, "deep.väl") == [(3, None, 4), (5, None, None)]
         cache = CurveCache()
         assert cache.curve(connection, run_id, 1, "validation/f1_score")[2] == (2.0, 3.0, 0.5)
         connection.execute("SELECT 1")
         assert len(cache.curve(connection, run_id, 1, "validation/f1_score")) == 3
     assert curves_payload([], 0) == {"x": "Epoch", "curves": {}}
+
+
+def test_what_is_missing_or_not_finite_stays_missing_in_curves(lab: Lab) -> None:
+    lab.init("a")
+    steps = [0, 1, 2, 3, 20, 21, 22, 23]
+    rows: list[dict[str, Any]] = [
+        {"_step": i, "epoch": i, "loss": i / 2, "train/loss": 1} for i in steps
+    ]
+    rows[1]["loss"] = None  # logged without a value
+    del rows[2]["loss"]  # not logged at all: no gap
+    lab.log("a", 0, rows)
+    odd = ['{"_step": 24, "epoch": 24, "loss": NaN}', '{"_step": 25, "epoch": 25, "loss": 1e999}']
+    lab.post("a", {"files": {"wandb-history.jsonl": {"offset": len(rows), "content": odd}}})
+    curve = data(lab, "/local/p/curves?key=loss")["curves"]["a"]
+    assert curve == [
+        [0, 1, 3, 11.5, 20, 21, 22, 23, 24],
+        [0, None, 1.5, None, 10, 10.5, 11, 11.5, None],
+    ]
+    history = data(lab, "/local/p/runs/a/data")["history"]["loss"]
+    assert [y is None for y in history["y"]] == [y is None for y in curve[1]]
+    assert history["step"] == curve[0]
+
+
+def test_points_that_grow_apart_or_stand_alone_make_no_gap() -> None:
+    assert gaps([0, 1, 2, 10, 11, 12]) == [2]
+    assert gaps([1, 2, 4, 8, 16, 32, 64]) == []
+    assert gaps([0, 100, 101, 102]) == []  # the value before training
+    assert gaps([]) == gaps([1]) == gaps([1, 1, 1, 1]) == []
 
 
 def test_a_history_goes_on_where_it_was_and_begins_again_with_its_run(lab: Lab) -> None:

@@ -7,7 +7,7 @@ from agent.server.graphql.access import need_project, need_run, need_sweep
 from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
 from agent.server.store.branches import inherit_history
-from agent.server.store.claims import forget_run, release, settle
+from agent.server.store.claims import ask_to_stop, forget_run, settle
 from agent.server.store.database import insert, update
 from agent.server.store.points import find_point
 from agent.server.store.projects import get_project
@@ -156,13 +156,7 @@ def delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 def stop_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     request: Request = info.context
     run = need_run(request, input["id"])
-    if not run.is_over:
-        change_run(request.connection, run, request.now, stop_requested="person")
-    elif run.sweep_id is not None:  # crashed and about to be handed out again: a person said no
-        point = find_point(request.connection, run.sweep_id, run.name)
-        if point is not None and point.status == "open":
-            release(request.connection, point, "ended", request.services.policy)
-            change_run(request.connection, run, request.now, state="killed")
+    ask_to_stop(request.connection, run, request.now, request.services.policy)
     return {"success": True}
 
 

@@ -56,7 +56,7 @@ class Drawing:
         self._templates.globals["text_of"] = text_of
         self._assets = {
             path.name: (path.read_bytes(), _TYPES[path.suffix])
-            for path in sorted((_HERE / "static").iterdir())
+            for path in sorted((_HERE / "static").rglob("*"))
             if path.suffix in _TYPES
         }
         self._tags = {

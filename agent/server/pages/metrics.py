@@ -22,6 +22,7 @@ from agent.results.presentation import (
     variant_label,
 )
 
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # as the store writes such a value
 # What a project's table begins with, where any run has it.
 FIRST_COLUMNS = (
     "variant",

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from agent.server.store.database import Connection
 from agent.server.store.projects import find_project
 from agent.server.store.records import Project, Run, Sweep
-from agent.server.store.runs import find_run
+from agent.server.store.runs import find_run, is_in_bin
 from agent.server.store.sweeps import find_sweep
 
 
@@ -38,7 +38,7 @@ def see_sweep(connection: Connection, entity: str, request: Request) -> tuple[Pr
 def see_run(connection: Connection, entity: str, request: Request) -> tuple[Project, Run]:
     project = see_project(connection, entity, request)
     run = find_run(connection, project.id, request.path_params["run"])
-    if run is None:
+    if run is None or is_in_bin(connection, run):
         raise Missing
     return project, run
 

@@ -7,6 +7,7 @@ comes from outside, and every text of a user is escaped.
 import asyncio
 import gzip
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,8 +18,11 @@ from starlette.routing import Route
 
 from agent.server.admission import Identity
 from agent.server.lanes import Lane
+from agent.server.pages.changes import Changes
+from agent.server.pages.compare import MOST_RUNS, answers_of, lines_of, metrics_of
 from agent.server.pages.drawing import Drawing
 from agent.server.pages.filter import filtered, filtered_points
+from agent.server.pages.importance import importance_payload
 from agent.server.pages.metrics import better_of, heading_of
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
@@ -42,10 +46,10 @@ from agent.server.services import Services
 from agent.server.store.budget import Budget
 from agent.server.store.database import Connection
 from agent.server.store.projects import list_projects
-from agent.server.store.runs import count_runs, of_project, of_sweep
+from agent.server.store.runs import count_runs, find_run, is_in_bin, list_bin, of_project, of_sweep
 from agent.server.store.sampling import to_json
 from agent.server.store.streams import EVENTS, HISTORY
-from agent.server.store.sweeps import get_sweep, list_sweeps, set_state
+from agent.server.store.sweeps import get_sweep, list_sweeps
 
 PACK_BYTES = 20_000
 Content = dict[str, Any]
@@ -64,6 +68,7 @@ class Pages:
         self.pool = pool
         self.lane = lane
         self.drawing = Drawing()
+        self.changes = Changes(services, self.sessions, self.drawing, pool)
         self.rows = RowCache()
         self.curves = CurveCache()
         self.histories = HistoryCache()
@@ -86,10 +91,12 @@ class Pages:
             Route(f"{project}/data", data(self.project_data), methods=["GET"]),
             Route(f"{project}/filter", data(self.filter_data), methods=["GET"]),
             Route(f"{project}/curves", data(self.curve_data), methods=["GET"]),
+            *self.changes.routes(project, sweep, run),
             Route(sweep, page("sweep.html", self.sweep), methods=["GET"]),
             Route(f"{sweep}/data", data(self.sweep_data), methods=["GET"]),
             Route(f"{sweep}/filter", data(self.sweep_filter), methods=["GET"]),
-            Route(f"{sweep}/state", self.steer, methods=["POST"]),
+            Route(f"{project}/compare", page("compare.html", self.compare), methods=["GET"]),
+            Route(f"{sweep}/importance", data(self.importance), methods=["GET"]),
             Route(f"{run}/data", data(self.run_data), methods=["GET"]),
             Route(run, page("run.html", self.run), methods=["GET"]),
             Route(f"{run}/{{rest:path}}", page("run.html", self.run), methods=["GET"]),
@@ -142,6 +149,8 @@ class Pages:
             "sweeps": sweeps,
             "table": draw(rows, choice),
             "choice": choice,
+            "states": Counter(str(row.values["state"]) for row in rows).most_common(),
+            "token": self.sessions.form_token(request),
             "total": total,
             "left_out": left_out,
             "comparisons": self._comparisons(connection, rows),
@@ -152,7 +161,11 @@ class Pages:
         since = number_in(request, "since")
         every, total = self.rows.rows(connection, of_project(found.id))
         rows = [row for row in every if since is None or row.updated_at >= since]
-        return {**payload(rows, total, since), "comparisons": self._comparisons(connection, every)}
+        return {
+            **payload(rows, total, since),
+            "comparisons": self._comparisons(connection, every),
+            "deleted": [run.name for run, _ in list_bin(connection, found.id)],
+        }
 
     def filter_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """Which runs a query finds, and what may stand at its cursor."""
@@ -171,6 +184,7 @@ class Pages:
         key = request.query_params.get("key", "")[:300]
         since = number_in(request, "since") or 0.0
         scope = of_project(found.id)
+        only = set(filter(None, request.query_params.get("runs", "").split(",")))
         listed = connection.execute(
             f"SELECT id, name, revision, updated_at FROM run WHERE {scope.sql} "
             "ORDER BY id DESC LIMIT ?",
@@ -179,7 +193,7 @@ class Pages:
         drawn = [
             (row["name"], self.curves.curve(connection, row["id"], row["revision"], key))
             for row in listed
-            if row["updated_at"] >= since
+            if row["updated_at"] >= since and (not only or row["name"] in only)
         ]
         answer = curves_payload([(name, points) for name, points in drawn if points], len(listed))
         latest = max((row["updated_at"] for row in listed), default=since)
@@ -199,9 +213,32 @@ class Pages:
             **drawn(shown),
         }
 
-    def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
+    def importance(self, connection: Connection, entity: str, request: Request) -> Content:
+        """How much each parameter of a sweep matters for its metric."""
         _, sweep = see_sweep(connection, entity, request)
-        return sweep_payload(connection, sweep, self.rows)
+        return importance_payload(sweep_payload(connection, sweep, self.rows))
+
+    def compare(self, connection: Connection, entity: str, request: Request) -> Content:
+        """Two to four runs side by side."""
+        project = see_project(connection, entity, request)
+        names = list(dict.fromkeys(filter(None, request.query_params.get("runs", "").split(","))))
+        found = [find_run(connection, project.id, name) for name in names[:MOST_RUNS]]
+        runs = [run for run in found if run is not None and not is_in_bin(connection, run)]
+        if len(runs) < 2:
+            raise Refused("choose two to four runs of this project to compare", status=404)
+        return {
+            "project": project,
+            "runs": [(run, row_of(run, {})) for run in runs],
+            "config": lines_of([run.config_values() for run in runs]),
+            "summary": lines_of([run.summary_values() for run in runs]),
+            "answers": answers_of(connection, self.services, runs),
+            "metrics": [(key, heading_of(key)) for key in metrics_of(runs)],
+        }
+
+    def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
+        project, sweep = see_sweep(connection, entity, request)
+        deleted = [run.name for run, _ in list_bin(connection, project.id)]
+        return {**sweep_payload(connection, sweep, self.rows), "deleted": deleted}
 
     def sweep_filter(self, connection: Connection, entity: str, request: Request) -> Content:
         _, sweep = see_sweep(connection, entity, request)
@@ -219,6 +256,7 @@ class Pages:
             "sweep": sweep,
             "row": row,
             "sweep_title": title_of(sweep) if sweep else "",
+            "token": self.sessions.form_token(request),
             "config": shown_values(run.config_values()),
             "summary": shown_values(run.summary_values()),
             "predictions": predictions_of(connection, self.services, run),
@@ -241,34 +279,11 @@ class Pages:
             return answer
         first = number_in(request, "line")
         answer["history"] = self.histories.payload(connection, run.id, HISTORY)
+        answer["better"] = {key: better_of(key) for key in answer["history"]}
         answer["system"] = self.histories.payload(connection, run.id, EVENTS)
         answer["summary"] = [[key, value] for key, value in shown_values(run.summary_values())]
         answer["console"] = console_of(connection, run, int(first) if first is not None else None)
         return answer
-
-    # ------------------------------------------------------------------ what people change
-    async def steer(self, request: Request) -> Response:
-        """Start, pause, stop or cancel a sweep, by a form of its page."""
-        try:
-            form = await read_form(request)
-            await self._in_thread(self._steer, request, form)
-        except Refused as refusal:
-            return self.drawing.page("refused.html", status=refusal.status, problem=str(refusal))
-        except Missing:
-            return self.drawing.page("missing.html", status=404)
-        return RedirectResponse(request.url.path.removesuffix("/state"), status_code=303)
-
-    def _steer(self, request: Request, form: dict[str, str]) -> None:
-        entity = self.sessions.entity_of(request)
-        if entity is None:
-            raise Refused("log in first", status=401)
-        self.sessions.check_form(request, form)
-        with self.services.database.write() as connection:
-            _, sweep = see_sweep(connection, entity, request)
-            wanted = form.get("state", "")
-            if wanted not in {action[0] for action in ACTIONS[sweep.state]}:
-                raise Refused(f"a sweep that is {sweep.state} cannot become {wanted!r}", 409)
-            set_state(connection, sweep, wanted, self.services.clock())
 
     # ------------------------------------------------------------------ how they get there
     def page(self, template: str, content: Callable[..., Content]) -> Callable[..., Any]:

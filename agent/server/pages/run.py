@@ -27,8 +27,10 @@ MAX_ARTIFACTS = 100
 MAX_PREDICTION_BYTES = 30_000_000
 MAX_CELL = 600
 SCORES = ("score", "f1", "f1_score", "exact", "correct", "accuracy")
-_FIRST = ("score", "output", "gold", "prediction", "target", "expected")
+UNREADABLE = "The predictions of this run cannot be read."
+_FIRST = ("score", "prompt", "question", "output", "prediction", "gold", "target", "expected")
 _LAST = ("prompt_hash",)
+_STREAM_MARK = re.compile(r"^(?:ERROR )?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z? ")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -67,16 +69,29 @@ class ArtifactLink:
 
 def predictions_of(connection: Connection, services: Services, run: Run) -> Predictions:
     """The worst predictions, from the run's artifact of them, else from its logged table."""
+    found = prediction_records(connection, services, run)
+    if isinstance(found, str):
+        return Predictions(problem=found)
+    try:
+        return worst(found)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Predictions(problem=UNREADABLE)
+
+
+def prediction_records(
+    connection: Connection, services: Services, run: Run
+) -> Sequence[dict[str, Any]] | str:
+    """All predictions of a run, or in words why there are none."""
     found = _prediction_blob(connection, run)
     if found is None:
-        return Predictions(problem="This run has logged no predictions.")
+        return "This run has logged no predictions."
     blob, size = found
     if size > MAX_PREDICTION_BYTES:
-        return Predictions(problem="The predictions are too large to show here: download them.")
+        return "The predictions are too large to show here: download them."
     try:
-        return _worst_in(services.blobs.path_of(blob))
+        return _records_in(services.blobs.path_of(blob))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Predictions(problem="The predictions of this run cannot be read.")
+        return UNREADABLE
 
 
 def _prediction_blob(connection: Connection, run: Run) -> tuple[str, int] | None:
@@ -104,10 +119,10 @@ def _prediction_blob(connection: Connection, run: Run) -> tuple[str, int] | None
     return None
 
 
-@lru_cache(maxsize=64)
-def _worst_in(path: Path) -> Predictions:
+@lru_cache(maxsize=8)
+def _records_in(path: Path) -> list[dict[str, Any]]:
     """Contents never change under their name, so what was read of them stays right."""
-    return worst(read_records(path.read_bytes()))
+    return read_records(path.read_bytes())
 
 
 def read_records(content: bytes) -> list[dict[str, Any]]:
@@ -138,7 +153,7 @@ def worst(records: Sequence[dict[str, Any]], count: int = WORST) -> Predictions:
     columns = (*first, *sorted(rest, key=_LAST.__contains__))
     return Predictions(
         columns,
-        tuple(tuple(_cell(record.get(key)) for key in columns) for record in shown),
+        tuple(tuple(cell_text(record.get(key)) for key in columns) for record in shown),
         score,
         len(scored),
         sum(float(record[score]) == lowest for record in scored),
@@ -150,7 +165,8 @@ def _is_number(value: Any) -> bool:
     return number_of(value) is not None
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """One value of a prediction for people, cut where it is long."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -178,8 +194,13 @@ def console_of(connection: Connection, run: Run, first: int | None = None) -> di
 
 
 def clean_line(text: str) -> str:
-    """A console line without terminal codes; of a line that was drawn over, what was last seen."""
-    return _ESCAPES.sub("", text.rstrip("\r\n").rsplit("\r", 1)[-1])
+    """A console line without terminal codes; of a line that was drawn over, what was last seen.
+
+    The client puts a level and a time before what a program wrote to its error stream: that it
+    went there makes it no error (progress bars do), so both are left out.
+    """
+    plain = _STREAM_MARK.sub("", text)
+    return _ESCAPES.sub("", plain.rstrip("\r\n").rsplit("\r", 1)[-1])
 
 
 def files_of(connection: Connection, services: Services, run: Run) -> list[FileLink]:

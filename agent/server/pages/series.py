@@ -1,15 +1,22 @@
-"""What charts are drawn from: the histories of runs, thinned so that a browser can take them."""
+"""What charts are drawn from: the histories of runs, thinned so that a browser can take them.
+
+A value that was logged but is missing or not finite, and a stretch in which nothing was logged,
+stay visible: as a point without a value, which ends the line before it.
+"""
 
 import json
 from _thread import LockType, allocate_lock
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 
 from agent.config.objective import number_of
+from agent.server.pages.metrics import NOT_FINITE
 from agent.server.store.database import Connection
 from agent.server.store.sampling import read_row, value_at
 from agent.server.store.streams import MAX_ROWS
@@ -20,7 +27,9 @@ FEWEST_PER_CURVE = 12
 CHART_POINTS = 240  # of one chart of one run
 MAX_SERIES = 500  # charts of one run
 NAN = float("nan")
-Point = tuple[float, float | None, float]  # step, epoch if it is known, value
+GAP = 4  # a distance this many times as long as those on both sides of it is a gap
+# step, epoch if it is known, value if it is finite
+Point = tuple[float, float | None, float | None]
 
 
 def thin(values: Sequence[float], count: int) -> list[int]:
@@ -40,6 +49,50 @@ def thin(values: Sequence[float], count: int) -> list[int]:
     return sorted(kept)
 
 
+def thin_points(values: Sequence[float | None], count: int) -> list[int]:
+    """As `thin`, over the known values; of each run of missing ones a single place stays."""
+    known = [place for place, value in enumerate(values) if value is not None]
+    kept = [known[i] for i in thin([v for v in values if v is not None], count)]
+    if len(known) == len(values):
+        return kept
+    found: list[int] = []
+    for start, end in zip([-1, *kept], [*kept, len(values)], strict=True):
+        if start >= 0:
+            found.append(start)
+        missing = next((place for place in range(start + 1, end) if values[place] is None), None)
+        if missing is not None:
+            found.append(missing)
+    return found
+
+
+def gaps(places: Sequence[float]) -> list[int]:
+    """Where something was left out: every i for which nothing stands between places i and i+1
+    though the places before and after lie much closer together."""
+    apart = [after - before for before, after in pairwise(places)]
+    return [
+        i
+        for i in range(1, len(apart) - 1)
+        if apart[i] > GAP * max(apart[i - 1], apart[i + 1]) and max(apart[i - 1], apart[i + 1]) > 0
+    ]
+
+
+def _with_gaps(points: list[Point]) -> list[Point]:
+    """The points, with one without a value in the middle of every gap."""
+    found = list(points)
+    for i in reversed(gaps([point[0] for point in points])):
+        (step, epoch, _), (later, later_epoch, _) = points[i], points[i + 1]
+        middle = None if epoch is None or later_epoch is None else (epoch + later_epoch) / 2
+        found.insert(i + 1, ((step + later) / 2, middle, None))
+    return found
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a logged value stands for a number that is not finite."""
+    if isinstance(value, bool):
+        return False
+    return value in NOT_FINITE or (isinstance(value, int | float) and number_of(value) is None)
+
+
 class CurveCache:
     """One metric over many runs, remembered per revision of each run."""
 
@@ -54,7 +107,7 @@ class CurveCache:
         if known is not None and known[0] == revision:
             return known[1]
         points = read_curve(connection, run_id, key)
-        kept = [points[place] for place in thin([p[2] for p in points], MOST_PER_CURVE)]
+        kept = [points[place] for place in thin_points([p[2] for p in points], MOST_PER_CURVE)]
         with self._lock:
             self._known[run_id, key] = (revision, kept)
             self._known.move_to_end((run_id, key))
@@ -65,20 +118,31 @@ class CurveCache:
 
 def read_curve(connection: Connection, run_id: int, key: str) -> list[Point]:
     """All points of one metric, in order. Only lines that can have the key are parsed."""
-    ending = json.dumps(key.rsplit(".", 1)[-1], ensure_ascii=False)[1:]
+    last = key.rsplit(".", 1)[-1]
+    ending, escaped = (json.dumps(last, ensure_ascii=is_ascii)[1:] for is_ascii in (False, True))
     rows = connection.execute(
         "SELECT content FROM stream_line WHERE run_id = ? AND stream = 'history' "
-        "AND instr(content, ?) ORDER BY number LIMIT ?",
-        (run_id, ending, MAX_ROWS),
+        "AND (instr(content, ?) OR instr(content, ?)) ORDER BY number LIMIT ?",
+        (run_id, ending, escaped, MAX_ROWS),
     )
     points: list[Point] = []
     for (content,) in rows:
         row = read_row(content) or {}
-        value = number_of(value_at(row, key))
-        if value is not None:
+        logged = value_at(row, key)
+        value = number_of(logged)
+        if value is not None or is_missing(logged) or (points and _is_null(row, key)):
             step = number_of(row.get("_step"))
             points.append((step or 0.0, number_of(row.get("epoch")), value))
-    return points
+    return _with_gaps(points)
+
+
+def _is_null(row: dict[str, Any], key: str) -> bool:
+    """Whether a line says that the metric has no value, which differs from not naming it."""
+    if key in row:
+        return row[key] is None
+    *path, last = key.split(".")
+    inner = value_at(row, ".".join(path)) if path else None
+    return isinstance(inner, dict) and last in inner and inner[last] is None
 
 
 def curves_payload(named: Sequence[tuple[str, list[Point]]], count: int) -> dict[str, Any]:
@@ -88,7 +152,7 @@ def curves_payload(named: Sequence[tuple[str, list[Point]]], count: int) -> dict
     by_epoch = all(point[1] is not None for _, points in named for point in points)
     curves = {}
     for name, points in named:
-        kept = [points[place] for place in thin([p[2] for p in points], share)]
+        kept = [points[place] for place in thin_points([p[2] for p in points], share)]
         xs = [point[1] if by_epoch else point[0] for point in kept]
         curves[name] = [[short(x) for x in xs], [short(point[2]) for point in kept]]
     return {"x": "Epoch" if by_epoch else "Step", "curves": curves}
@@ -130,38 +194,61 @@ class History:
             found = number_of(row.get(key))
             values.append(NAN if found is None else found)
         for key, value in _numbers(row):
-            if key not in self.series and len(self.series) >= MAX_SERIES:
+            is_new = key not in self.series
+            if is_new and (value is None or len(self.series) >= MAX_SERIES):
                 continue
             places, numbers = self.series.setdefault(key, (array("d"), array("d")))
             places.append(place)
-            numbers.append(value)
+            numbers.append(NAN if value is None else value)
 
     def payload(self, points: int = CHART_POINTS) -> dict[str, Any]:
         """Every series thinned: key -> values, steps, epochs and seconds (None: unknown)."""
         drawn = {}
         for key, (places, numbers) in sorted(self.series.items()):
-            kept = thin(numbers, points)
+            kept = thin_points([_known(number) for number in numbers], points)
             rows = [int(places[i]) for i in kept]
-            drawn[key] = {
-                "y": [short(numbers[i]) for i in kept],
+            columns = {
+                "y": [_known(numbers[i]) for i in kept],
                 "step": [_known(self.steps[row]) for row in rows],
                 "epoch": [_known(self.epochs[row]) for row in rows],
                 "seconds": [_known(self.seconds[row]) for row in rows],
             }
+            missing = gaps([self.steps[int(place)] for place in places])
+            drawn[key] = _spaced(columns, [places[i] for i in missing], rows)
         return drawn
+
+
+def _spaced(
+    columns: dict[str, list[float | None]], before: Sequence[float], rows: Sequence[int]
+) -> dict[str, list[float | None]]:
+    """The columns with a point without a value after each of the lines `before` a gap."""
+    for line in reversed(before):
+        at = bisect_right(rows, int(line))
+        if not 0 < at < len(rows):
+            continue
+        for name, values in columns.items():
+            one, other = values[at - 1], values[at]
+            known = name != "y" and one is not None and other is not None
+            values.insert(at, (one + other) / 2 if known else None)  # type: ignore[operator]
+    return columns
 
 
 def _known(value: float) -> float | None:
     return None if value != value else short(value)
 
 
-def _numbers(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _numbers(row: dict[str, Any], prefix: str = "") -> list[tuple[str, float | None]]:
+    """Every number of a line; NaN for one that is not finite, None for a null."""
+    found: list[tuple[str, float | None]] = []
     for key, value in row.items():
         if isinstance(value, dict) and "_type" not in value and prefix.count(".") < 4:
             found += _numbers(value, f"{prefix}{key}.")
-        elif (number := number_of(value)) is not None and not key.startswith("_"):
+        elif key.startswith("_"):
+            continue
+        elif (number := number_of(value)) is not None or value is None:
             found.append((prefix + key, number))
+        elif is_missing(value):
+            found.append((prefix + key, NAN))
     return found
 
 

@@ -91,11 +91,12 @@ class Sessions:
         return grant if grant is not None and "session" in grant else None
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, limit: int = MAX_FORM_BYTES) -> dict[str, str]:
     """The fields of a small form; the first value of each. Raises Refused."""
-    body = await read_body(request, MAX_FORM_BYTES)
+    body = await read_body(request, limit)
     try:
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=50)
+        text = body.decode("utf-8", "replace")
+        fields = parse_qs(text, keep_blank_values=True, max_num_fields=50)
     except ValueError:
         raise Refused("the form has too many fields", status=400) from None
     return {name: values[0] for name, values in fields.items()}

@@ -64,7 +64,9 @@ class StudyReader:
         if not row.is_complete or row.run_id not in self._places:
             return row
         points = self._curves.curve(self._connection, *self._places[row.run_id], CURVE)
-        known = {epoch: value for _, epoch, value in points if epoch is not None}
+        known = {
+            epoch: value for _, epoch, value in points if epoch is not None and value is not None
+        }
         return replace(row, curves=sorted_curves({CURVE: known}))
 
     def _with_examples(self, row: Row) -> Row:

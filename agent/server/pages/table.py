@@ -5,6 +5,7 @@ sent once, which is most of a sweep's config.
 """
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,20 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from agent.config.objective import number_of
 from agent.config.point_values import as_read
 from agent.results.outcome import Outcome, outcome_of
 from agent.results.presentation import BY_KEY, GPU, TOKENS_OUT, style_of
 from agent.results.query.records import words_of
 from agent.results.run_table import Row as StudyRow
-from agent.server.pages.metrics import FIRST_COLUMNS, better_of, gpu_key_of, heading_of, variant_of
+from agent.server.pages.metrics import (
+    FIRST_COLUMNS,
+    NOT_FINITE,
+    better_of,
+    gpu_key_of,
+    heading_of,
+    variant_of,
+)
 from agent.server.pages.study import study_row
 from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
@@ -83,10 +92,22 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether numbers stand in it, and nothing else."""
-        known = [value for value in self.values if value is not None]
+        known = [value for value in self.values if value is not None and value not in NOT_FINITE]
         return bool(known) and all(
             isinstance(value, int | float) and not isinstance(value, bool) for value in known
         )
+
+    @property
+    def is_best_high(self) -> bool:
+        """Whether a reader wants the largest values first."""
+        return self.origin == "summary" and self.is_number and better_of(self.key) == "higher"
+
+    @property
+    def digits(self) -> int | None:
+        """Decimals that suit all numbers of the column; None where each is written by itself."""
+        if self.origin != "summary" or not self.is_number:
+            return None
+        return decimals_of([found for v in self.values if (found := number_of(v)) is not None])
 
 
 class RowCache:
@@ -162,6 +183,18 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     words = words_of(values.values())
     style = style_of(variant)
     return Row(run.name, style, run.updated_at, values, origins, study_row(run), place, words)
+
+
+def decimals_of(values: Sequence[float]) -> int | None:
+    """So many that the largest has four significant digits, the smallest at least two; None for
+    whole numbers and for values too far apart."""
+    sizes = [abs(value) for value in values if value]
+    if not sizes or all(value == int(value) for value in values):
+        return None
+    decimals = 3 - math.floor(math.log10(max(sizes)))
+    if not 0 <= decimals <= 7 or min(sizes) < 10.0 ** (1 - decimals):
+        return None
+    return decimals
 
 
 def shown_state(run: Run) -> str:
@@ -262,6 +295,7 @@ def column_payload(column: Column) -> dict[str, Any]:
     }
     if column.is_number:
         described["better"] = better_of(column.key)
+        described["digits"] = column.digits
     if (gpu_key := gpu_key_of(column.key)) is not None:
         described["gpu"] = [gpu_key, GPU]
     if (known := BY_KEY.get(column.key)) is not None and known.is_per_answer:

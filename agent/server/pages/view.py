@@ -4,9 +4,11 @@ It follows the same choices (filter, order, columns) that the script then takes 
 address, and it is all there is where no script runs.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 from agent.results.query.problems import QueryError
 from agent.results.query.tokens import MOST_CHARACTERS
@@ -14,6 +16,8 @@ from agent.server.pages.filter import runs_of
 from agent.server.pages.table import Column, Row, Scalar, columns_of
 
 FIRST_ROWS = 100
+# What JSON cannot say as a number, as the store keeps it.
+_NOT_FINITE = {"NaN": "NaN", "Infinity": "∞", "-Infinity": "−∞"}
 
 
 @dataclass(frozen=True)
@@ -22,18 +26,30 @@ class Choice:
 
     text: str = ""
     sort: str = ""
-    is_descending: bool = False
+    order: str = ""  # asc or desc; else what suits the column: a score's best first
+    was: str = ""  # how the table was sorted (`desc KEY`) when the head of a column was pressed
     columns: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> "Choice":
-        named = query.get("columns", "")
+        named = [unquote(name) for name in query.get("columns", "").split(",")]
         return cls(
             query.get("q", "")[:MOST_CHARACTERS],
             query.get("sort", "")[:200],
-            query.get("order") == "desc",
-            tuple(dict.fromkeys(filter(None, named.split(","))))[:100],
+            query.get("order", ""),
+            query.get("was", "")[:210],
+            tuple(dict.fromkeys(filter(None, named)))[:100],
         )
+
+    def is_descending(self, columns: Sequence[Column]) -> bool:
+        """Which way round the rows stand. Pressing the head that sorts turns them round."""
+        order, _, sorted_by = self.was.partition(" ")
+        if self.sort and self.sort == sorted_by:
+            return order != "desc"
+        if self.order in ("asc", "desc"):
+            return self.order == "desc"
+        found = next((column for column in columns if column.key == self.sort), None)
+        return found is not None and found.is_best_high
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class Drawn:
     count: int  # of the rows that pass the filter
     problem: QueryError | None = None  # of the filter, which then finds nothing
     notes: tuple[str, ...] = ()  # what no run can pass
+    is_descending: bool = False
 
 
 def draw(rows: Sequence[Row], choice: Choice) -> Drawn:
@@ -61,13 +78,15 @@ def draw(rows: Sequence[Row], choice: Choice) -> Drawn:
             passing, notes = [rows[place] for place in found.places], found.notes
         except QueryError as error:
             passing, problem = [], error
+    is_descending = choice.is_descending(every)
     if choice.sort:
-        passing = sort_rows(passing, choice.sort, choice.is_descending)
+        passing = sort_rows(passing, choice.sort, is_descending)
+    columns = [(column.key, column.digits) for column in shown]
     lines = [
-        (row, [text_of(column.key, row.values.get(column.key)) for column in shown])
+        (row, [text_of(key, row.values.get(key), digits) for key, digits in columns])
         for row in passing[:FIRST_ROWS]
     ]
-    return Drawn(shown, lines, len(passing), problem, notes)
+    return Drawn(shown, lines, len(passing), problem, notes, is_descending)
 
 
 def sort_rows(rows: Sequence[Row], key: str, is_descending: bool) -> list[Row]:
@@ -80,17 +99,21 @@ def sort_rows(rows: Sequence[Row], key: str, is_descending: bool) -> list[Row]:
     return [*numbers, *texts, *others]
 
 
-def text_of(key: str, value: Scalar) -> str:
-    """A value for people; a missing one stays blank."""
+def text_of(key: str, value: Scalar, digits: int | None = None) -> str:
+    """A value for people; a missing one stays blank. `digits`: decimals of its whole column."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value
+        return _NOT_FINITE.get(value, value)
     if key == "created":
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
-    return duration(value) if key == "duration_s" else number(value)
+    if key == "duration_s":
+        return duration(value)
+    if digits is not None and math.isfinite(value):
+        return f"{value:.{digits}f}"
+    return number(value)
 
 
 def number(value: float) -> str:

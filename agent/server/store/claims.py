@@ -26,7 +26,14 @@ from agent.server.store.points import (
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Point, Run, Sweep
 from agent.server.store.run_metrics import has_reached_target, sweep_curves
-from agent.server.store.runs import change_run, create_run, end_run, find_run
+from agent.server.store.runs import (
+    change_run,
+    create_run,
+    end_run,
+    find_run,
+    list_bin,
+    take_from_bin,
+)
 from agent.server.store.sweeps import change_sweep, config_of, get_sweep
 
 HEARD_S = 30.0  # an agent asks every 5 s; one that missed six times may be gone
@@ -344,3 +351,31 @@ def forget_run(connection: Connection, run: Run, policy: Policy) -> None:
             "UPDATE sweep SET state = 'RUNNING' WHERE id = ? AND state = 'FINISHED'",
             (run.sweep_id,),
         )
+
+
+def ask_to_stop(connection: Connection, run: Run, now: float, policy: Policy) -> bool:
+    """A person wants the run to end: its client learns of it with its next sign of life.
+
+    A run that has crashed and would be handed out again is given up. False where nothing is left
+    to stop.
+    """
+    if not run.is_over:
+        change_run(connection, run, now, stop_requested="person")
+        return True
+    point = None if run.sweep_id is None else find_point(connection, run.sweep_id, run.name)
+    if point is None or point.status != "open":
+        return False
+    release(connection, point, "ended", policy)
+    change_run(connection, run, now, state="killed")
+    return True
+
+
+def empty_bin(connection: Connection, now: float, policy: Policy) -> int:
+    """Delete the runs whose time in the bin is over; how many. One that runs again stays."""
+    due = [run for run, due_at in list_bin(connection) if due_at <= now]
+    for run in due:
+        if run.is_over:
+            forget_run(connection, run, policy)
+        else:
+            take_from_bin(connection, run, now)
+    return len(due)

@@ -57,12 +57,45 @@ def list_runs(
     return Page(runs, total, offset)
 
 
+_IS_KEPT = "run.id NOT IN (SELECT run_id FROM deleted_run)"
+
+
 def of_project(project_id: int) -> Clause:
-    return Clause("run.project_id = ?", (project_id,))
+    """Its runs, without those in the bin."""
+    return Clause(f"run.project_id = ? AND {_IS_KEPT}", (project_id,))
 
 
 def of_sweep(sweep_id: int) -> Clause:
-    return Clause("run.sweep_id = ?", (sweep_id,))
+    """Its runs, without those in the bin."""
+    return Clause(f"run.sweep_id = ? AND {_IS_KEPT}", (sweep_id,))
+
+
+def put_in_bin(connection: Connection, run: Run, due_at: float) -> None:
+    """Hide a run everywhere; it is deleted at `due_at` unless it is brought back."""
+    connection.execute("INSERT OR REPLACE INTO deleted_run VALUES (?, ?)", (run.id, due_at))
+
+
+def take_from_bin(connection: Connection, run: Run, now: float) -> bool:
+    """Bring a run back; False if it was not in the bin. Its age makes pages read it again."""
+    found = connection.execute("DELETE FROM deleted_run WHERE run_id = ?", (run.id,)).rowcount
+    if found:
+        update(connection, "run", run.id, updated_at=now)
+    return bool(found)
+
+
+def is_in_bin(connection: Connection, run: Run) -> bool:
+    query = "SELECT 1 FROM deleted_run WHERE run_id = ?"
+    return connection.execute(query, (run.id,)).fetchone() is not None
+
+
+def list_bin(connection: Connection, project_id: int | None = None) -> list[tuple[Run, float]]:
+    """Runs in the bin (of a project) and when each is deleted, the newest first."""
+    rows = connection.execute(
+        "SELECT run.*, deleted_run.due_at FROM deleted_run JOIN run ON run.id = run_id "
+        "WHERE ? IS NULL OR run.project_id = ? ORDER BY due_at DESC, run.id DESC",
+        (project_id, project_id),
+    ).fetchall()
+    return [(Run.of(row), row["due_at"]) for row in rows]
 
 
 def of_agent(agent_id: int) -> Clause:

@@ -189,9 +189,16 @@ _IDENTITIES = (
     )
 )
 
+# Runs that a person has deleted on a page and may still bring back.
+_DELETED_RUNS = """
+CREATE TABLE deleted_run (
+    run_id INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE, due_at REAL NOT NULL);
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS,
     _SHARED_WORK,
     _DIGESTS_OF_VALUES,
     _IDENTITIES,
+    _DELETED_RUNS,
 )

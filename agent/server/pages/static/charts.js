@@ -1,79 +1,33 @@
-// Charts as SVG: lines over a common axis, and scatters with a Pareto front. A chart can be read
-// with the mouse and with the arrow keys; what is under the pointer is said in a status line.
+// Charts: lines over a common axis with bands, and scatters with a Pareto front. uPlot (vendor/)
+// keeps scales, axes, zoom and canvas; what stands here says what to draw of runs, and how a chart
+// is read with the mouse, a finger and the arrow keys.
 
+import { exportButtons } from "./export.js";
 import { make, number, svg } from "./format.js";
+import { CROSS, colour, dash, ink, legend, symbol } from "./marks.js";
+import { isDrawable, labels, logTicks, span, ticks } from "./scales.js";
 
-const MARGIN = { top: 12, right: 16, bottom: 46, left: 62 };
-const SYMBOLS = [
-  "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.6-3.6h7.2v7.2h-7.2z", "M0-5 5 0 0 5-5 0z",
-  "M0-5 4.8 3.6H-4.8z", "M0 5 4.8-3.6H-4.8z", "M-4.5-1.5h3v-3h3v3h3v3h-3v3h-3v-3h-3z",
-];
+const NEAR = { mouse: 40, touch: 60, pen: 50 }; // pixels around the pointer in which a point is read
+const FONT = "12px system-ui, sans-serif";
 
-export function symbol(style) {
-  return SYMBOLS[(style ?? 0) % SYMBOLS.length];
-}
-
-export function scale(values, low, high, isLog) {
-  let [least, most] = extent(values);
-  if (least === most) {
-    const room = isLog ? null : Math.abs(least) * 0.1 || 1;
-    [least, most] = isLog ? [least / 2, most * 2] : [least - room, most + room];
-  }
-  const read = isLog ? Math.log10 : (value) => value;
-  const [start, end] = [read(least), read(most)];
-  const place = (value) => low + ((read(value) - start) / (end - start)) * (high - low);
-  return { place, least, most, isLog, ticks: isLog ? logTicks(least, most) : ticks(least, most) };
-}
-
-function extent(values) {
-  let [least, most] = [Infinity, -Infinity];
-  for (const value of values) {
-    if (value < least) least = value;
-    if (value > most) most = value;
-  }
-  return [least, most];
-}
-
-function ticks(least, most, wanted = 6) {
-  const rough = (most - least) / wanted;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
-  const found = [];
-  for (let i = Math.ceil(least / step); i * step <= most + step * 1e-9; i += 1) {
-    found.push(Number((i * step).toPrecision(12)));
-  }
-  return found;
-}
-
-function logTicks(least, most) {
-  const decades = Math.log10(most / least);
-  const factors = decades < 1.2 ? [1, 2, 3, 5, 7] : decades < 3 ? [1, 2, 5] : [1];
-  const found = [];
-  for (let power = Math.floor(Math.log10(least)); power <= Math.log10(most); power += 1) {
-    for (const factor of factors) {
-      const value = Number((factor * 10 ** power).toPrecision(6));
-      if (value >= least * 0.999 && value <= most * 1.001) found.push(value);
-    }
-  }
-  return found;
-}
-
-// spec: {kind: "lines" | "points", x, y (titles), isLogX, summary (words), front: [[x, y]…],
-//        series: [{id, label, href, style, xs, ys, isFaint}]}
+// spec: {kind: "lines" | "points", name, x, y (titles), logX, logY, better, summary (words),
+//   front: [[x, y]…], bands: [{style, label, points: [{x, mean, low, high}]}], picked: Set of ids,
+//   series: [{id, label, href, style, xs, ys, isFaint, isPale, isPruned}] with null for missing}
+// on: {zoomed(view or null), picked(id)}
 export class Chart {
-  constructor(figure, height = 320) {
-    this.figure = figure;
-    this.height = height;
-    this.root = svg("svg", { role: "application", tabindex: 0, "aria-roledescription": "chart" });
+  constructor(figure, height = 320, on = {}) {
+    Object.assign(this, { figure, height, on, zoom: null, marked: null, bands: [] });
+    this.box = make("div", { class: "chart", role: "application", tabindex: 0, "aria-roledescription": "chart" });
     this.said = make("p", { class: "said-of-chart", role: "status" });
-    this.legend = make("ul", { class: "legend" });
-    figure.append(this.root, this.said, this.legend);
-    this.root.addEventListener("pointermove", (event) => this.pointAt(event));
-    this.root.addEventListener("pointerleave", () => this.mark(null));
-    this.root.addEventListener("blur", () => this.mark(null));
-    this.root.addEventListener("keydown", (event) => this.press(event));
-    this.root.addEventListener("click", () => this.open());
-    new ResizeObserver(() => this.render()).observe(figure);
+    this.wide = make("button", { type: "button", hidden: true, class: "reset", click: () => this.reset() }, "Show all");
+    this.foot = make("div", { class: "chart-foot" }, this.said, this.wide, exportButtons(this));
+    figure.append(this.box, this.foot);
+    figure.chart = this;
+    this.box.addEventListener("keydown", (event) => this.press(event));
+    this.box.addEventListener("blur", () => this.mark(null));
+    this.width = 0;
+    new ResizeObserver(() => this.resize()).observe(figure);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.render());
   }
 
   draw(spec) {
@@ -81,139 +35,389 @@ export class Chart {
     this.render();
   }
 
+  resize() {
+    if (this.box.clientWidth !== this.width) this.render();
+  }
+
+  reset() {
+    this.zoom = null;
+    this.on.zoomed?.(null);
+    this.render();
+  }
+
   render() {
-    const width = this.figure.clientWidth - 2;
+    const width = this.box.clientWidth;
     if (!this.spec || width < 50) return;
-    const { spec, height } = this;
-    const usable = spec.series.filter((series) => series.xs.length);
-    this.root.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.root.setAttribute("height", height);
-    this.root.setAttribute("aria-label", spec.summary);
-    this.legend.replaceChildren(...(spec.legend ?? []));
-    this.points = [];
-    if (!usable.length) {
-      this.root.replaceChildren(svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle",
-        class: "axis" }, "Nothing to draw yet"));
-      return;
-    }
-    const isLogX = spec.isLogX && usable.every((series) => series.xs.every((x) => x > 0));
-    const pad = spec.kind === "points" ? 8 : 0;
-    this.left = spec.y ? MARGIN.left : MARGIN.left - 16;
-    this.x = scale(usable.flatMap((s) => s.xs), this.left + pad, width - MARGIN.right - pad, isLogX);
-    this.y = scale(usable.flatMap((s) => s.ys), height - MARGIN.bottom - pad, MARGIN.top + pad);
-    this.marker = svg("g", { class: "marker" });
-    const drawn = usable.map((series) => this.drawSeries(series));
-    this.root.replaceChildren(...this.axes(width, isLogX), this.drawFront(), ...drawn, this.marker);
-    const same = (point) => point.series.id === this.marked.series.id && point.x === this.marked.x;
-    if (this.marked) this.mark(this.points.find(same) ?? null); // drawn anew, read on
+    this.width = width;
+    const { spec } = this;
+    this.box.setAttribute("aria-label", spec.summary);
+    this.plot?.destroy();
+    this.plot = this.points = null;
+    this.seen = drawable(spec);
+    this.figure.dataset.series = this.seen.length;
+    this.figure.dataset.bands = spec.bands?.length ?? 0;
+    const full = extent(this.seen, spec);
+    this.wide.hidden = !this.zoom;
+    if (!full) return void this.box.replaceChildren(make("p", { class: "nothing" }, spec.nothing ?? "Nothing to draw yet"));
+    this.full = full;
+    this.view = this.zoom ?? full;
+    this.box.replaceChildren();
+    this.plot = new uPlot(this.options(width), this.data(), this.box);
+    this.overlay();
+    if (this.marked) this.mark(this.all().find((p) => p.series.id === this.marked.series.id && p.x === this.marked.x) ?? null);
   }
 
-  axes(width, isLogX) {
-    const { height, spec } = this;
-    const [bottom, left, right] = [height - MARGIN.bottom, this.left, width - MARGIN.right];
-    const parts = [];
-    let free = -Infinity;
-    for (const value of this.x.ticks) {
-      const at = this.x.place(value);
-      parts.push(svg("path", { d: `M${at} ${MARGIN.top}V${bottom}`, class: "rule" }));
-      const words = number(value);
-      if (at - words.length * 4 < free) continue;
-      free = at + words.length * 4 + 6;
-      parts.push(svg("text", { x: at, y: bottom + 17, "text-anchor": "middle", class: "axis" }, words));
-    }
-    for (const value of this.y.ticks) {
-      const at = this.y.place(value);
-      parts.push(svg("path", { d: `M${left} ${at}H${right}`, class: "rule" }));
-      parts.push(svg("text", { x: left - 7, y: at + 4, "text-anchor": "end", class: "axis" }, number(value)));
-    }
-    const x = spec.x + (isLogX ? ", log" : "");
-    parts.push(svg("text", { x: (left + right) / 2, y: height - 8, "text-anchor": "middle", class: "title" }, x));
-    parts.push(svg("text", { transform: `translate(14 ${(MARGIN.top + bottom) / 2}) rotate(-90)`,
-      "text-anchor": "middle", class: "title" }, spec.y));
-    return parts;
+  // ---------------------------------------------------------------- for uPlot
+  options(width) {
+    const { spec } = this;
+    const range = (axis) => () => this.view[axis];
+    return {
+      mode: 2, width, height: this.height, legend: { show: false }, padding: [12, 14, 0, 0],
+      cursor: { drag: { x: true, y: true, uni: 15, setScale: false }, points: { show: false },
+        bind: { dblclick: () => () => this.reset() } },
+      scales: { x: { time: false, distr: spec.logX ? 3 : 1, range: range("x") },
+        y: { distr: spec.logY ? 3 : 1, range: range("y") } },
+      axes: [this.axis(spec.x, spec.logX, 60), this.axis(spec.y, spec.logY, 34)],
+      series: [null, ...this.groups().map((group) => ({ facets: [{ scale: "x" }, { scale: "y" }], ...group }))],
+      hooks: { setSelect: [(plot) => this.select(plot)], draw: [(plot) => this.name(plot)] },
+    };
   }
 
-  drawSeries(series) {
-    const places = series.xs.map((x, i) => [this.x.place(x), this.y.place(series.ys[i])]);
-    places.forEach(([px, py], i) => this.points.push({ px, py, series, x: series.xs[i], y: series.ys[i] }));
-    const style = `s${series.style ?? 0}`;
-    if (this.spec.kind === "points") {
-      const d = symbol(series.style);
-      return svg("g", { class: series.isPale ? `${style} pale` : style }, ...places.map(([px, py]) =>
-        svg("path", { d, transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, class: "point" })));
-    }
-    const d = places.map(([px, py], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`).join("");
-    const crowd = this.spec.series.length > 100 ? " faint-line crowd" : " faint-line";
-    const line = svg("path", { d, class: `line ${style}${series.isFaint ? crowd : ""}` });
-    if (places.length > 1 && !series.isPruned) return line;
-    const at = `translate(${places.at(-1).map((v) => v.toFixed(1)).join(" ")})`;
-    const end = series.isPruned ? svg("path", { d: "M-4-4 4 4M-4 4 4-4", class: "cross", transform: at })
-      : svg("path", { d: symbol(series.style), class: "point", transform: at });
-    return svg("g", { class: style }, line, end);
+  axis(title, isLog, space) {
+    return {
+      stroke: colour("soft"), font: FONT, labelFont: FONT, label: title ? title + (isLog ? ", log" : "") : undefined,
+      labelSize: 20, space, grid: { stroke: colour("line"), width: 1 }, ticks: { show: false },
+      size: (plot, words, side) => (side === 0 ? 26 : Math.max(34, ...(words ?? []).map((word) => word.length * 7 + 12))),
+      incrs: (plot, side, least, most) => [Math.max(5, most - least)], // one that uPlot accepts: `splits` decides
+      splits: (plot, side, least, most) => {
+        const room = (side === 0 ? plot.bbox.width : plot.bbox.height) / devicePixelRatio / (side === 0 ? 70 : 40);
+        return (isLog ? logTicks : ticks)(least, most, Math.max(2, Math.min(7, room)));
+      },
+      filter: (plot, splits) => splits,
+      values: (plot, splits) => labels(splits),
+    };
   }
 
-  drawFront() {
-    const front = this.spec.front ?? [];
-    if (front.length < 2) return svg("g");
-    const places = front.map(([x, y]) => [this.x.place(x), this.y.place(y)]);
-    const d = places.map(([px, py], i) =>
-      (i ? `L${px} ${places[i - 1][1]}L${px} ${py}` : `M${px} ${py}`)).join("");
-    return svg("path", { d, class: "front" });
+  // uPlot takes its own look at the ends only: all ranges are given.
+  data() {
+    const { x, y } = this.full;
+    return [null, ...this.groups().map(() => [[x[0], x[1]], [y[0], y[1]]])];
+  }
+
+  // What is drawn in one stroke: the series of one style, the crowd below what stands out.
+  groups() {
+    const { spec } = this;
+    const groups = (spec.bands ?? []).flatMap((band) => bandGroups(band));
+    const isCrowd = this.seen.length > 100;
+    const kinds = new Map();
+    for (const series of this.seen) {
+      const isPicked = spec.picked?.has(series.id) ?? false;
+      const rank = isPicked ? 2 : series.isFaint || series.isPale ? 0 : 1;
+      const key = `${rank} ${series.style}`;
+      if (!kinds.has(key)) kinds.set(key, { rank, style: series.style, members: [] });
+      kinds.get(key).members.push(series);
+    }
+    for (const kind of [...kinds.values()].sort((a, b) => a.rank - b.rank)) {
+      groups.push(...(spec.kind === "lines" ? lineGroups(kind, isCrowd) : pointGroups(kind)));
+    }
+    if (spec.front?.length > 1) groups.push(frontGroup(spec.front));
+    return groups;
+  }
+
+  // The best value in words beside its point.
+  name(plot) {
+    const best = bestPoint(this.seen, this.spec, this.view);
+    this.best = best;
+    this.figure.dataset.best = best ? number(best.y) : "";
+    if (!best) return;
+    const { ctx } = plot;
+    const [x, y] = [plot.valToPos(best.x, "x", true), plot.valToPos(best.y, "y", true)];
+    const words = number(best.y);
+    ctx.save();
+    ctx.font = `600 ${12 * devicePixelRatio}px system-ui, sans-serif`;
+    const wide = ctx.measureText(words).width;
+    const right = plot.bbox.left + plot.bbox.width;
+    const left = Math.max(plot.bbox.left, Math.min(x - wide / 2, right - wide - 4));
+    const isHigh = y - plot.bbox.top < 22 * devicePixelRatio;
+    const base = y + (isHigh ? 20 : -9) * devicePixelRatio;
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.lineJoin = "round";
+    ctx.strokeStyle = colour("ground");
+    ctx.fillStyle = colour("ink");
+    ctx.strokeText(words, left, base);
+    ctx.fillText(words, left, base);
+    ctx.beginPath();
+    ctx.arc(x, y, 6 * devicePixelRatio, 0, 2 * Math.PI);
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.strokeStyle = colour("ink");
+    ctx.stroke();
+    ctx.restore();
+  }
+
+  // A dragged rectangle becomes the view.
+  select(plot) {
+    const { left, top, width, height } = plot.select;
+    if (width < 4 && height < 4) return;
+    const over = plot.over.getBoundingClientRect();
+    const x = width < 4 ? this.view.x : [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
+    const y = height < 4 ? this.view.y : [plot.posToVal(Math.min(top + height, over.height), "y"), plot.posToVal(top, "y")];
+    this.zoom = { x, y };
+    this.hasDragged = true;
+    this.on.zoomed?.(this.zoom);
+    queueMicrotask(() => this.render());
   }
 
   // ---------------------------------------------------------------- reading it
-  pointAt(event) {
-    const box = this.root.getBoundingClientRect();
+  overlay() {
+    const { over } = this.plot;
+    this.marker = svg("svg", { class: "marker", "aria-hidden": "true" });
+    over.append(this.marker);
+    over.addEventListener("pointerdown", (event) => { this.hasDragged = false; this.down = event; });
+    over.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") this.pointAt(event); });
+    over.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") this.mark(null); });
+    over.addEventListener("click", (event) => this.press1(event));
+  }
+
+  // Every point that can be read, in pixels of the plot.
+  all() {
+    if (this.points || !this.plot) return this.points ?? [];
+    const { plot, view } = this;
+    const within = (value, [low, high]) => value >= low && value <= high;
+    this.points = this.seen.flatMap((series) => series.xs.flatMap((x, i) => {
+      const y = series.ys[i];
+      if (y === null || x === null || !within(x, view.x) || !within(y, view.y)) return [];
+      return [{ px: plot.valToPos(x, "x"), py: plot.valToPos(y, "y"), series, x, y }];
+    }));
+    return this.points;
+  }
+
+  nearest(event) {
+    const box = this.plot.over.getBoundingClientRect();
     const [px, py] = [event.clientX - box.left, event.clientY - box.top];
-    let [best, least] = [null, 40 ** 2];
-    for (const point of this.points ?? []) {
+    let [best, least] = [null, (NEAR[event.pointerType] ?? 40) ** 2];
+    for (const point of this.all()) {
       const away = (point.px - px) ** 2 + (point.py - py) ** 2;
       if (away < least) [best, least] = [point, away];
     }
-    this.mark(best);
+    return best;
+  }
+
+  pointAt(event) {
+    this.mark(this.nearest(event));
+  }
+
+  // A click picks the run; the first tap of a finger only reads it.
+  press1(event) {
+    if (this.hasDragged) return;
+    const point = this.nearest(event);
+    const isTouch = this.down?.pointerType === "touch";
+    const isKnown = this.marked?.series.id === point?.series.id;
+    this.mark(point);
+    if (point && (!isTouch || isKnown)) this.on.picked?.(point.series.id);
   }
 
   press(event) {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (event.key === "Enter") this.open();
+    if (event.key === "Enter" && this.marked?.series.href) location.assign(this.marked.series.href);
+    if (event.key === " " && this.marked) { event.preventDefault(); this.on.picked?.(this.marked.series.id); }
     if (event.key === "Escape") this.mark(null);
-    if (!step || !this.points?.length) return;
+    if (!step || !this.all().length) return;
     event.preventDefault();
-    const sorted = [...this.points].sort((a, b) => a.px - b.px || a.py - b.py);
-    const at = sorted.findIndex((p) => p.series === this.marked?.series && p.x === this.marked?.x
-      && p.y === this.marked?.y);
+    const sorted = [...this.all()].sort((a, b) => a.px - b.px || a.py - b.py);
+    const at = sorted.findIndex((p) => p.series === this.marked?.series && p.x === this.marked?.x && p.y === this.marked?.y);
     const next = at < 0 ? (step > 0 ? 0 : sorted.length - 1) : at + step;
     this.mark(sorted[(next + sorted.length) % sorted.length]);
   }
 
-  open() {
-    if (this.marked?.series.href) location.assign(this.marked.series.href);
-  }
-
   highlight(id) {
-    const points = id === null ? [] : (this.points ?? []).filter((point) => point.series.id === id);
+    const points = id === null ? [] : this.all().filter((point) => point.series.id === id);
     this.mark(points.at(-1) ?? null);
   }
 
+  // The point that is read: its run comes forward in its own colour and dash.
   mark(point) {
     this.marked = point;
-    this.root.classList.toggle("opens", Boolean(point?.series.href));
     const { x, y } = this.spec ?? {};
-    const words = point
-      ? `${point.series.label}: ${x} ${number(point.x)}${y ? `, ${y}` : ""} ${number(point.y)}` : "";
-    if (this.said.textContent !== words) this.said.textContent = words;
+    const said = point ? [`${point.series.label}: ${x} ${number(point.x)}${y ? `, ${y}` : ""} ${number(point.y)}`] : [];
+    const key = point ? `${point.series.id} ${point.x} ${point.y}` : "";
+    if (this.said.dataset.key !== key) {
+      this.said.dataset.key = key;
+      if (point?.series.href) said.push(" ", make("a", { href: point.series.href }, "open"));
+      this.said.replaceChildren(...said);
+    }
     if (!this.marker) return;
     if (!point) return void this.marker.replaceChildren();
-    const line = this.spec.kind === "lines" && this.points.filter((other) => other.series === point.series)
-      .map(({ px, py }, i) => `${i ? "L" : "M"}${px} ${py}`).join("");
-    this.marker.replaceChildren(
-      line ? svg("path", { d: line, class: `line marked s${point.series.style ?? 0}` }) : "",
-      svg("circle", { cx: point.px, cy: point.py, r: 7, class: "ring" }));
+    const { plot } = this;
+    const { style } = point.series;
+    const line = this.spec.kind === "lines" && svg("path", { d: pathOf(point.series, (value, axis) => plot.valToPos(value, axis)),
+      class: `line marked s${style ?? 0}`, "stroke-dasharray": dash(style).join(" ") || "none" });
+    this.marker.replaceChildren(line || "", svg("circle", { cx: point.px, cy: point.py, r: 7, class: "ring" }));
   }
 }
 
-export function legend(entries) {
-  return entries.map(({ label, style }) => make("li", { class: `s${style ?? 0}` },
-    svg("svg", { viewBox: "-7 -7 14 14", width: 14, height: 14, "aria-hidden": "true" },
-      svg("path", { d: symbol(style), class: "point" })), label));
+export { legend };
+
+// ---------------------------------------------------------------------- what is drawn
+function drawable(spec) {
+  const clean = (values, isLog) => values.map((value) => (isDrawable(value, isLog) ? value : null));
+  return spec.series.map((series) => ({ ...series, xs: clean(series.xs, spec.logX), ys: clean(series.ys, spec.logY) }))
+    .filter((series) => series.xs.some((x, i) => x !== null && series.ys[i] !== null));
+}
+
+function* shown(seen, bands, axis) {
+  for (const { xs, ys } of seen) {
+    for (let i = 0; i < xs.length; i += 1) {
+      if (xs[i] !== null && ys[i] !== null) yield axis === "x" ? xs[i] : ys[i];
+    }
+  }
+  for (const { points } of bands ?? []) {
+    for (const point of points) {
+      if (axis === "x") yield point.x;
+      else yield* [point.low, point.high];
+    }
+  }
+}
+
+function extent(seen, spec) {
+  const room = spec.kind === "points" ? 0.06 : 0.02;
+  const x = span(shown(seen, spec.bands, "x"), spec.logX, spec.kind === "points" ? 0.06 : 0.01);
+  const y = span(shown(seen, spec.bands, "y"), spec.logY, room + 0.03);
+  return x && y && { x, y };
+}
+
+function bestPoint(seen, spec, view) {
+  const sign = { higher: 1, lower: -1 }[spec.better];
+  if (!sign) return null;
+  let best = null;
+  for (const series of seen) {
+    if (series.isPale) continue;
+    series.ys.forEach((y, i) => {
+      const x = series.xs[i];
+      if (y === null || x === null || x < view.x[0] || x > view.x[1] || y < view.y[0] || y > view.y[1]) return;
+      if (!best || sign * y > sign * best.y) best = { x, y, series };
+    });
+  }
+  return best;
+}
+
+// The line of a series as SVG path data; `place` gives pixels. A missing value ends a piece.
+export function pathOf({ xs, ys }, place) {
+  let d = "";
+  let isOpen = false;
+  xs.forEach((x, i) => {
+    if (x === null || ys[i] === null) { isOpen = false; return; }
+    d += `${isOpen ? "L" : "M"}${place(x, "x").toFixed(1)} ${place(ys[i], "y").toFixed(1)}`;
+    isOpen = true;
+  });
+  return d;
+}
+
+// Places of single points: those between two gaps, and where a run ends.
+export function lonePlaces({ xs, ys }) {
+  const known = (i) => i >= 0 && i < xs.length && xs[i] !== null && ys[i] !== null;
+  const lone = [];
+  let last = -1;
+  for (let i = 0; i < xs.length; i += 1) {
+    if (!known(i)) continue;
+    last = i;
+    if (!known(i - 1) && !known(i + 1)) lone.push(i);
+  }
+  return { lone, last };
+}
+
+const pixels = (plot) => (value, axis) => plot.valToPos(value, axis, true);
+
+const outlines = new Map();
+
+function stamp(path, d, x, y, size = 1) {
+  if (!outlines.has(d)) outlines.set(d, new Path2D(d));
+  path.addPath(outlines.get(d), { a: size, d: size, e: x, f: y });
+}
+
+function lineGroups({ rank, style, members }, isCrowd) {
+  const alpha = rank > 0 ? 1 : isCrowd ? 0.16 : 0.4;
+  const place = (plot, visit) => {
+    const at = pixels(plot);
+    for (const series of members) visit(series, at, devicePixelRatio);
+  };
+  const strokes = (plot) => {
+    const stroke = new Path2D();
+    place(plot, (series, at) => {
+      let isOpen = false;
+      for (let i = 0; i < series.xs.length; i += 1) {
+        const [x, y] = [series.xs[i], series.ys[i]];
+        if (x === null || y === null) { isOpen = false; continue; }
+        if (isOpen) stroke.lineTo(at(x, "x"), at(y, "y"));
+        else stroke.moveTo(at(x, "x"), at(y, "y"));
+        isOpen = true;
+      }
+    });
+    return { stroke, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+  };
+  const ends = (plot) => {
+    const [stroke, fill] = [new Path2D(), new Path2D()];
+    place(plot, (series, at, size) => {
+      const { lone, last } = lonePlaces(series);
+      const put = (i, d, path, scale = 1) => stamp(path, d, at(series.xs[i], "x"), at(series.ys[i], "y"), size * scale);
+      for (const i of lone) put(i, symbol(style), fill, 0.7);
+      if (series.isPruned) put(last, CROSS, stroke, rank ? 1 : 0.7);
+      else if (rank) put(last, symbol(style), fill);
+    });
+    return { stroke, fill, clip: null, band: null, gaps: null, flags: 0 };
+  };
+  const paint = ink(style);
+  const shared = { stroke: paint, alpha, points: { show: false } };
+  return [
+    { ...shared, width: [1, 2.2, 3.4][rank], dash: rank ? dash(style) : [], paths: strokes },
+    { ...shared, width: 1.6, fill: paint, paths: ends },
+  ];
+}
+
+function pointGroups({ rank, style, members }) {
+  const paths = (plot) => {
+    const fill = new Path2D();
+    const at = pixels(plot);
+    for (const { xs, ys } of members) {
+      xs.forEach((x, i) => {
+        if (x !== null && ys[i] !== null) stamp(fill, symbol(style), at(x, "x"), at(ys[i], "y"), devicePixelRatio * (rank === 2 ? 1.5 : 1));
+      });
+    }
+    return { stroke: fill, fill, clip: null, band: null, gaps: null, flags: 0 };
+  };
+  const isPicked = rank === 2;
+  return [{ stroke: colour(isPicked ? "ink" : "ground"), width: isPicked ? 1.6 : 0.8, fill: ink(style), alpha: rank === 0 ? 0.3 : 1,
+    paths, points: { show: false } }];
+}
+
+function bandGroups({ style, points }) {
+  const path = (plot, values, isOpen) => {
+    const at = pixels(plot);
+    const found = new Path2D();
+    values.forEach(([x, y], i) => (i || isOpen ? found.lineTo(at(x, "x"), at(y, "y")) : found.moveTo(at(x, "x"), at(y, "y"))));
+    return found;
+  };
+  const area = (plot) => {
+    const around = [...points.map((p) => [p.x, p.high]), ...[...points].reverse().map((p) => [p.x, p.low])];
+    return { stroke: null, fill: path(plot, around), clip: null, band: null, gaps: null, flags: 0 };
+  };
+  const line = (plot) => ({ stroke: path(plot, points.map((p) => [p.x, p.mean])), fill: null, clip: null, band: null, gaps: null, flags: 0 });
+  const paint = ink(style);
+  return [
+    { stroke: paint, width: 0, fill: paint, alpha: 0.18, paths: area, points: { show: false } },
+    { stroke: paint, width: 2.4, dash: dash(style), paths: line, points: { show: false } },
+  ];
+}
+
+function frontGroup(front) {
+  const paths = (plot) => {
+    const at = pixels(plot);
+    const stroke = new Path2D();
+    front.forEach(([x, y], i) => {
+      if (i === 0) return stroke.moveTo(at(x, "x"), at(y, "y"));
+      stroke.lineTo(at(x, "x"), at(front[i - 1][1], "y"));
+      return stroke.lineTo(at(x, "x"), at(y, "y"));
+    });
+    return { stroke, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+  };
+  return { stroke: colour("soft"), width: 1.2, dash: [5, 4], paths, points: { show: false } };
 }

@@ -17,13 +17,19 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
 }
 
-export function text(key, value) {
+// `digits`: decimals that the whole column has, if it has a number of its own.
+export function text(key, value, digits = null) {
   if (value === null || value === undefined) return "";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return NOT_FINITE[value] ?? value;
   if (key === "created") return new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ");
-  return key === "duration_s" ? duration(value) : number(value);
+  if (key === "duration_s") return duration(value);
+  return typeof digits === "number" ? value.toFixed(digits) : number(value);
 }
+
+// What JSON cannot say as a number.
+const NOT_FINITE = { NaN: "NaN", Infinity: "∞", "-Infinity": "−∞" };
+export const isNotFinite = (value) => typeof value === "string" && value in NOT_FINITE;
 
 // Texts of users become text nodes, never markup.
 export function make(tag, attributes = {}, ...children) {

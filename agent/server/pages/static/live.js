@@ -16,6 +16,18 @@ export async function get(address, query = {}) {
   return response.json();
 }
 
+// A form's fields; answers what the server says of it, {done} or {error}.
+export async function post(address, fields) {
+  const response = await fetch(address, { method: "POST", credentials: "same-origin", body: new URLSearchParams(fields),
+    headers: { Accept: "application/json" } });
+  if (response.status === 401) return { error: "Your session has ended: load the page again to log in" };
+  try {
+    return await response.json();
+  } catch {
+    return { error: `The server answered ${response.status}` };
+  }
+}
+
 function say(words) {
   const place = document.getElementById("live");
   if (place.textContent !== words) place.textContent = words;

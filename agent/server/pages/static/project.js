@@ -1,45 +1,84 @@
-// The page of a project: the table of runs, their convergence, and the trade-off of two metrics.
+// The page of a project: what was found, convergence, the trade-off of two metrics, and the runs.
 
-import { Chart, legend } from "./charts.js";
-import { number, offer } from "./format.js";
+import { Actions } from "./actions.js";
+import { Choices } from "./address.js";
+import { Chart } from "./charts.js";
+import { badge, make, number, offer, text } from "./format.js";
 import { get, keepUp } from "./live.js";
+import { STYLES, legend } from "./marks.js";
 import { front } from "./pareto.js";
+import { isDrawable } from "./scales.js";
+import { band, smooth } from "./smoothing.js";
 import { Data, Table } from "./table.js";
-import { showVariants } from "./variants.js";
+import { showFound, showVariants } from "./variants.js";
 
 const CURVES = ["validation/f1_score", "validation/accuracy", "validation/loss", "train/loss", "loss"];
 const SCORES = ["test/f1_score", "final/validation_f1_score", "validation/f1_score"];
 const COSTS = ["inference/time_per_output_token_ms", "inference/avg_latency_ms_per_sample", "inference/model_size_gb",
   "inference/flops_per_query_gflops", "train/total_training_flops_tflops", "train/own_gpu_seconds"];
+const USUAL = { rows: "100", lines: "runs", smooth: "0" };
+const BOXES = { "curve-logx": "clx", "curve-logy": "cly", "scatter-logx": "slx", "scatter-logy": "sly" };
+const SELECTS = { "curve-key": "curve", "curve-lines": "lines", "curve-smooth": "smooth", "scatter-x": "sx", "scatter-y": "sy" };
+const MANY = 8; // runs, from which on only the best of each group stand out
 
 export async function start(main) {
-  const page = new Project(main.dataset.address);
+  const page = new Project(main.dataset.address, main.dataset.token);
   await page.load();
   keepUp(() => page.update());
 }
 
 class Project {
-  constructor(address) {
+  constructor(address, token) {
     this.address = address;
-    this.table = new Table(address, {
-      changed: () => this.soon(),
+    this.choices = new Choices(USUAL);
+    this.table = new Table(address, this.choices, {
+      query: `${address}/filter`,
+      changed: () => this.draw(),
+      picked: () => { this.actions.show(); this.draw(); },
       pointed: (id) => this.charts.forEach((chart) => chart.highlight(id)),
     });
+    this.actions = new Actions(address, token, this.table, () => this.load());
     document.querySelector(".charts").hidden = false;
-    this.curves = new Chart(document.getElementById("curves"));
-    this.scatter = new Chart(document.getElementById("scatter"));
+    this.curves = this.chart("curves", "cz");
+    this.scatter = this.chart("scatter", "sz");
     this.charts = [this.curves, this.scatter];
-    [this.key, this.x, this.y] = ["curve-key", "scatter-x", "scatter-y"]
-      .map((id) => document.getElementById(id));
-    this.key.addEventListener("change", () => this.loadCurves());
-    this.x.addEventListener("change", () => this.draw());
-    this.y.addEventListener("change", () => this.draw());
+    this.listen();
   }
 
-  // The table answers a key press at once; the charts follow when the typing pauses.
-  soon() {
-    clearTimeout(this.waiting);
-    this.waiting = setTimeout(() => this.draw(), 120);
+  // A chart whose view stands in the address under `name`.
+  chart(id, name) {
+    const chart = new Chart(document.getElementById(id), 320, {
+      picked: (run) => this.table.pick([run]),
+      zoomed: (view) => this.choices.set({ [name]: view ? [...view.x, ...view.y].map((v) => Number(v.toPrecision(6))) : "" }),
+    });
+    const known = this.choices.numbers(name);
+    if (known?.length === 4) chart.zoom = { x: known.slice(0, 2), y: known.slice(2) };
+    return chart;
+  }
+
+  listen() {
+    for (const [id, name] of Object.entries(BOXES)) {
+      const box = document.getElementById(id);
+      box.checked = this.choices.get(name) === "1";
+      box.addEventListener("change", () => {
+        this.choices.set({ [name]: box.checked ? "1" : name === "slx" ? "0" : "" });
+        this.chartOf(id).reset();
+        this.draw();
+      });
+    }
+    for (const [id, name] of Object.entries(SELECTS)) {
+      const select = document.getElementById(id);
+      if (select.options.length) select.value = this.choices.get(name);
+      select.addEventListener("change", () => {
+        this.choices.set({ [name]: select.value });
+        if (id !== "curve-smooth") this.chartOf(id).reset();
+        return id === "curve-key" ? this.loadCurves() : this.draw();
+      });
+    }
+  }
+
+  chartOf(id) {
+    return id.startsWith("curve") ? this.curves : this.scatter;
   }
 
   async load() {
@@ -47,15 +86,34 @@ class Project {
     this.data = new Data();
     this.data.take(payload);
     this.at = payload.at;
-    this.table.show(this.data);
-    showVariants(payload.comparisons);
+    this.tell(payload);
+    await this.table.show(this.data);
+    this.actions.show();
     this.offerMetrics();
     await this.loadCurves();
   }
 
+  tell({ comparisons, deleted }) {
+    showFound(comparisons);
+    showVariants(comparisons);
+    this.actions.tell(deleted);
+    const counts = new Map();
+    for (const { values } of this.data.rows.values()) counts.set(values.state, (counts.get(values.state) ?? 0) + 1);
+    const line = document.getElementById("states");
+    const ranked = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+    line.replaceChildren(...ranked.flatMap(([state, count]) => [make("span", {}, `${count} `, badge(state)), " "]));
+  }
+
   async loadCurves() {
-    this.drawn = await get(`${this.address}/curves`, { key: this.key.value });
+    const figure = document.getElementById("curves");
+    figure.setAttribute("aria-busy", "true");
+    this.drawn = await get(`${this.address}/curves`, { key: this.choices.get("curve") || this.key });
+    figure.removeAttribute("aria-busy");
     this.draw();
+  }
+
+  get key() {
+    return document.getElementById("curve-key").value;
   }
 
   async update() {
@@ -69,8 +127,8 @@ class Project {
       if (this.data.rows.size !== payload.total || this.data.rows.size !== known) {
         await this.load(); // runs have come or gone: their order is the server's
       } else {
-        this.table.show(this.data);
-        showVariants(payload.comparisons);
+        this.tell(payload);
+        await this.table.show(this.data);
         this.offerMetrics();
         await this.updateCurves(since);
       }
@@ -79,7 +137,7 @@ class Project {
   }
 
   async updateCurves(since) {
-    const news = await get(`${this.address}/curves`, { key: this.key.value, since });
+    const news = await get(`${this.address}/curves`, { key: this.key, since });
     if (news.x !== this.drawn.x || news.key !== this.drawn.key) return this.loadCurves();
     Object.assign(this.drawn.curves, news.curves);
     return this.draw();
@@ -96,16 +154,54 @@ class Project {
       && row.values.variant && !isPruned(row) && !isInference(row));
     const differs = (key) => new Set([...this.data.rows.values()].map((row) => row.values[key])
       .filter((value) => value !== undefined)).size > 1;
-    offer(this.key, logged, this.key.value || first(CURVES, logged.map(([key]) => key)));
-    const costs = [...COSTS.filter(differs), ...keys];
-    offer(this.x, pairs, this.x.value || first(costs));
+    const put = (id, offered, usual) => {
+      const wanted = this.choices.get(SELECTS[id]);
+      offer(document.getElementById(id), offered, offered.some(([key]) => key === wanted) ? wanted : usual());
+    };
+    put("curve-key", logged, () => first(CURVES, logged.map(([key]) => key)));
+    put("scatter-x", pairs, () => first([...COSTS.filter(differs), ...keys]));
     const known = SCORES.filter((key) => whole.every((row) => row.values[key] !== undefined));
-    offer(this.y, pairs, this.y.value || first([...known, ...SCORES], keys.filter((key) => key !== this.x.value)));
+    const x = document.getElementById("scatter-x").value;
+    put("scatter-y", pairs, () => first([...known, ...SCORES], keys.filter((key) => key !== x)));
   }
 
+  // ---------------------------------------------------------------- drawing
   draw() {
+    if (!this.drawn) return;
+    this.grouping();
     this.drawCurves();
     this.drawScatter();
+  }
+
+  // Which group a run belongs to, and how the group is drawn: the variants, unless the reader
+  // groups by something else.
+  grouping() {
+    const key = this.choices.get("group") || "variant";
+    const rows = this.table.visible.filter((row) => !isInference(row));
+    const names = new Map();
+    const nameOf = (row) => text(key, row.values[key]);
+    for (const row of rows) {
+      const name = nameOf(row);
+      if (name && !names.has(name)) names.set(name, { name, style: key === "variant" ? row.style ?? STYLES - 1 : null, count: 0 });
+      if (name) names.get(name).count += 1;
+    }
+    const ordered = [...names.values()].sort((a, b) => (a.style ?? 0) - (b.style ?? 0) || compare(a.name, b.name));
+    ordered.forEach((group, place) => (group.style ??= place % STYLES));
+    const off = new Set(this.choices.list("off"));
+    this.off = off;
+    this.isPlain = !ordered.length;
+    this.groups = new Map(ordered.map((group) => [group.name, group]));
+    this.groupOf = (row) => this.groups.get(nameOf(row)) ?? null;
+    this.entries = ordered.map(({ name, style, count }) => ({ name, style, isOff: off.has(name),
+      label: `${name}, ${count} run${count === 1 ? "" : "s"}` }));
+    document.getElementById("legend").replaceChildren(...legend(this.entries, (name) => {
+      this.choices.toggle("off", name);
+      this.draw();
+    }));
+  }
+
+  rows() {
+    return this.table.visible.filter((row) => !isInference(row) && !this.off.has(this.groupOf(row)?.name));
   }
 
   describe(row) {
@@ -117,65 +213,96 @@ class Project {
   }
 
   drawCurves() {
-    const { curves = {}, better, heading, x } = this.drawn ?? {};
-    const rows = this.table.passing.filter((row) => curves[row.id] && !isInference(row));
-    const isMany = rows.length > 8;
-    const leaders = isMany ? bestOfEach(rows, curves, better) : new Set(rows);
-    const plain = !rows.some((row) => row.style !== null);
-    const series = rows.map((row, place) => ({
-      id: row.id, label: this.describe(row), href: this.href(row), isFaint: !leaders.has(row),
-      isPruned: isPruned(row),
-      style: plain ? place % 7 : row.style ?? 6, xs: curves[row.id][0], ys: curves[row.id][1],
-    }));
-    series.sort((a, b) => Number(b.isFaint) - Number(a.isFaint));
-    const notes = [isMany && !plain && "thick: the best run of each variant",
-      rows.some(isPruned) && "×: pruned"].filter(Boolean);
+    const { curves = {}, better, heading, x } = this.drawn;
+    const rows = this.rows().filter((row) => curves[row.id]);
+    const weight = Number(this.choices.get("smooth"));
+    const lines = this.choices.get("lines");
+    const isMany = rows.length > MANY;
+    const picked = this.table.picked;
+    const leaders = isMany ? bestOfEach(rows, curves, better, this.groupOf) : new Set(rows);
+    const isMeans = lines !== "runs" && !this.isPlain;
+    const series = rows.map((row, place) => {
+      const [xs, ys] = curves[row.id];
+      return { id: row.id, label: this.describe(row), href: this.href(row), isFaint: isMeans || !leaders.has(row), isPruned: isPruned(row),
+        style: this.isPlain ? place % STYLES : this.groupOf(row)?.style ?? STYLES - 1, xs, ys: smooth(xs, ys, weight) };
+    });
+    const bands = isMeans ? this.bands(rows, series, lines) : [];
+    const missing = rows.reduce((sum, row) => sum + curves[row.id][1].filter((y) => y === null).length, 0);
+    const notes = [isMany && !this.isPlain && !isMeans && "thick: the best run of each",
+      isMeans && `band: ${lines === "sd" ? "one standard deviation" : "lowest to highest"}`,
+      rows.some(isPruned) && "×: pruned", missing && `${missing} value${missing === 1 ? "" : "s"} missing or not finite: gaps`].filter(Boolean);
     document.getElementById("curves-note").textContent = notes.join("; ");
     const summary = `${heading} over ${x?.toLowerCase()} for ${rows.length} runs. The arrow keys step`
       + " through the points; the table below has the values.";
-    const named = plain ? (isMany ? [] : series.map((s) => ({ label: s.label, style: s.style })))
-      : variants(rows);
-    this.curves.draw({ kind: "lines", x: x ?? "", y: heading ?? "", series, summary, legend: legend(named) });
+    const named = this.isPlain ? (isMany ? [] : series.map((s) => ({ label: s.label, style: s.style }))) : this.entries;
+    if (this.isPlain) document.getElementById("legend").replaceChildren(...legend(named));
+    const shown = isMeans ? series.filter((s) => picked.has(s.id)) : series;
+    this.curves.draw({ kind: "lines", name: this.drawn.key, x: x ?? "", y: heading ?? "", better, series: shown, bands, picked, summary,
+      legend: named, logX: this.choices.get("clx") === "1", logY: this.choices.get("cly") === "1",
+      nothing: this.key ? "No run that is shown has logged this" : "Nothing has been logged yet" });
+  }
+
+  bands(rows, series, kind) {
+    const found = new Map();
+    rows.forEach((row, place) => {
+      const group = this.groupOf(row);
+      if (!group) return;
+      if (!found.has(group)) found.set(group, []);
+      found.get(group).push([series[place].xs, series[place].ys.map((y) => (isDrawable(y) ? y : null))]);
+    });
+    return [...found].map(([{ name, style }, curves]) => ({ label: `${name}, mean of ${curves.length}`, style, points: band(curves, kind) }));
   }
 
   drawScatter() {
-    const [x, y] = [this.x.value, this.y.value].map((key) => this.data.columns.get(key));
+    const [x, y] = ["scatter-x", "scatter-y"].map((id) => this.data.columns.get(document.getElementById(id).value));
     if (!x || !y) return;
-    const rows = this.table.passing.filter((row) => !isInference(row)
-      && [x, y].every((column) => typeof row.values[column.key] === "number"));
+    const every = this.rows();
+    const rows = every.filter((row) => [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
     const ended = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
     const [onX, onY] = [referenceGpu(x, ended), referenceGpu(y, ended)];
     const onGpu = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
     const isAlike = [x, y].map((column) => sameLength(column, onGpu));
     const whole = onGpu.filter(({ row }) => isAlike.every((holds) => holds(row)));
-    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with no run
-    const note = document.getElementById("scatter-note");
+    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
     const gpu = onX.name ?? onY.name;
     const pale = [ended.length < points.length && "pruned or not finished",
       onGpu.length < ended.length && "measured elsewhere",
       whole.length < onGpu.length && "with much longer or shorter answers"].filter(Boolean).join(", or ");
-    note.textContent = [gpu && `on ${gpu === "cpu" ? "the CPU" : gpu}`, pale && `pale: ${pale}`]
-      .filter(Boolean).join("; ");
-    const xs = points.map((point) => point.x);
-    const isLogX = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 30;
-    const series = points.map((point) => ({ id: point.row.id, label: this.describe(point.row),
-      href: this.href(point.row), style: point.row.style ?? 0, isPale: !whole.includes(point), xs: [point.x], ys: [point.y] }));
+    const absent = every.length - rows.length;
+    document.getElementById("scatter-note").textContent = [gpu && `on ${gpu === "cpu" ? "the CPU" : gpu}`, pale && `pale: ${pale}`,
+      absent && `${absent} without both values`].filter(Boolean).join("; ");
+    const known = new Set(whole);
+    const series = points.map((point) => ({ id: point.row.id, label: this.describe(point.row), href: this.href(point.row),
+      style: this.groupOf(point.row)?.style ?? (this.isPlain ? 0 : STYLES - 1), isPale: !known.has(point), xs: [point.x], ys: [point.y] }));
     const summary = `${y.heading} against ${x.heading} for ${rows.length} runs; on the Pareto front: `
       + `${best.slice(0, 6).map(({ row, x: a, y: b }) => `${this.describe(row)} (${number(a)}, ${number(b)})`).join("; ") || "none"}.`;
-    this.scatter.draw({ kind: "points", x: `${x.heading}, ${x.better} is better`, isLogX, summary,
-      y: y.heading, series, front: best.map((point) => [point.x, point.y]), legend: legend(variants(rows)) });
+    this.scatter.draw({ kind: "points", name: `${y.key}_by_${x.key}`, x: `${x.heading}, ${x.better} is better`, y: y.heading, better: y.better,
+      logX: this.isLog("slx", points.map((point) => point.x)), logY: this.choices.get("sly") === "1", summary, series,
+      picked: this.table.picked, front: best.map((point) => [point.x, point.y]), legend: this.entries,
+      nothing: "No run that is shown has both values" });
+  }
+
+  // A wide span is logarithmic until the reader says otherwise.
+  isLog(name, values) {
+    const box = document.getElementById("scatter-logx");
+    const chosen = this.choices.get(name);
+    const [least, most] = [values.reduce((a, b) => Math.min(a, b), Infinity), values.reduce((a, b) => Math.max(a, b), -Infinity)];
+    if (chosen === "") box.checked = least > 0 && most / least > 30;
+    return box.checked;
   }
 }
 
-// Of each variant the run whose last value is the best.
-function bestOfEach(rows, curves, better) {
+const compare = (a, b) => (Number(a) - Number(b) || (a < b ? -1 : a > b ? 1 : 0));
+
+// Of each group the run whose last value is the best.
+function bestOfEach(rows, curves, better, groupOf) {
   const sign = better === "higher" ? 1 : -1;
-  const last = (row) => sign * curves[row.id][1].at(-1);
+  const last = (row) => sign * (curves[row.id][1].findLast((y) => typeof y === "number") ?? -sign * Infinity);
   const found = new Map();
   for (const row of rows) {
-    const known = found.get(row.style);
-    if (!known || last(row) > last(known)) found.set(row.style, row);
+    const known = found.get(groupOf(row));
+    if (!known || last(row) > last(known)) found.set(groupOf(row), row);
   }
   return new Set(found.values());
 }
@@ -209,16 +336,4 @@ function sameLength(column, points) {
 
 function isPruned({ values }) {
   return values.state === "pruned" || String(values.tags ?? "").split(", ").includes("pruned");
-}
-
-function variants(rows) {
-  const found = new Map();
-  for (const row of rows) {
-    if (!row.values.variant) continue;
-    const entry = found.get(row.values.variant) ?? { style: row.style ?? 6, count: 0 };
-    entry.count += 1;
-    found.set(row.values.variant, entry);
-  }
-  return [...found].sort((a, b) => a[1].style - b[1].style)
-    .map(([label, { style, count }]) => ({ label: `${label}, ${count} run${count === 1 ? "" : "s"}`, style }));
 }

@@ -1,8 +1,10 @@
 // The page of one run: a small chart for each metric, and what still changes while it runs.
 
 import { Chart } from "./charts.js";
+import { Choices } from "./address.js";
 import { badge, duration, make, text } from "./format.js";
 import { get, keepUp } from "./live.js";
+import { smooth } from "./smoothing.js";
 
 const FIRST = ["validation/f1_score", "validation/accuracy", "train/loss", "loss"];
 const FEW_CHARTS = 6; // the others wait in a fold
@@ -21,9 +23,24 @@ class Run {
     this.line = line;
     this.revision = null;
     this.charts = new Map();
-    this.axis = document.getElementById("x-axis");
-    this.axis.addEventListener("change", () => { this.hasChosen = true; this.draw(); });
+    this.choices = new Choices({ smooth: "0" });
+    const find = (id) => document.getElementById(id);
+    [this.axis, this.smooth, this.logX, this.logY] = ["x-axis", "smooth", "log-x", "log-y"].map(find);
+    if (this.choices.get("over")) this.axis.value = this.choices.get("over");
+    this.smooth.value = this.choices.get("smooth");
+    this.logX.checked = this.choices.get("lx") === "1";
+    this.logY.checked = this.choices.get("ly") === "1";
+    this.axis.addEventListener("change", () => this.choose({ over: this.axis.value }));
+    this.smooth.addEventListener("change", () => this.choose({ smooth: this.smooth.value }));
+    this.logX.addEventListener("change", () => this.choose({ lx: this.logX.checked ? "1" : "" }));
+    this.logY.addEventListener("change", () => this.choose({ ly: this.logY.checked ? "1" : "" }));
     document.querySelectorAll("[data-scripted]").forEach((part) => (part.hidden = false));
+  }
+
+  choose(changes) {
+    this.choices.set(changes);
+    for (const chart of this.charts.values()) chart.zoom = null;
+    this.draw();
   }
 
   async update() {
@@ -50,8 +67,8 @@ class Run {
   }
 
   draw() {
-    const { history, system } = this.news;
-    if (!this.hasChosen) {
+    const { history, system, better } = this.news;
+    if (!this.choices.get("over")) {
       const series = Object.values(history);
       const hasEpochs = series.some(({ epoch }) => epoch.length > 1 && epoch.every((value) => value !== null));
       this.axis.value = hasEpochs ? "epoch" : "step";
@@ -59,27 +76,35 @@ class Run {
     const rank = (key) => (FIRST.indexOf(key) + 1 || FIRST.length + 1);
     const keys = Object.keys(history).filter((key) => !HIDDEN.has(key))
       .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-    this.drawAll("history", keys.map((key) => [key, history[key], this.axis.value]));
+    this.drawAll("history", keys.map((key) => [key, history[key], this.axis.value]), better);
     this.drawAll("system", Object.keys(system).sort().map((key) => [key, system[key], "seconds"]));
   }
 
-  drawAll(place, wanted) {
+  drawAll(place, wanted, better = {}) {
     const box = document.getElementById(place);
     if (!wanted.length) box.replaceChildren(make("p", {}, "Nothing has been logged."));
     for (const [key, series, wish] of wanted) {
       const name = `${place} ${key}`;
       if (!this.charts.has(name)) {
         box.querySelector(":scope > p")?.remove();
-        const figure = make("figure", {}, make("figcaption", {}, make("h3", {}, key)));
+        const figure = make("figure", { "aria-label": key }, make("figcaption", {}, make("h3", {}, key)));
         this.place(box).append(figure);
         this.charts.set(name, new Chart(figure, 200));
       }
       const axis = [wish, "step", "seconds"].find((x) => series[x].every((value) => value !== null)) ?? wish;
       const pairs = series.y.map((y, i) => [series[axis][i], y]).filter(([x]) => x !== null);
-      const [xs, ys] = [pairs.map(([x]) => x), pairs.map(([, y]) => y)];
-      const summary = `${key} over ${TITLES[axis].toLowerCase()}, ${ys.length} points, last ${text("", ys.at(-1))}`;
-      this.charts.get(name).draw({ kind: "lines", x: TITLES[axis], y: "", summary,
-        series: [{ id: key, label: key, href: null, style: 1, xs, ys }] });
+      const xs = pairs.map(([x]) => x);
+      const raw = pairs.map(([, y]) => y);
+      const weight = Number(this.smooth.value);
+      const missing = raw.filter((y) => y === null).length;
+      const last = raw.at(-1) ?? null;
+      const summary = `${key} over ${TITLES[axis].toLowerCase()}, ${raw.length - missing} points, last `
+        + `${last === null ? "missing" : text("", last)}${missing ? `, ${missing} missing or not finite` : ""}`;
+      const smoothed = { id: key, label: key, href: null, style: 1, xs, ys: smooth(xs, raw, weight) };
+      const behind = { ...smoothed, id: `${key} raw`, label: `${key}, as logged`, isFaint: true, ys: raw };
+      this.charts.get(name).draw({ kind: "lines", name: key, x: TITLES[axis], y: "", summary, logX: this.logX.checked,
+        logY: this.logY.checked, better: better[key], nothing: missing ? "No finite value has been logged" : "Nothing positive to draw",
+        series: weight > 0 ? [behind, smoothed] : [smoothed] });
     }
   }
 

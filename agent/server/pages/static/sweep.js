@@ -1,5 +1,7 @@
 // The page of a sweep: its points, the best runs, and how parameters and scores hang together.
 
+import { Actions } from "./actions.js";
+import { Choices } from "./address.js";
 import { badge, make, number, text } from "./format.js";
 import { get, keepUp } from "./live.js";
 import { Parallel } from "./parallel.js";
@@ -8,20 +10,27 @@ import { Data, Table } from "./table.js";
 const BEST = 10;
 
 export async function start(main) {
-  const { address, sweep } = main.dataset;
-  const page = new Sweep(address, `${address}/sweeps/${encodeURIComponent(sweep)}`);
+  const { address, sweep, token } = main.dataset;
+  const page = new Sweep(address, `${address}/sweeps/${encodeURIComponent(sweep)}`, token);
   await page.update();
   keepUp(() => page.update());
+  await page.weigh();
 }
 
 class Sweep {
-  constructor(project, address) {
+  constructor(project, address, token) {
     this.project = project;
     this.address = address;
+    this.choices = new Choices({ rows: "100" });
     document.querySelector(".charts").hidden = false;
-    this.parallel = new Parallel(document.getElementById("parallel"));
-    this.table = new Table(project, { what: "points", changed: () => this.draw(),
-      pointed: (id) => this.parallel.highlight(id) });
+    const brushes = this.choices.list("brush").map((one) => one.split("|"));
+    this.parallel = new Parallel(document.getElementById("parallel"), brushes, {
+      picked: (id) => this.table.pick([id]),
+      brushed: (found) => this.choices.set({ brush: found.map((one) => one.join("|")) }),
+    });
+    this.table = new Table(project, this.choices, { what: "points", query: `${address}/filter`, changed: () => this.draw(),
+      picked: () => { this.actions.show(); this.draw(); }, pointed: (id) => this.parallel.highlight(id) });
+    this.actions = new Actions(project, token, this.table, () => this.update());
   }
 
   async update() {
@@ -32,7 +41,9 @@ class Sweep {
       [this.words, this.shown] = [words, shown];
       this.data = new Data();
       this.data.take(shown);
-      this.table.show(this.data);
+      await this.table.show(this.data);
+      this.actions.show();
+      this.actions.tell(shown.deleted);
       this.state();
       this.draw();
     }
@@ -56,8 +67,8 @@ class Sweep {
     const list = document.getElementById("best");
     if (known.length) list.replaceChildren(...known.slice(0, BEST).map((row) => this.item(row)));
     const axes = [...keys, ...this.shown.metrics].map((key) => this.data.columns.get(key)).filter(Boolean);
-    const rows = this.table.passing.filter((row) => typeof row.values[metric] === "number");
-    this.parallel.draw({ axes, rows, metric, better, href: (row) => this.href(row) });
+    const rows = this.table.visible.filter((row) => row.id);
+    this.parallel.draw({ axes, rows, metric, better, picked: this.table.picked, href: (row) => this.href(row) });
   }
 
   href(row) {
@@ -67,7 +78,21 @@ class Sweep {
   item(row) {
     const { metric, keys } = this.shown;
     const words = keys.filter((key) => key in row.values).map((key) => `${key} ${text(key, row.values[key])}`).join(", ");
+    const digits = this.data.columns.get(metric)?.digits ?? null;
     return make("li", {}, make("a", { href: this.href(row) }, row.values.name ?? row.id), " ",
-      make("b", {}, number(row.values[metric])), " ", make("span", { class: "faint" }, words));
+      make("b", {}, text(metric, row.values[metric], digits)), " ", make("span", { class: "faint" }, words));
+  }
+
+  // How much each parameter matters: worked out by the server when somebody looks.
+  async weigh() {
+    const box = document.getElementById("importance");
+    const found = await get(`${this.address}/importance`).catch((error) => ({ problem: error.message }));
+    if (found.problem) return box.replaceChildren(make("p", {}, found.problem));
+    const rows = found.parameters.map(({ key, importance }) => make("tr", {}, make("th", { scope: "row" }, key),
+      make("td", { class: "number" }, number(Number(importance.toFixed(3)))),
+      make("td", { class: "bar-cell" }, make("meter", { min: 0, max: 1, value: importance, "aria-label": `importance of ${key}` }))));
+    const head = ["Parameter", "Importance", "Share"].map((word) => make("th", { scope: "col" }, word));
+    return box.replaceChildren(make("table", { class: "values" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)),
+      make("p", { class: "faint" }, found.words));
   }
 }

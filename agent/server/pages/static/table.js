@@ -1,7 +1,9 @@
-// A table of runs or points: sorted, filtered, grouped, with chosen columns, a part at a time.
-// What the reader chooses stands in the address, so that it can be sent to somebody else.
+// A table of runs or points: sorted, filtered, grouped, with chosen columns, a part at a time; rows
+// are selected and hidden. What the reader chooses stands in the address.
 
-import { badge, make, number, offer, text } from "./format.js";
+import { csv, save } from "./export.js";
+import { badge, isNotFinite, make, offer, text } from "./format.js";
+import { Query } from "./query.js";
 
 const FEW_ROWS = 200; // with more, groups begin closed
 const GROUPS = ["variant", "seed", "state", "sweep", "dataset", "base_model", "learning_rate"];
@@ -9,18 +11,19 @@ const GROUPS = ["variant", "seed", "state", "sweep", "dataset", "base_model", "l
 // Columns and rows as the server sends them, merged into what is known already.
 export class Data {
   constructor() {
-    this.columns = new Map(); // key -> {key, heading, origin, first, number, better}
-    this.rows = new Map(); // id -> {id, style, values}
+    this.columns = new Map(); // key -> {key, heading, origin, first, number, better, digits}
+    this.rows = new Map(); // id -> {id, key, style, values}
   }
 
   take(payload) {
     const rows = payload.ids.map((id, place) => {
-      const row = { id, style: payload.styles[place], values: {} };
-      this.rows.set(id || ` ${place}`, row);
+      const row = { id, key: id || ` ${place}`, style: payload.styles[place], values: {} };
+      this.rows.set(row.key, row);
       return row;
     });
     for (const { values, constant, ...column } of payload.columns) {
-      if (!this.columns.has(column.key)) this.columns.set(column.key, column);
+      const known = this.columns.get(column.key);
+      if (!known || (column.number && !known.number)) this.columns.set(column.key, column);
       rows.forEach((row, place) => {
         const value = values ? values[place] : constant;
         if (value !== null && value !== undefined) row.values[column.key] = value;
@@ -35,24 +38,17 @@ export class Data {
 }
 
 export class Table {
-  constructor(address, options = {}) {
-    this.address = address; // of the project
-    this.options = options;
+  // options: {what, query (address that answers a filter), changed(), pointed(id), picked()}
+  constructor(address, choices, options = {}) {
+    Object.assign(this, { address, choices, options });
     this.form = document.getElementById("view");
     this.table = document.getElementById("runs");
     this.pager = document.getElementById("pager");
-    const query = new URLSearchParams(location.search);
-    this.choice = {
-      q: query.get("q") ?? "",
-      sort: query.get("sort") ?? options.sort ?? "",
-      order: query.get("order") ?? options.order ?? "asc",
-      group: query.get("group") ?? "",
-      columns: (query.get("columns") ?? "").split(",").filter(Boolean),
-      rows: query.get("rows") ?? "100",
-    };
     this.part = 0;
     this.toggled = new Set(); // groups that are not as groups begin
     this.data = new Data();
+    this.matches = null; // keys of the rows that pass the filter; null: all
+    this.query = new Query(this.form.elements.q, options.query, (matches) => this.filtered(matches));
     this.listen();
   }
 
@@ -60,47 +56,79 @@ export class Table {
     const { q, group, rows } = this.form.elements;
     document.querySelectorAll("[data-scripted]").forEach((part) => (part.hidden = false));
     document.querySelectorAll("[data-plain]").forEach((part) => (part.hidden = true));
-    q.value = this.choice.q;
-    rows.value = this.choice.rows;
+    q.value = this.choices.get("q");
+    rows.value = this.choices.get("rows");
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    q.addEventListener("input", () => this.choose({ q: q.value }));
-    group.addEventListener("change", () => this.choose({ group: group.value }));
+    q.addEventListener("input", () => this.choices.set({ q: q.value }));
+    group.addEventListener("change", () => { this.choose({ group: group.value }); this.options.changed?.(); });
     rows.addEventListener("change", () => this.choose({ rows: rows.value }));
+    document.getElementById("table-csv")?.addEventListener("click", () => this.saveCsv());
   }
 
   choose(changes) {
-    Object.assign(this.choice, changes);
+    this.choices.set(changes);
     this.part = 0;
-    this.remember();
     this.draw();
-    if ("q" in changes) this.options.changed?.();
   }
 
-  remember() {
-    const query = new URLSearchParams();
-    const { columns, ...plain } = this.choice;
-    const usual = { rows: "100", order: "asc" };
-    for (const [key, value] of Object.entries(plain)) {
-      if (value && value !== usual[key]) query.set(key, value);
+  filtered(matches) {
+    this.matches = matches;
+    this.part = 0;
+    this.draw();
+    this.options.changed?.();
+  }
+
+  // ---------------------------------------------------------------- selected and hidden
+  get picked() {
+    return new Set(this.choices.list("sel"));
+  }
+
+  get hidden() {
+    return new Set(this.choices.list("hide"));
+  }
+
+  // The rows that charts show.
+  get visible() {
+    const hidden = this.hidden;
+    return hidden.size ? this.passing.filter((row) => !hidden.has(row.id)) : this.passing;
+  }
+
+  pick(ids, isOn = null) {
+    const picked = this.picked;
+    for (const id of ids) {
+      if (isOn ?? !picked.has(id)) picked.add(id);
+      else picked.delete(id);
     }
-    if (columns.length) query.set("columns", columns.join(","));
-    const words = query.toString();
-    history.replaceState(null, "", words ? `?${words}` : location.pathname);
+    this.choices.set({ sel: [...picked] });
+    this.draw();
+    this.options.picked?.();
   }
 
-  show(data) {
+  hide(ids, isOn = null) {
+    const hidden = this.hidden;
+    for (const id of ids) {
+      if (isOn ?? !hidden.has(id)) hidden.add(id);
+      else hidden.delete(id);
+    }
+    this.choices.set({ hide: [...hidden] });
+    this.draw();
+    this.options.changed?.();
+  }
+
+  async show(data) {
     this.data = data;
     const keys = [...data.columns.keys()];
     const groups = [...GROUPS.filter((key) => keys.includes(key)),
       ...keys.filter((key) => data.columns.get(key).origin === "config" && !GROUPS.includes(key))];
     offer(this.form.elements.group, [["", "nothing"], ...groups.map((key) => [key, key])],
-      this.choice.group);
+      this.choices.get("group"));
     this.offerColumns();
+    this.matches = await this.query.ask();
     this.draw();
   }
 
   get shown() {
-    const chosen = new Set(this.choice.columns);
+    const chosen = new Set(this.choices.list("columns"));
     const wanted = (c) => c.key === "name" || (chosen.size ? chosen.has(c.key) : c.first);
     return [...this.data.columns.values()].filter(wanted);
   }
@@ -127,17 +155,17 @@ export class Table {
   draw() {
     const held = this.held();
     const all = [...this.data.rows.values()];
-    const tests = words(this.choice.q);
-    this.passing = tests.length ? all.filter((row) => tests.every((test) => test(row.values))) : all;
-    if (this.choice.sort) {
-      this.passing = sorted(this.passing, this.choice.sort, this.choice.order === "desc");
-    }
+    this.passing = this.matches ? all.filter((row) => this.matches.has(row.key)) : all;
+    const { key, isDown } = this.order;
+    if (key) this.passing = sorted(this.passing, key, isDown);
+    this.marks = { picked: this.picked, hidden: this.hidden };
     const columns = this.shown;
     this.table.tHead.replaceChildren(this.head(columns));
     for (const body of [...this.table.tBodies]) body.remove();
-    this.table.append(...(this.choice.group ? this.grouped(columns) : [this.plain(columns)]));
+    this.table.append(...(this.choices.get("group") ? this.grouped(columns) : [this.plain(columns)]));
     const what = this.options.what ?? "runs";
-    const count = `${this.passing.length} of ${all.length} ${what}`;
+    const hidden = this.passing.length - this.visible.length;
+    const count = `${this.passing.length} of ${all.length} ${what}${hidden ? `, ${hidden} hidden from charts` : ""}`;
     const output = document.getElementById("count");
     if (output.textContent !== count) output.textContent = count;
     held?.();
@@ -152,28 +180,50 @@ export class Table {
       .find((element) => element.dataset.hold === key)?.focus({ preventScroll: true });
   }
 
+  // A score's first order is the best first.
+  get order() {
+    const key = this.choices.get("sort");
+    const wanted = this.choices.get("order");
+    return { key, isDown: wanted ? wanted === "desc" : this.firstIsDown(key) };
+  }
+
+  firstIsDown(key) {
+    const column = this.data.columns.get(key);
+    return column?.origin === "summary" && column.better === "higher";
+  }
+
+  sortBy(key) {
+    const isSorted = this.order.key === key;
+    const isDown = isSorted ? !this.order.isDown : this.firstIsDown(key);
+    this.choose({ sort: key, order: isDown === this.firstIsDown(key) ? "" : isDown ? "desc" : "asc" });
+  }
+
   head(columns) {
+    const { key, isDown } = this.order;
     const cells = columns.map((column) => {
-      const isSorted = this.choice.sort === column.key;
-      const isDown = this.choice.order === "desc";
-      const press = () => this.choose({ sort: column.key, order: isSorted && !isDown ? "desc" : "asc" });
+      const isSorted = key === column.key;
       const button = make("button", { type: "button", "data-hold": `head ${column.key}`,
-        title: column.key, click: press }, column.heading);
+        title: column.key, click: () => this.sortBy(column.key) }, column.heading);
       return make("th", { scope: "col", class: column.number ? "number" : null,
         "aria-sort": isSorted ? (isDown ? "descending" : "ascending") : null }, button);
     });
-    return make("tr", {}, ...cells);
+    const passing = this.passing.filter((row) => row.id).map((row) => row.id);
+    const isAll = passing.length > 0 && passing.every((id) => this.marks.picked.has(id));
+    const box = make("input", { type: "checkbox", "aria-label": "Select all that pass the filter", checked: isAll,
+      "data-hold": "pick all", change: () => this.pick(passing, !isAll) });
+    return make("tr", {}, make("td", { class: "marks" }, box), ...cells);
   }
 
   plain(columns) {
-    const size = this.choice.rows === "all" ? Infinity : Number(this.choice.rows);
+    const size = this.choices.get("rows") === "all" ? Infinity : Number(this.choices.get("rows"));
     const parts = Math.max(1, Math.ceil(this.passing.length / size));
     this.part = Math.min(this.part, parts - 1);
     const start = parts > 1 ? this.part * size : 0;
     this.drawPager(parts, start, size);
     const rows = this.passing.slice(start, start + size);
+    const none = this.matches ? "Nothing passes this filter." : `No ${this.options.what ?? "runs"} yet.`;
     return make("tbody", {}, ...(rows.length ? rows.map((row) => this.line(row, columns))
-      : [make("tr", {}, make("td", { colspan: columns.length || 1 }, "Nothing passes this filter."))]));
+      : [make("tr", {}, make("td", { colspan: columns.length + 1 }, none))]));
   }
 
   drawPager(parts, start, size) {
@@ -190,8 +240,9 @@ export class Table {
   grouped(columns) {
     this.pager.hidden = true;
     const groups = new Map();
+    const group = this.choices.get("group");
     for (const row of this.passing) {
-      const name = text(this.choice.group, row.values[this.choice.group]) || "(none)";
+      const name = text(group, row.values[group]) || "(none)";
       if (!groups.has(name)) groups.set(name, []);
       groups.get(name).push(row);
     }
@@ -209,54 +260,54 @@ export class Table {
     };
     const button = make("button", { type: "button", "aria-expanded": String(isOpen),
       "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length}, means)`);
+    const ids = rows.filter((row) => row.id).map((row) => row.id);
+    const isAll = ids.length > 0 && ids.every((id) => this.marks.picked.has(id));
+    const box = make("input", { type: "checkbox", "aria-label": `Select the runs of ${name}`, checked: isAll,
+      "data-hold": `pick group ${name}`, change: () => this.pick(ids, !isAll) });
     const cells = columns.map((column, place) => {
       if (place === 0) return make("th", { scope: "rowgroup" }, button);
       const found = rows.map((row) => row.values[column.key]).filter((v) => typeof v === "number");
       if (!column.number || !found.length || column.origin !== "summary") return make("td");
       const mean = found.reduce((sum, value) => sum + value, 0) / found.length;
-      return make("td", { class: "number", title: `mean of ${found.length}` }, number(Number(mean.toPrecision(5))));
+      return make("td", { class: "number", title: `mean of ${found.length}` }, text(column.key, mean, column.digits ?? null));
     });
-    return make("tr", { class: "group" }, ...cells);
+    return make("tr", { class: "group" }, make("td", { class: "marks" }, box), ...cells);
   }
 
   line(row, columns) {
+    const isHidden = this.marks.hidden.has(row.id);
+    const name = row.values.name || row.id;
+    const box = row.id && make("input", { type: "checkbox", "aria-label": `Select ${name}`, "data-hold": `pick ${row.id}`,
+      checked: this.marks.picked.has(row.id), change: () => this.pick([row.id]) });
+    const eye = row.id && make("button", { type: "button", class: "eye", "aria-pressed": String(isHidden), "data-hold": `hide ${row.id}`,
+      "aria-label": `Hide ${name} from the charts`, title: isHidden ? "Show in the charts" : "Hide from the charts",
+      click: () => this.hide([row.id]) }, isHidden ? "○" : "●");
     const cells = columns.map((column) => {
       const value = row.values[column.key];
       if (column.key === "name") {
         const href = `${this.address}/runs/${encodeURIComponent(row.id)}`;
-        return make("th", { scope: "row" }, row.id ? make("a", { href, "data-hold": `run ${row.id}` }, value || row.id) : "");
+        return make("th", { scope: "row", title: name }, row.id ? make("a", { href, "data-hold": `run ${row.id}` }, name) : "");
       }
       if (column.key === "state") return make("td", {}, badge(value ?? ""));
       const isSwatch = column.key === "variant" && row.style !== null;
       const swatch = isSwatch && make("span", { class: `swatch c${row.style}`, "aria-hidden": "true" });
-      return make("td", { class: column.number ? "number" : null }, swatch || "", text(column.key, value));
+      const kind = column.number ? (isNotFinite(value) ? "number odd" : "number") : null;
+      return make("td", { class: kind, title: typeof value === "number" ? String(value) : null }, swatch || "",
+        text(column.key, value, column.digits ?? null));
     });
     const point = () => this.options.pointed?.(row.id);
     const leave = () => this.options.pointed?.(null);
-    return make("tr", { mouseenter: point, mouseleave: leave }, ...cells);
+    const state = [this.marks.picked.has(row.id) && "picked", isHidden && "hidden-run"].filter(Boolean).join(" ");
+    return make("tr", { class: state || null, mouseenter: point, mouseleave: leave },
+      make("td", { class: "marks" }, box || "", eye || ""), ...cells);
   }
-}
 
-// The same filter language as the server's: words, `key=value`, `key>number`.
-function words(filter) {
-  return filter.split(/\s+/).filter(Boolean).map((word) => {
-    const match = word.match(/^([^<>=]+)(<=|>=|<|>|=)([^<>=]+)$/);
-    const wanted = word.toLowerCase();
-    const anywhere = (values) => Object.entries(values)
-      .some(([key, value]) => text(key, value).toLowerCase().includes(wanted));
-    if (!match) return anywhere;
-    const [, key, sign, limit] = match;
-    return (values) => (key in values ? compares(values[key], sign, limit) : anywhere(values));
-  });
-}
-
-function compares(value, sign, wanted) {
-  if (sign === "=") {
-    return String(value).toLowerCase() === wanted.toLowerCase() || text("", value) === wanted;
+  saveCsv() {
+    const columns = this.shown;
+    const value = (row, { key }) => (key === "created" ? text(key, row.values[key]) : row.values[key]);
+    const lines = this.passing.map((row) => [row.id, ...columns.map((column) => value(row, column))]);
+    save(`${this.options.what ?? "runs"}.csv`, csv([["id", ...columns.map((column) => column.key)], ...lines]), "text/csv");
   }
-  const limit = Number(wanted);
-  if (typeof value !== "number" || Number.isNaN(limit)) return false;
-  return { "<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit }[sign];
 }
 
 function sorted(rows, key, isDown) {

@@ -1,0 +1,114 @@
+"""Somebody logged in, before a server with runs, who reads and clicks in a real browser."""
+
+import base64
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from agent.server.process import ServerAddress
+from tests.end_to_end.pages_lab import (
+    BROWSER,
+    DRIVER,
+    complaints,
+    open_page,
+    requested_hosts,
+    wait_for,
+)
+
+needs_browser = pytest.mark.skipif(
+    BROWSER is None or DRIVER is None, reason="no chromium with chromedriver on PATH"
+)
+
+
+@dataclass
+class Desk:
+    """Somebody logged in, before a server with many runs."""
+
+    server: ServerAddress
+    driver: Any
+
+    @property
+    def key(self) -> str:
+        return self.server.env["WANDB_API_KEY"]
+
+    def open(self, path: str) -> None:
+        open_page(self.driver, self.server.base_url + path)
+
+    def js(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def texts(self, selector: str) -> list[str]:
+        code = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)"
+        found: list[str] = self.js(code, selector)
+        return found
+
+    def choose(self, name: str, value: str) -> None:
+        self.js(
+            "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+            "e.dispatchEvent(new Event(e.tagName === 'INPUT' ? 'input' : 'change'))",
+            name,
+            value,
+        )
+
+    def filter(self, text: str, count: str) -> None:
+        """Write a filter and wait until the table says what passes it."""
+        self.choose("[name=q]", text)
+        self.wait(f"document.querySelector('#count').textContent.startsWith({json.dumps(count)})")
+
+    def wait(self, condition: str) -> Any:
+        return wait_for(self.driver, condition)
+
+    def click(self, selector: str) -> None:
+        """A real click in the middle of an element, which is scrolled into sight first."""
+        from selenium.webdriver.common.by import By
+
+        element = self.driver.find_element(By.CSS_SELECTOR, selector)
+        self.js("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def chart(self, figure: str, expression: str) -> Any:
+        """The value of an expression over `chart`, the chart of a figure."""
+        return self.js(f"const {{chart}} = document.querySelector('{figure}'); return {expression}")
+
+    def at_point(self, figure: str, run: str) -> tuple[Any, int, int]:
+        """The plot of a chart, and how far a run's last point is from the plot's middle."""
+        self.js(f"document.querySelector('{figure}').scrollIntoView({{block: 'center'}})")
+        x, y = self.chart(
+            figure,
+            f"(() => {{ const p = chart.all().filter((p) => p.series.id === '{run}').at(-1);"
+            " const {width, height} = chart.plot.over.getBoundingClientRect();"
+            " return [p.px - width / 2, p.py - height / 2]; })()",
+        )
+        return self.chart(figure, "chart.plot.over"), round(x), round(y)
+
+    def point_at(self, figure: str, run: str, *, press: bool = False) -> None:
+        """Move the mouse to a run's last point; with `press` click there."""
+        from selenium.webdriver import ActionChains
+
+        plot, x, y = self.at_point(figure, run)
+        moves = ActionChains(self.driver, duration=20).move_to_element_with_offset(plot, x, y)
+        (moves.click() if press else moves).perform()
+
+    def drag(self, element: Any, start: tuple[int, int], by: tuple[int, int]) -> None:
+        """Press at an offset from an element's middle, move, and let go."""
+        from selenium.webdriver import ActionChains
+
+        moves = ActionChains(self.driver, duration=20).move_to_element_with_offset(element, *start)
+        moves.click_and_hold().move_by_offset(*by).release().perform()
+
+    def post(self, path: str, content: dict[str, Any]) -> None:
+        """What a client sends while somebody looks."""
+        login = base64.b64encode(f"api:{self.key}".encode()).decode()
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        address = self.server.base_url + path
+        request = urllib.request.Request(address, json.dumps(content).encode(), headers)
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing was complained of, and nobody but the server was asked for anything."""
+        assert complaints(self.driver) == []
+        assert requested_hosts(self.driver) == {self.server.base_url.removeprefix("http://")}
+        return True
