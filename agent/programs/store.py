@@ -58,9 +58,19 @@ def run_store(args: argparse.Namespace) -> int:
         size = store_transfer.pack(chosen, args.file)
         print(f"{args.file}: {len(chosen)} trainings, {size / 1e9:.3f} GB")
     else:
-        for key, points in store_transfer.unpack(args.file, args.store).items():
-            print(f"{key}: {points} evaluation points taken over")
+        _import(args.file, args.store)
     return 0
+
+
+def _import(file: Path, root: Path) -> None:
+    taken = store_transfer.unpack(file, root)
+    for key, points in taken.points.items():
+        print(f"{key}: {points} evaluation points taken over")
+    if taken.damaged:
+        raise StoreError(
+            f"{file}: damaged in the archive and left out: {', '.join(taken.damaged)}; "
+            "what is whole was taken over"
+        )
 
 
 def _named(root: Path, keys: list[str]) -> list[store.TrainingDirectory]:

@@ -1,6 +1,7 @@
 """`sweep-agent serve`, `env`, `keys` and `backup`."""
 
 import argparse
+import fcntl
 import shlex
 import sys
 import time
@@ -198,10 +199,12 @@ def add_sync_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_sync(args: argparse.Namespace) -> int:
     """Recreate the sweeps of a data directory (or of a backup of one) on another W&B server."""
+    from agent.server.backups import contents_held
     from agent.server.store.records import Project
+    from agent.server.sync.destination import Destination, whoami
     from agent.server.sync.ledger import Ledger
     from agent.server.sync.remote import Remote, find_key
-    from agent.server.sync.runs import Destination, sync_project, whoami
+    from agent.server.sync.runs import sync_project
 
     if not (args.data / "server.db").exists():
         raise ServerError(f"{args.data} is not the data directory of a sweep server")
@@ -220,7 +223,8 @@ def run_sync(args: argparse.Namespace) -> int:
                 raise ServerError(f"{args.data} has no project {args.project!r}")
             to = Destination(remote, entity, ledger)
             for project in map(Project.of, rows):
-                tally = sync_project(connection, args.data, to, project, print)
+                with contents_held(args.data, fcntl.LOCK_SH):  # the server removes none meanwhile
+                    tally = sync_project(connection, args.data, to, project, print)
                 print(
                     f"{project.name}: sent {tally.sweeps} sweeps, {tally.runs} runs, "
                     f"{tally.lines} lines, {tally.files} files, {tally.artifacts} artifacts"

@@ -9,9 +9,10 @@ from agent.errors import ServerError
 from agent.server.process import running_server
 from agent.server.store.database import Database
 from agent.server.store.records import Project
+from agent.server.sync.destination import Destination, Tally, whoami
 from agent.server.sync.ledger import Ledger
 from agent.server.sync.remote import Remote
-from agent.server.sync.runs import Destination, Tally, sync_project, whoami
+from agent.server.sync.runs import sync_project
 from tests.end_to_end.server_client import client_of
 
 MAKE = """

@@ -5,14 +5,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from agent.errors import ServerError
 from agent.server.store import artifacts as store
 from agent.server.store.blobs import BlobStore
 from agent.server.store.database import Connection
 from agent.server.store.manifests import current_manifest
 from agent.server.store.records import Artifact, ArtifactFile, Project
 from agent.server.store.runs import get_run
+from agent.server.sync.destination import Destination, Tally
 from agent.server.sync.remote import md5_of
-from agent.server.sync.runs import Destination, Tally
 
 _CREATE = """
 mutation CreateArtifact($input: CreateArtifactInput!) {
@@ -65,12 +66,12 @@ def send_artifacts(
             _send(connection, blobs, to, project, artifact)
             tally.artifacts += 1
     uses = connection.execute(
-        "SELECT run.name, artifact_use.* FROM artifact_use JOIN run ON run.id = run_id "
+        "SELECT artifact_use.* FROM artifact_use JOIN run ON run.id = run_id "
         "WHERE run.project_id = ?",
         (project.id,),
     ).fetchall()
     for use in uses:
-        _send_use(to, project, use)
+        _send_use(connection, to, project, use)
 
 
 def _send(
@@ -86,9 +87,10 @@ def _send(
     to.ledger.write("artifact", artifact.id, id=there["id"], committed=True)
 
 
-def _run_name(connection: Connection, artifact: Artifact) -> str | None:
-    run = get_run(connection, artifact.run_id)
-    return run.name if run else None
+def _run_name(connection: Connection, to: Destination, run_id: int | None) -> str | None:
+    """The name of the run there; None when it was deleted here or there."""
+    run = get_run(connection, run_id)
+    return to.name_of(run) if run else None
 
 
 def _creation(
@@ -102,7 +104,7 @@ def _creation(
         "projectName": project.name,
         "artifactTypeName": store.get_type(connection, sequence.type_id).name,
         "artifactCollectionName": sequence.name,
-        "runName": _run_name(connection, artifact),
+        "runName": _run_name(connection, to, artifact.run_id),
         "digest": artifact.digest,
         "description": artifact.description,
         "metadata": artifact.metadata,
@@ -164,7 +166,7 @@ def _send_manifest(
             digest=md5_of(path),
             entityName=to.entity,
             projectName=project.name,
-            runName=_run_name(connection, artifact) or "",
+            runName=_run_name(connection, to, artifact.run_id) or "",
             manifestType="FULL",
             includeUpload=True,
         )
@@ -172,19 +174,25 @@ def _send_manifest(
         to.remote.put(file["uploadUrl"], path, file["uploadHeaders"] or [])
 
 
-def _send_use(to: Destination, project: Project, use: Any) -> None:
+def _send_use(connection: Connection, to: Destination, project: Project, use: Any) -> None:
+    """Say that a run used a version, unless one of the two was deleted there."""
     source = f"{use['run_id']}-{use['artifact_id']}"
     there = to.ledger.note("artifact", use["artifact_id"]).get("id")
-    if there is None or to.ledger.note("use", source):
+    run_name = _run_name(connection, to, use["run_id"])
+    if there is None or run_name is None or to.ledger.note("use", source):
         return
-    to.remote.ask(
-        _USE,
-        input={
-            "artifactID": there,
-            "entityName": to.entity,
-            "projectName": project.name,
-            "runName": use["name"],
-            "usedAs": use["used_as"],
-        },
-    )
+    try:
+        to.remote.ask(
+            _USE,
+            input={
+                "artifactID": there,
+                "entityName": to.entity,
+                "projectName": project.name,
+                "runName": run_name,
+                "usedAs": use["used_as"],
+            },
+        )
+    except ServerError:
+        if to.has_artifact(there) and to.run_id(project, run_name):
+            raise
     to.ledger.write("use", source, done=True)

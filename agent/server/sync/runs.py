@@ -8,7 +8,6 @@ addressed by run and line number.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from agent.server.store.database import Connection
 from agent.server.store.records import Project, Run, RunFile, Sweep
 from agent.server.store.runs import find_run
 from agent.server.store.streams import EVENTS, HISTORY, OUTPUT, SUMMARY_FILE, numbered_lines
-from agent.server.sync.ledger import Ledger
-from agent.server.sync.remote import Remote
+from agent.server.sync.destination import Destination, Tally
 
 LINES_PER_PART = 2000
 BYTES_PER_PART = 4 * 2**20
@@ -66,37 +64,11 @@ mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $fil
 }"""
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Where things go: a server, an entity there, and the memory of what it has."""
-
-    remote: Remote
-    entity: str
-    ledger: Ledger
-
-
-@dataclass
-class Tally:
-    """What one sync has sent."""
-
-    sweeps: int = 0
-    runs: int = 0
-    lines: int = 0
-    files: int = 0
-    artifacts: int = 0
-
-
-def whoami(remote: Remote) -> str:
-    """The entity of the key. Raises ServerError for a key the server does not know."""
-    viewer = remote.ask("query Viewer { viewer { entity } }")["viewer"]
-    if not viewer:
-        raise ServerError(f"{remote.url} does not know this key; run `wandb login`")
-    return str(viewer["entity"])
-
-
-def send_sweep(to: Destination, project: Project, sweep: Sweep, tally: Tally) -> str:
-    """Make the sweep there, once; its short name there."""
+def send_sweep(to: Destination, project: Project, sweep: Sweep, tally: Tally) -> str | None:
+    """Make the sweep there, once; its short name there, None when it was deleted there since."""
     known = to.ledger.note("sweep", sweep.id)
+    if known.get("gone"):
+        return None
     if not known.get("name"):
         mark = f"[synced from {project.entity}/{project.name}/{sweep.name}]"
         found = _find_marked(to, project, mark) if known else None
@@ -113,6 +85,9 @@ def send_sweep(to: Destination, project: Project, sweep: Sweep, tally: Tally) ->
             tally.sweeps += 1
         known = {"id": found["id"], "name": found["name"]}
         to.ledger.write("sweep", sweep.id, **known)
+    elif not to.has_sweep(project, known["name"]):
+        to.ledger.write("sweep", sweep.id, gone=True)
+        return None
     return str(known["name"])
 
 
@@ -135,6 +110,8 @@ def _find_marked(to: Destination, project: Project, mark: str) -> dict[str, Any]
 def end_sweep(to: Destination, project: Project, sweep: Sweep) -> None:
     """Give the sweep there the final state it has here."""
     known = to.ledger.note("sweep", sweep.id)
+    if known.get("gone"):
+        return
     if sweep.state in ("FINISHED", "CANCELED") and known.get("state") != sweep.state:
         to.remote.ask(
             _UPSERT_SWEEP,
@@ -155,14 +132,16 @@ def send_run(
     sweep_name: str | None,
     tally: Tally,
 ) -> None:
-    """Send what the run there lacks: its description, lines, files and final state."""
+    """Send what the run there lacks: its description, lines, files and final state.
+
+    Raises ServerError, also when the run was deleted there.
+    """
     known = to.ledger.note("run", run.id)
-    if known.get("ended") == [run.state, run.updated_at, run.revision]:
-        return
+    name = known.get("name") or (run.name if known else to.free_name(project, run))
     found = to.remote.ask(
         _UPSERT_RUN,
         id=known.get("id"),
-        name=run.name,
+        name=name,
         project=project.name,
         entity=to.entity,
         groupName=run.group_name,
@@ -179,15 +158,31 @@ def send_run(
         tags=run.tag_list(),
         summaryMetrics=run.summary,
     )["upsertBucket"]["bucket"]
-    to.ledger.write("run", run.id, id=found["id"])
+    to.ledger.write("run", run.id, id=found["id"], name=name)
     for stream in _STREAMS:
-        _send_lines(connection, to, project, run, stream, tally)
-    _send_files(connection, blobs, to, project, run, tally)
+        _send_lines(connection, to, project, run, name, stream, tally)
+    _send_files(connection, blobs, to, project, run, name, tally)
     part: dict[str, Any] = {"files": {SUMMARY_FILE: {"offset": 0, "content": [run.summary]}}}
-    to.remote.stream(to.entity, project.name, run.name, part | _last_words(run))
+    to.remote.stream(to.entity, project.name, name, part | _last_words(run))
     if run.is_over:
         to.ledger.write("run", run.id, ended=[run.state, run.updated_at, run.revision])
     tally.runs += 1
+
+
+def _is_sent(to: Destination, run: Run) -> bool:
+    """Whether there is nothing to say about the run: it ended, or was deleted there."""
+    known = to.ledger.note("run", run.id)
+    is_over = known.get("ended") == [run.state, run.updated_at, run.revision]
+    return is_over or bool(known.get("gone"))
+
+
+def _is_gone(to: Destination, project: Project, run: Run) -> bool:
+    """Whether the run that was sent before is not there any more; noted, so that it stays so."""
+    known = to.ledger.note("run", run.id)
+    if not known or to.run_id(project, known.get("name", run.name)) == known["id"]:
+        return False
+    to.ledger.write("run", run.id, gone=True)
+    return True
 
 
 def _portable(connection: Connection, run: Run) -> str:
@@ -214,7 +209,13 @@ def _last_words(run: Run) -> dict[str, Any]:
 
 
 def _send_lines(
-    connection: Connection, to: Destination, project: Project, run: Run, stream: str, tally: Tally
+    connection: Connection,
+    to: Destination,
+    project: Project,
+    run: Run,
+    name: str,
+    stream: str,
+    tally: Tally,
 ) -> None:
     note = to.ledger.note("run", run.id)
     offset = int(note.get(stream, 0))
@@ -228,7 +229,7 @@ def _send_lines(
             return
         chunk = {"offset": rows[0][0], "content": [line for _, line in rows]}
         part = {"files": {_STREAMS[stream]: chunk}}
-        to.remote.stream(to.entity, project.name, run.name, part)
+        to.remote.stream(to.entity, project.name, name, part)
         offset = rows[-1][0] + 1
         marks = {stream: offset, f"{stream}_mark": _mark(rows[-1][1])}
         to.ledger.write("run", run.id, **marks)
@@ -258,6 +259,7 @@ def _send_files(
     to: Destination,
     project: Project,
     run: Run,
+    name: str,
     tally: Tally,
 ) -> None:
     rows = connection.execute("SELECT * FROM run_file WHERE run_id = ? ORDER BY name", (run.id,))
@@ -265,7 +267,7 @@ def _send_files(
         if to.ledger.note("file", file.id).get("md5") == file.md5:
             continue
         answer = to.remote.ask(
-            _CREATE_FILES, entity=to.entity, project=project.name, run=run.name, files=[file.name]
+            _CREATE_FILES, entity=to.entity, project=project.name, run=name, files=[file.name]
         )["createRunFiles"]
         url = answer["files"][0]["uploadUrl"]
         to.remote.put(url, blobs.path_of(file.blob), answer["uploadHeaders"] or [])
@@ -291,15 +293,25 @@ def sync_project(
             "SELECT * FROM sweep WHERE project_id = ? ORDER BY id", (project.id,)
         )
     ]
-    names = {sweep.id: send_sweep(to, project, sweep, tally) for sweep in sweeps}
+    names = {}
+    for sweep in sweeps:
+        names[sweep.id] = send_sweep(to, project, sweep, tally)
+        if names[sweep.id] is None:
+            tell(f"{project.name}: sweep {sweep.name} was deleted there; its runs go without one")
     runs = connection.execute(
         "SELECT * FROM run WHERE project_id = ? AND initialised = 1 ORDER BY id", (project.id,)
     ).fetchall()
     for run in map(Run.of, runs):
-        before = tally.runs
+        if _is_sent(to, run):
+            continue
         name = names.get(run.sweep_id) if run.sweep_id is not None else None
-        send_run(connection, blobs, to, project, run, name, tally)
-        if tally.runs > before:
+        try:
+            send_run(connection, blobs, to, project, run, name, tally)
+        except ServerError:
+            if not _is_gone(to, project, run):
+                raise
+            tell(f"{project.name}: run {run.name} was deleted there; it is not sent again")
+        else:
             tell(f"{project.name}: run {run.display_name} ({run.name}) {run.state}")
     send_artifacts(connection, blobs, to, project, tally)
     for sweep in sweeps:
