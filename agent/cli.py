@@ -5,6 +5,7 @@ A command NAME lives in its folder as `add_NAME_arguments(parser)` and `run_NAME
 
 import argparse
 import importlib
+import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -225,7 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has gone: nothing left to say
         sys.stderr.close()
         return 0
-    except OSError as error:  # a full disk, a quota, a missing file: the site's or the user's
+    except (
+        OSError,
+        sqlite3.Error,
+    ) as error:  # a full disk, a quota, a missing file: the site's or the user's
         print(f"sweep-agent {named.name}: {one_line(error)}", file=sys.stderr)
         return fault_of(error).exit_status
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from agent.errors import one_line
 from agent.server.admission import LOOPBACK_HOSTS, Gate, Identity
 from agent.server.garbage import collect
 
@@ -33,6 +34,7 @@ from agent.server.graphql.execution import build_schema as build_schema
 from agent.server.http.endpoints import Endpoints
 from agent.server.lanes import Lane
 from agent.server.pages.routes import page_routes
+from agent.server.refusals import site_refusal
 from agent.server.services import Services
 from agent.server.store.blobs import BlobStore
 from agent.server.store.claims import Policy, empty_bin, end_silent
@@ -130,8 +132,11 @@ async def keep_up(services: Services, pool: ThreadPoolExecutor) -> None:
             continue
         try:
             await asyncio.get_running_loop().run_in_executor(pool, _tidy, services)
-        except Exception:
-            log.exception("upkeep failed; it is tried again")
+        except Exception as error:
+            if site_refusal(error) is not None:
+                log.error("upkeep waits: %s", one_line(error))
+            else:
+                log.exception("upkeep failed; it is tried again")
 
 
 def _tidy(services: Services) -> None:

@@ -19,7 +19,7 @@ from agent.server.admission import Endpoint, Identity, read_body, refuse, unpack
 from agent.server.http.filestream import Part, read_part, receive_part, slices_of
 from agent.server.http.uploads import accept_upload
 from agent.server.lanes import Lane
-from agent.server.refusals import Refused
+from agent.server.refusals import Refused, site_refusal
 from agent.server.services import Execute, Services
 from agent.server.store import large_json
 from agent.server.store.projects import find_project
@@ -309,7 +309,11 @@ def guarded(endpoint: Endpoint) -> Endpoint:
         except _UNSTORABLE as error:
             log.warning("a request cannot be stored: %s", type(error).__name__)
             return refuse("a value is too large, too deep or of the wrong type", 400)
-        except Exception:
+        except Exception as error:
+            waits = site_refusal(error)
+            if waits is not None:
+                log.error("%s", waits)
+                return refuse(str(waits), waits.status)
             log.exception("a request to %s failed", request.url.path.split("/")[1])
             return refuse("the server failed; its log says why", 500)
 

@@ -4,6 +4,7 @@ A content is durable before anything refers to it. Names that clients choose nev
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -119,5 +120,6 @@ class Receiver:
         return Blob(name, self.size, self.md5)
 
     def drop(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what is still buffered does not fit on a full disk
+            self._file.close()
         self._path.unlink(missing_ok=True)

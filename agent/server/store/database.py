@@ -95,15 +95,20 @@ class Database:
                 self._writer.execute("SAVEPOINT one")
                 try:
                     yield self._writer
-                except BaseException:
-                    self._writer.execute("ROLLBACK TO one")
+                except BaseException as error:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK TO one")
+                    else:  # a full disk: SQLite has undone the changes of the whole batch
+                        batch.error = _cause(error)
                     raise
                 finally:
-                    self._writer.execute("RELEASE one")
+                    if batch.error is None:
+                        self._writer.execute("RELEASE one")
             finally:
                 batch.size += 1
                 with self._counting:
                     is_last = self._waiting == 0 or batch.size >= MAX_BATCH
+                is_last = is_last or batch.error is not None
                 if is_last:  # else the next one in turn commits for this one too
                     self._commit(batch)
         batch.settled.wait()
@@ -136,7 +141,8 @@ class Database:
     def _commit(self, batch: "_Batch") -> None:
         self._batch = None
         try:
-            self._writer.execute("COMMIT")
+            if batch.error is None:
+                self._writer.execute("COMMIT")
         except sqlite3.Error as error:
             batch.error = error
             if self._writer.in_transaction:
@@ -175,6 +181,14 @@ class Database:
             for connection in [*self._idle, self._writer]:
                 connection.close()
             self._idle.clear()
+
+
+def _cause(error: BaseException) -> sqlite3.Error:
+    """Why SQLite gave the transaction up."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, sqlite3.Error):
+        found = found.__cause__ or found.__context__
+    return found or sqlite3.OperationalError("database or disk is full")
 
 
 def check_version(connection: Connection, migrations: Sequence[str]) -> None:
