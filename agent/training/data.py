@@ -1,6 +1,7 @@
 """Data sets: where examples come from, and which of them train, validate and test.
 
-The test split is read by `load_test` alone, which nothing on a sweep's path calls.
+The test split is read by `load_test`, which nothing on a sweep's path calls, and by the look at
+the data before a sweep, which counts what it shares with the other splits.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from itertools import groupby
 from agent.config.run_config import KEY_LENGTH, RunConfig
 from agent.errors import DataError
 from agent.training.data_formats import Example
+from agent.training.reading.overlaps import question_key
 from agent.training.reading.sources import Source, open_source
 
 # The config's fields that decide which examples are read.
@@ -49,9 +51,13 @@ class Data:
 
 def load(config: RunConfig) -> Data:
     """Training and validation examples of a config. DataError when either would be empty."""
-    train, validation, _ = _splits(config, wanted=("train", "validation"))
+    source = open_source(config.dataset, "train")
+    train, validation, _ = _splits(config, source, wanted=("train", "validation"))
+    notes = source.notes()
     if config.validation_dataset:
-        validation = read(config.validation_dataset, "validation")
+        apart = open_source(config.validation_dataset, "validation")
+        validation = _read_split(apart, "validation")
+        notes += apart.notes()
     train, validation = _of_task(config, train), _of_task(config, validation)
     if config.eval_examples is not None:
         validation = _subset(validation, config.eval_examples)
@@ -70,20 +76,26 @@ def load(config: RunConfig) -> Data:
         # Runs are compared in pairs of examples, so the ids that make the pairs belong to it.
         digest_of(validation, with_ids=True),
         sum(question_key(example) in trained for example in validation),
-        tuple(open_source(config.dataset, "train").notes()),
+        tuple(notes),
     )
 
 
 def load_test(config: RunConfig) -> tuple[Example, ...]:
     """The test examples. Only for the final evaluation of what was already chosen."""
+    if not (examples := find_test(config)):
+        raise DataError("no test split: give test_dataset or a test_fraction above 0")
+    return examples
+
+
+def find_test(config: RunConfig) -> tuple[Example, ...]:
+    """The test examples, none where the data have no test split: to find what they share with
+    the other splits, before a sweep starts."""
     if config.test_dataset:
         examples = read(config.test_dataset, "test")
     else:
-        examples = _splits(config, wanted=("train", "validation", "test"))[2]
-    examples = _of_task(config, examples)
-    if not examples:
-        raise DataError("no test split: give test_dataset or a test_fraction above 0")
-    return tuple(examples)
+        source = open_source(config.dataset, "train")
+        examples = _splits(config, source, wanted=("train", "validation", "test"))[2]
+    return tuple(_of_task(config, examples))
 
 
 def _of_task(config: RunConfig, examples: list[Example]) -> list[Example]:
@@ -93,10 +105,9 @@ def _of_task(config: RunConfig, examples: list[Example]) -> list[Example]:
 
 
 def _splits(
-    config: RunConfig, wanted: Sequence[str]
+    config: RunConfig, source: Source, wanted: Sequence[str]
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Train, validation and test; the data set's own test split only when it is `wanted`."""
-    source = open_source(config.dataset, "train")
     train = _read_split(source, "train")
     validation, test = (
         _read_split(source, name) if name in wanted and name in source.parts else []
@@ -120,18 +131,39 @@ def hold_out(
 
     Each task and data set is split in its own proportion. The place of an example depends on its
     prompt and the seed only, so that a prompt that occurs twice never trains and validates; one
-    that occurs in two data sets goes where the first of them puts it.
+    that occurs in two data sets goes where the first of them puts it. Examples that name the same
+    document or question as their source stay together.
     """
+    rank_of = _shared_ranks(examples, seed)
     part_of: dict[str, int] = {}
     for _, group in groupby(sorted(examples, key=_kind), key=_kind):
-        ranks = sorted({_prompt_rank(e, seed) for e in group})
+        ranks = sorted({rank_of[_prompt_rank(e, seed)] for e in group})
         ends = round(len(ranks) * validation), round(len(ranks) * (validation + test))
         for position, rank in enumerate(ranks):
             part_of.setdefault(rank, 1 if position < ends[0] else 2 if position < ends[1] else 0)
     parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for example in examples:
-        parts[part_of[_prompt_rank(example, seed)]].append(example)
+        parts[part_of[rank_of[_prompt_rank(example, seed)]]].append(example)
     return parts
+
+
+def _shared_ranks(examples: Sequence[Example], seed: int) -> dict[str, str]:
+    """The rank that decides about each prompt: its own, or the lowest among those that it is
+    joined with by sources, however many steps away."""
+    rank_of: dict[str, str] = {}
+
+    def lowest(rank: str) -> str:
+        while (above := rank_of.setdefault(rank, rank)) != rank:
+            rank_of[rank] = rank = rank_of[above]  # halve the way for those who come after
+        return rank
+
+    first_of: dict[str, str] = {}
+    for example in examples:
+        rank = lowest(_prompt_rank(example, seed))
+        if example.source:
+            other = lowest(first_of.setdefault(example.source, rank))
+            rank_of[max(rank, other)] = min(rank, other)
+    return {rank: lowest(rank) for rank in list(rank_of)}
 
 
 def _kind(example: Example) -> tuple[str, str]:
@@ -141,11 +173,6 @@ def _kind(example: Example) -> tuple[str, str]:
 def _prompt_rank(example: Example, seed: int) -> str:
     text = json.dumps([seed, example.messages], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def question_key(example: Example) -> str:
-    """What is asked, apart from case and white space: equal for the same question in two splits."""
-    return " ".join(example.messages[-1][1].casefold().split())
 
 
 def _subset(examples: Sequence[Example], count: int) -> list[Example]:

@@ -9,6 +9,7 @@ import ast
 import re
 import reprlib
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 from agent.config.rules import TASKS
 from agent.errors import DataError
-from agent.training.reading import files
-from agent.training.reading.files import Row
+from agent.training.reading import contents, files, tables
+from agent.training.reading.rows import Row, raise_faults
 
 _TASK_IN_NAME = re.compile(
     r"query[-_ ]?analysis|doc(?:ument)?[-_ ]?structuring|global[-_ ]?selection"
@@ -28,7 +29,8 @@ _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model", "bot"), "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model"), "assistant"),
+    **dict.fromkeys(("ai", "bot", "chatbot"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
 }
 
@@ -54,17 +56,23 @@ class Example:
         return [self.task, self.dataset, self.messages, self.answers]
 
 
-def read_file(path: Path, source: str | None = None) -> list[Example]:
+def read_file(
+    path: Path, source: str | None = None, unused: Counter[str] | None = None
+) -> list[Example]:
     """Every example of a file; DataError names file and record of each fault, twenty at most.
 
-    `source` names the data set where records name none; the file's name when not given.
+    `source` names the data set where records name none; the file's name when not given. Fields
+    that no example is made from are counted in `unused`.
     """
     source = source or files.stem_of(path)
-    return parse_rows(files.rows_of(path), source, str(path))
+    return parse_rows(files.rows_of(path), source, str(path), unused)
 
 
-def parse_rows(rows: Iterable[Row | DataError], source: str, where: str) -> list[Example]:
-    """The examples of one file or split, `where` it lies.
+def parse_rows(
+    rows: Iterable[Row | DataError], source: str, where: str, unused: Counter[str] | None = None
+) -> list[Example]:
+    """The examples of one file or split, `where` it lies; fields that no example is made from are
+    counted in `unused`.
 
     Records that name no task share one: LongRefiner's, each by the form of its answer, where
     every answer has a form of its tasks; else question answering, so that an answer that happens
@@ -78,10 +86,12 @@ def parse_rows(rows: Iterable[Row | DataError], source: str, where: str) -> list
             continue
         try:
             parsed.append(_parse(row.record, row.where, source))
+            if unused is not None:
+                unused.update(contents.unused_fields(row.record))
         except DataError as fault:
             number = f" (record {row.number})" if row.number is not None else ""
             faults.append(DataError(f"{fault}{number}"))
-    files.raise_faults(faults, where)
+    raise_faults(faults, where)
     if not any(guessed and example.task == "qa" for example, guessed in parsed):
         return [example for example, _ in parsed]
     return [_as_qa(example, source) if guessed else example for example, guessed in parsed]
@@ -114,24 +124,23 @@ def _parse(record: object, where: str, source: str) -> tuple[Example, bool]:
         example = Example(_id_of(record, where), task, dataset, messages, (answer,))
     example = replace(example, source=_source_of(record))
     _refuse_broken_text(example, where)
+    kept = "\n".join([*(text for _, text in example.messages), *example.answers])
+    contents.refuse_lost(record, kept, where)
     return example, guessed
-
-
-SOURCE_KEYS = ("document_id", "doc_id", "source_id", "passage_id", "question_id")
 
 
 def _source_of(record: Mapping[str, Any]) -> str:
     """The document or question that several records share, in the record or its `metadata`."""
     metadata = record.get("metadata")
     places = [record, metadata] if isinstance(metadata, Mapping) else [record]
-    named = (place.get(key) for key in SOURCE_KEYS for place in places)
+    named = (place.get(key) for key in contents.SOURCE_KEYS for place in places)
     return next((str(value) for value in named if isinstance(value, str | int)), "")
 
 
 def _prompt_and_answer(
     record: Mapping[str, Any], where: str
 ) -> tuple[tuple[tuple[str, str], ...], str]:
-    for name in ("messages", "conversations"):
+    for name in contents.CHATS:
         if name in record:
             return _chat_turns(record[name], where, system=_text(record, "system", where, ""))
     if "instruction" in record or "output" in record:
@@ -172,10 +181,15 @@ def _qa_example(record: Mapping[str, Any], where: str, source: str) -> Example:
     golds = record.get("golden_answers")
     if golds is None:
         raise DataError(f"{where}: has a question but no golden_answers")
+    if isinstance(golds, str) and tables.is_structured(golds):
+        golds = _read_list(golds, where)
     if isinstance(golds, str):
         golds = [golds]
     if not isinstance(golds, list | tuple) or not golds or not all(map(_is_text, golds)):
-        raise DataError(f"{where}: golden_answers must be a list with at least one non-empty text")
+        raise DataError(
+            f"{where}: golden_answers must be a list with at least one non-empty text, not "
+            f"{reprlib.repr(golds)}"
+        )
     metadata = record.get("metadata")
     named = metadata.get("dataset") if isinstance(metadata, Mapping) else None
     dataset = _label(record.get("dataset") or named, "dataset", where) or source
@@ -183,6 +197,14 @@ def _qa_example(record: Mapping[str, Any], where: str, source: str) -> Example:
     if not question.strip():
         raise DataError(f"{where}: the question is empty")
     return Example(_id_of(record, where), "qa", dataset, (("user", question),), tuple(golds))
+
+
+def _read_list(text: str, where: str) -> object:
+    """A list that was written as text on its way through a table."""
+    try:
+        return tables.structured(text)
+    except ValueError as error:
+        raise DataError(f"{where}: golden_answers {error}") from None
 
 
 def _is_text(value: object) -> bool:
@@ -228,7 +250,11 @@ def _chat_turns(
 
 def _joined_parts(parts: list[Any], where: str) -> str:
     for part in parts:
-        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
+        if (
+            not isinstance(part, Mapping)
+            or part.get("type", "text") not in ("text", "input_text", "output_text")
+            or not isinstance(part.get("text"), str)
+        ):
             raise DataError(f"{where}: a message has a part that is not text; only texts are read")
     return "".join(str(part["text"]) for part in parts)
 
@@ -258,9 +284,14 @@ def _label(value: object, name: str, where: str) -> str:
     """A name or number as text; empty where there is none."""
     if value is None or value == "":
         return ""
-    if not isinstance(value, str | int | float):
-        raise DataError(f"{where}: {name} is {reprlib.repr(value)}, not a name or a number")
+    if not isinstance(value, str | int | float) or not _LABEL.fullmatch(str(value)):
+        raise DataError(
+            f"{where}: {name} is {reprlib.repr(value)}, not a number or a name on one line"
+        )
     return str(value)
+
+
+_LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,300}")  # it names a metric, or is printed
 
 
 def _id_of(record: Mapping[str, Any], where: str) -> str:

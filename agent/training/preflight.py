@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +18,17 @@ from agent.config.run_config import RunConfig, digest, is_path
 from agent.errors import DataError, SweepAgentError
 from agent.files import write_json
 from agent.training import data
-from agent.training.data import Data, question_key
+from agent.training.data import Data
 from agent.training.data_formats import Example
 from agent.training.facts import base_files
 from agent.training.prompts import PROMPT_FORMAT
+from agent.training.reading import overlaps
 
 if TYPE_CHECKING:
     import torch
 
 CHECKS_FORMAT = 1  # of what is remembered about a base: raise it when a check changes
 _SHOWN_PROMPT = 300  # characters of a prompt
-_LONG_TEXT = 200  # characters of a line that is taken for a document's, not an instruction's
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,41 @@ class Findings:
 
 
 # ---------------------------------------------------------------------- the data alone
-def look_at_data(config: RunConfig) -> Findings:
-    """Read the data of a config. DataError when they cannot be used or their splits overlap."""
+def look_at_data(config: RunConfig, *, with_test: bool = True) -> Findings:
+    """Read the data of a config. DataError when they cannot be used or their splits overlap.
+
+    With `with_test`, the test split is read as well, for what it shares with the others and for
+    nothing else.
+    """
     loaded = data.load(config)
     lines = [*loaded.notes, *_counts_by_dataset(loaded)]
-    shared = loaded.shared_prompts / len(loaded.validation)
-    trained = {question_key(example) for example in loaded.train}
-    first = next((e for e in loaded.validation if question_key(e) in trained), None)
-    if first is not None:
-        lines.append(
-            f"{loaded.shared_prompts} of {len(loaded.validation)} validation prompts are trained "
-            f"on too, the first is {first.id}: {question_key(first)[:80]!r}"
-        )
-    if shared > config.max_shared_share:
-        raise DataError(
-            f"{lines[-1]}; that is more than max_shared_share = {config.max_shared_share:g}: their "
-            "scores would say what was learned by heart; take them out of one of the two"
-        )
-    if documents := shared_documents(loaded):
-        lines.append(f"{documents} validation examples have a document that is trained on too")
-    facts: dict[str, object] = {"data/shared_documents": documents}
+    if config.max_left_out_share < 1:
+        _refuse_untrained_tasks(loaded)
+    splits = {"training": loaded.train, "validation": loaded.validation}
+    if with_test and (test := data.find_test(config)):
+        splits["test"] = test
+        lines.append(f"{len(test)} test examples, looked at for what they share alone")
+    facts: dict[str, object] = {}
+    for (other, others), (split, examples) in combinations(splits.items(), 2):
+        found = overlaps.between(split, examples, other, others)
+        lines += found.lines
+        found.refuse_above(config.max_shared_share)
+        if other == "training":
+            facts[f"data/shared_documents{'_test' * (split == 'test')}"] = len(found.documents)
     return Findings(loaded, tuple(lines), facts)
+
+
+def _refuse_untrained_tasks(loaded: Data) -> None:
+    """DataError for a task that would be scored though nothing of it is trained: as where one
+    file's answers look like another task's than the other's."""
+    trained = {example.task for example in loaded.train}
+    scored = next((e for e in loaded.validation if e.task not in trained), None)
+    if scored is not None:
+        raise DataError(
+            f"validation example {scored.id} is of the task {scored.task}, of which nothing is "
+            f"trained (only {', '.join(sorted(trained))}); give every record a task column, choose "
+            "one with task, or set max_left_out_share = 1"
+        )
 
 
 def _counts_by_dataset(loaded: Data) -> list[str]:
@@ -101,23 +116,6 @@ def _count(examples: Iterable[Example], task: str, dataset: str) -> int:
     return sum((e.task, e.dataset) == (task, dataset) for e in examples)
 
 
-def shared_documents(loaded: Data) -> int:
-    """Validation examples with a long line of text that a training example has as well, besides
-    lines that most training examples have, as an instruction is."""
-    counts: dict[str, int] = {}
-    for example in loaded.train:
-        for line in _long_lines(example):
-            counts[line] = counts.get(line, 0) + 1
-    common = max(len(loaded.train) / 2, 1)
-    trained = {line for line, count in counts.items() if count <= common}
-    return sum(bool(trained & _long_lines(example)) for example in loaded.validation)
-
-
-def _long_lines(example: Example) -> set[str]:
-    lines = example.messages[-1][1].split("\n")
-    return {" ".join(line.split()) for line in lines if len(line) >= _LONG_TEXT}
-
-
 # ---------------------------------------------------------------------- with tokenizer and base
 def examine(config: RunConfig) -> Findings:
     """Data, tokenizer and the base's files, without loading its weights.
@@ -132,7 +130,7 @@ def examine(config: RunConfig) -> Findings:
 
 def examined(config: RunConfig) -> Findings:
     """`examine`, of which the store remembers what took a tokenizer for the same data and base."""
-    found = look_at_data(config)
+    found = look_at_data(config, with_test=False)
     root = Path(config.store).expanduser().absolute()
     seen = {
         "format": CHECKS_FORMAT,

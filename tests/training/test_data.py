@@ -1,5 +1,6 @@
 """Splits that any machine makes the same, whatever the data come as."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_a_prompt_that_occurs_twice_never_straddles_two_splits() -> None:
     assert not seen[0] & seen[2]
     assert not seen[1] & seen[2]
     assert sum(map(len, parts)) == 90
+
+
+def test_examples_of_one_document_are_held_out_together() -> None:
+    examples = [replace(example(f"q{i}"), source=f"d{i // 4}") for i in range(80)]
+    joined = [replace(example("q0"), source="d19"), replace(example("q40"), source="d18")]
+    parts = data.hold_out([*examples, *joined], 0.2, 0.2, seed=0)
+    documents = [{e.source for e in part} for part in parts]
+    assert min(map(len, documents)) > 2
+    assert sum(map(len, documents)) == len(set.union(*documents)) == 20
+    for pair in ({"d0", "d19"}, {"d10", "d18"}):
+        assert any(pair <= found for found in documents)
 
 
 def test_a_repeated_id_gets_a_number_so_that_scores_pair_up(tmp_path: Path) -> None:

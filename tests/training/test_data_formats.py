@@ -1,13 +1,15 @@
 """Every form of record that people hold, and every way one can be wrong."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import DataError
-from agent.training.data_formats import parse_record, read_file
+from agent.training.data_formats import parse_record, parse_rows, read_file
+from agent.training.reading.rows import Row
 
 ALPACA = {"instruction": "Decide.", "input": "Who?", "output": "[Local]"}
 
@@ -165,7 +167,7 @@ def test_other_words_for_the_speakers_become_the_templates_words(role: str) -> N
 @pytest.mark.parametrize("role", ["narrator", None, 3, ["user"]])
 def test_a_role_that_no_template_has_is_refused(role: object) -> None:
     turns = [{"role": role, "content": "q"}, {"role": "assistant", "content": "a"}]
-    with pytest.raises(DataError, match=r"a message has the role .*; known: assistant, bard"):
+    with pytest.raises(DataError, match=r"a message has the role .*; known: ai, assistant, bard"):
         parse({"messages": turns})
 
 
@@ -216,3 +218,68 @@ def test_the_document_that_examples_share_is_kept_and_in_no_digest(
     example = parse(record)
     assert example.source == source
     assert source not in map(str, example.content()) or not source
+
+
+U, A = {"role": "user", "content": "q?"}, {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("record", "lost"),
+    [
+        ({"question": "q", "golden_answers": ["a"], "context": "A long text."}, "context"),
+        ({"question": "q", "golden_answers": ["a"], "choices": ["x", "y"]}, "choices"),
+        ({"question": "q", "golden_answers": ["a"], "choices": {"text": ["no"]}}, "choices"),
+        ({"question": "q", "golden_answers": ["a"], "instruction": "Be brief."}, "instruction"),
+        ({"question": "q", "golden_answers": ["a"], "messages": [U, A]}, "messages"),
+        ({"messages": [U, A], "instruction": "other", "output": "o"}, "instruction"),
+        ({"messages": [U, A], "system_prompt": "Be brief."}, "system_prompt"),
+        ({"instruction": "i", "output": "o", "context": "c"}, "context"),
+    ],
+)
+def test_content_beside_the_form_is_not_lost(record: dict[str, Any], lost: str) -> None:
+    with pytest.raises(DataError, match=rf"its {lost} \('.*'\) would be left out"):
+        parse(record)
+
+
+def test_the_same_content_in_two_forms_is_used() -> None:
+    assert parse({"messages": [U, A], "question": "q?", "output": "a"}).answers == ("a",)
+    parts = [{"type": "text", "text": "q?"}, {"type": "text", "text": "more"}]
+    asked = parse({"messages": [{"role": "user", "content": parts}, A], "input": "more"})
+    assert asked.messages == (("user", "q?more"),)
+    with pytest.raises(DataError, match="has messages and conversations; keep one"):
+        parse({"messages": [U, A], "conversations": [U, A]})
+
+
+def test_fields_that_are_not_used_are_counted() -> None:
+    unused: Counter[str] = Counter()
+    turns = [U, {**A, "reasoning_content": "because"}]
+    rows = [
+        Row("a:1", {"messages": turns, "tools": ["f"], "score": 0}),
+        Row("a:2", {"messages": turns, "tools": []}),
+    ]
+    parse_rows(rows, "a", "a", unused)
+    assert unused == {"tools": 1, "score": 1, "reasoning_content of messages": 2}
+
+
+@pytest.mark.parametrize("golds", ["['a', 'b']", '["a", "b"]'])
+def test_a_list_of_answers_that_became_text_is_a_list(golds: str) -> None:
+    assert parse({"question": "q", "golden_answers": golds}).answers == ("a", "b")
+
+
+def test_a_list_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DataError, match=r"golden_answers holds a list .* cannot be read"):
+        parse({"question": "q", "golden_answers": "['a' 'b']"[:-1] + "' x]"})
+    with pytest.raises(DataError, match=r"not \[1990\]"):
+        parse({"question": "q", "golden_answers": [1990]})
+
+
+def test_a_part_that_is_an_image_is_refused_though_it_has_a_text() -> None:
+    part = {"type": "image", "text": "a harbour"}
+    with pytest.raises(DataError, match="a part that is not text"):
+        parse({"messages": [{"role": "user", "content": [part]}, A]})
+
+
+@pytest.mark.parametrize("name", ["a\nb", "x" * 400, "\x07"])
+def test_a_name_that_could_not_be_printed_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="not a number or a name on one line"):
+        parse({"question": "q", "golden_answers": ["a"], "dataset": name})

@@ -69,7 +69,9 @@ def test_validation_prompts_that_are_trained_on_are_shown_and_refused(tmp_path: 
     rows = [qa(f"q{i}") for i in range(10)]
     few = write(tmp_path / "few", rows, [qa("Q1"), qa("v"), qa("w")])
     found = preflight.look_at_data(lab.make_config(tmp_path, dataset=few))
-    assert any("1 of 3 validation prompts are trained on too" in line for line in found.lines)
+    assert any(
+        "1 of 3 validation prompts are trained on too: dev:1" in line for line in found.lines
+    )
     many = write(tmp_path / "many", rows, [qa("q1"), qa("q2"), qa("w")])
     with pytest.raises(DataError, match=r"2 of 3 validation .* max_shared_share = 0\.5"):
         preflight.look_at_data(lab.make_config(tmp_path, dataset=many))
@@ -82,6 +84,51 @@ def test_a_document_in_two_splits_is_counted_and_an_instruction_is_not(tmp_path:
     config = lab.make_config(tmp_path, dataset=write(tmp_path / "nq", train, dev))
     found = preflight.look_at_data(config)
     assert found.facts["data/shared_documents"] == 1
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda q: f" {q}?", lambda q: f"“{q}”"])
+def test_a_question_is_the_same_apart_from_its_dress(tmp_path: Path, change: Any) -> None:
+    rows = [qa(f"who built q{i}") for i in range(10)]
+    dev = [qa(change("who built q1")), qa("v"), qa("w")]
+    found = preflight.look_at_data(
+        lab.make_config(tmp_path, dataset=write(tmp_path / "nq", rows, dev))
+    )
+    assert found.data.shared_prompts == 1
+
+
+def test_what_the_test_split_shares_is_found_before_a_sweep_and_refused(tmp_path: Path) -> None:
+    rows = [qa(f"q{i}", document_id=f"d{i}") for i in range(10)]
+    dataset = write(tmp_path / "nq", rows, [qa("v"), qa("w")])
+    test = tmp_path / "nq" / "test.jsonl"
+    lab.write_lines(test, [qa("q1"), qa("V"), qa("x"), qa("y", document_id="d3")])
+    config = lab.make_config(tmp_path, dataset=dataset)
+    lines = "\n".join(preflight.look_at_data(config).lines)
+    assert "1 of 4 test prompts are trained on too: test:1, which begins 'q1'" in lines
+    assert "1 of 4 test prompts are in validation too: test:2" in lines
+    assert "2 of 4 test examples have a document" not in lines
+    assert "1 of 4 test examples have a document that is trained on too: test:4" in lines
+    lab.write_lines(test, [qa("q1"), qa("q2"), qa("x")])
+    with pytest.raises(DataError, match=r"2 of 3 test prompts .* max_shared_share = 0\.5"):
+        preflight.look_at_data(config)
+    assert preflight.look_at_data(config, with_test=False).data.train
+
+
+def test_shared_documents_are_refused_above_the_share(tmp_path: Path) -> None:
+    rows = [qa(f"q{i}", document_id=f"d{i % 3}") for i in range(10)]
+    dev = [qa(f"v{i}", document_id=f"d{i}") for i in range(4)]
+    dataset = write(tmp_path / "nq", rows, dev)
+    with pytest.raises(DataError, match=r"3 of 4 validation examples have a document .*share = 0"):
+        preflight.look_at_data(lab.make_config(tmp_path, dataset=dataset))
+    found = preflight.look_at_data(lab.make_config(tmp_path, dataset=dataset, max_shared_share=1))
+    assert found.facts["data/shared_documents"] == 3
+
+
+def test_a_task_that_is_scored_and_not_trained_is_refused(tmp_path: Path) -> None:
+    rows = [{"instruction": f"q{i}", "output": "a" if i % 2 else "['a']"} for i in range(8)]
+    dev = [{"instruction": f"v{i}", "output": "['a']"} for i in range(4)]
+    config = lab.make_config(tmp_path, dataset=write(tmp_path / "own", rows, dev))
+    with pytest.raises(DataError, match=r"dev:1 is of the task global_selection, .* \(only qa\)"):
+        preflight.look_at_data(config)
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -135,7 +182,7 @@ def test_check_looks_at_each_data_set_once(tmp_path: Path) -> None:
     bad = lab.make_config(tmp_path, dataset=str(tmp_path / "bad.jsonl"))
     hub = lab.make_config(tmp_path, dataset="team/data:part")
     lines, problems = preflight.check_local_data([good, good, bad, bad, hub])
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert lines[-1].startswith("team/data:part: on the hub")
     (problem,) = problems
     assert "bad.jsonl:1: instruction is None" in problem

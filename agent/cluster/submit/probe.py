@@ -64,6 +64,7 @@ def probe_values(config: RunConfig, directory: Path) -> dict[str, object]:
         "log_model": "none",
         "checkpoint_every_min": 0,
         "max_shared_share": 1.0,  # it validates on what it trains on
+        "max_left_out_share": 1.0,  # the longest records may all be of one task
     }
 
 

@@ -4,25 +4,21 @@ Parts are used as their names say: `nq/train.jsonl`, `dev.jsonl` and `test.jsonl
 a training, a validation and a test split. A source whose parts name no split is one split.
 """
 
+import os
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.config.run_config import exists, is_path
 from agent.errors import DataError, first_line
 from agent.training.data_formats import Example, parse_rows, read_file
-from agent.training.reading import files
-from agent.training.reading.files import Row
+from agent.training.reading import files, split_names
+from agent.training.reading.rows import Row
 
-_SPLIT_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
-    "test": ("test", "testing"),
-}
-_SPLIT_OF = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
-_SHARD = re.compile(r"\d+[-_]of[-_]\d+")
+_PACKED_DATA = (".zip", ".tar", ".tgz", ".7z", ".rar", ".xlsx", ".xls", ".ods", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Part:
     where: str
     named: str
     is_chosen: bool  # a file that the config names itself
-    read: Callable[[], list[Example]]
+    read: Callable[[Counter[str]], list[Example]]  # counts the fields that are not used
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,15 @@ class Source:
     name: str
     parts: dict[str | None, list[Part]]
     unread: tuple[str, ...] = ()  # files of a folder that hold no records by their suffix
+    unused: Counter[str] = field(default_factory=Counter)  # fields of the records that were read
 
     def examples(self, split: str | None) -> list[Example]:
-        return [example for part in self.parts.get(split, ()) for example in part.read()]
+        parts = self.parts.get(split, ())
+        return [example for part in parts for example in part.read(self.unused)]
 
     def notes(self) -> list[str]:
-        """What was found, in a line each: the parts of each split and files that are not read."""
+        """What was found, in a line each: the parts of each split, and files and fields that are
+        not used."""
         lines = []
         if set(self.parts) != {None}:
             lines = [
@@ -56,8 +55,19 @@ class Source:
                 for split, parts in self.parts.items()
             ]
         if self.unread:
-            lines.append(f"{self.name}: not read: {', '.join(self.unread)}")
+            lines.append(f"{self.name}: not read: {_listed(self.unread)}")
+        if self.unused:
+            fields = [f"{name} ({count} times)" for name, count in sorted(self.unused.items())]
+            lines.append(f"{self.name}: fields that are not used: {_listed(fields)}")
         return lines
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _MOST_LISTED} more" if len(words) > _MOST_LISTED else ""
+    return f"{', '.join(words[:_MOST_LISTED])}{more}"
+
+
+_MOST_LISTED = 10
 
 
 def open_source(name: str, wanted: str) -> Source:
@@ -72,6 +82,7 @@ def open_source(name: str, wanted: str) -> Source:
             found, left = _parts_of(word)
             parts += found
             unread += left
+    _refuse_repeated(parts)
     labels = {part.label for part in parts if part.label}
     all_chosen = all(part.is_chosen for part in parts)
     if not labels or (all_chosen and len({part.label for part in parts}) == 1):
@@ -122,27 +133,72 @@ _LONGEST_NAME, _LONGEST_REASON = 200, 400  # characters in a message
 
 
 # ---------------------------------------------------------------------- files
+def _refuse_repeated(parts: Sequence[Part]) -> None:
+    """DataError when the same file is read twice, or one name lies there in two forms."""
+    seen: dict[object, Part] = {}
+    for part in parts:
+        path = Path(part.where)
+        keys: list[object] = [path.resolve()] if path.is_file() else [part.where]
+        if not part.is_chosen:
+            keys.append((path.parent, files.stem_of(path)))
+        for key in keys:
+            if (other := seen.setdefault(key, part)) is not part:
+                raise DataError(
+                    f"{part.where} and {other.where} would both be read, which looks like the same "
+                    "records twice; name the files that you mean, with commas"
+                )
+
+
 def _parts_of_folder(folder: Path) -> tuple[list[Part], list[str]]:
     """Every file with records below a folder, sub-folders included, and the names of the others."""
     found: list[Path] = []
     unread: list[str] = []
-    try:
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder)
-            if any(part.startswith(".") for part in inside.parts) or not path.is_file():
-                continue
-            if not files.is_readable(path) or inside.name in _DESCRIPTIONS:
-                unread.append(str(inside))
-            elif path.name.endswith(".gz") and path.with_name(path.name[:-3]).is_file():
-                unread.append(f"{inside} (its unpacked form is beside it)")
-            else:
-                found.append(path)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    for path in _files_below(folder):
+        inside = path.relative_to(folder)
+        if not path.exists():
+            raise DataError(f"{path}: is a link to {path.readlink()}, which is not there")
+        if not path.is_file() or not files.is_readable(path) or inside.name in _DESCRIPTIONS:
+            _refuse_unread_split(path)
+            unread.append(str(inside))
+        elif files.packing_of(path) and path.with_name(files.unpacked_name(path)).is_file():
+            unread.append(f"{inside} (its unpacked form is beside it)")
+        else:
+            found.append(path)
     if not found:
-        others = f"; it holds {', '.join(unread[:10])}" if unread else ""
+        others = f"; it holds {_listed(unread)}" if unread else ""
         raise DataError(f"{folder}: holds no .json or .jsonl file, CSV, TSV or Parquet{others}")
     return [_file_part(path, folder.absolute(), is_chosen=False) for path in found], unread
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those in it, linked ones too, in order; what archivers and
+    editors leave behind is not among them."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from None
+
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        if (real := Path(place).resolve()) in seen:
+            folders.clear()  # a link to where we came from
+            continue
+        seen.add(real)
+        if {"dataset_dict.json", "state.json"} & set(names):
+            raise DataError(
+                f"{place}: is a data set that `datasets` saved; name it itself as the dataset"
+            )
+        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
+        yield from (Path(place) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _refuse_unread_split(path: Path) -> None:
+    """DataError for data in a form that is not read, under a split's name: another part would be
+    taken in its place."""
+    if path.suffix.lower() in _PACKED_DATA and split_names.split_named_in(path.stem):
+        raise DataError(
+            f"{path}: its name says a split, but files that end in {path.suffix!r} are not read; "
+            "unpack it, or save it as JSON, CSV or Parquet"
+        )
 
 
 _DESCRIPTIONS = ("dataset_infos.json", "dataset_info.json", "state.json")
@@ -153,34 +209,16 @@ def _file_part(path: Path, root: Path, *, is_chosen: bool) -> Part:
     absolute = path.absolute()
     inside = absolute.relative_to(root).parts if not is_chosen else (path.name,)
     for place in (files.stem_of(path), *reversed(inside[:-1])):  # the file's own name comes first
-        if label := split_named_in(place):
+        if label := split_names.split_named_in(place, is_chosen=is_chosen):
             break
-    name = _dataset_name(absolute, root.parent if not is_chosen else absolute.parent.parent)
+    name = split_names.dataset_name(
+        absolute, root.parent if not is_chosen else absolute.parent.parent
+    )
 
-    def read() -> list[Example]:
-        return read_file(path, name)
+    def read(unused: Counter[str]) -> list[Example]:
+        return read_file(path, name, unused)
 
     return Part(label, str(path), str(path), is_chosen, read)
-
-
-def split_named_in(name: str) -> str | None:
-    """The split that a file's or folder's name says, in a word of its own. DataError for two."""
-    found = {_SPLIT_OF[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _SPLIT_OF}
-    if len(found) > 1:
-        raise DataError(
-            f"{name}: its name says more than one split ({', '.join(sorted(found))}); rename it"
-        )
-    return found.pop() if found else None
-
-
-def _dataset_name(path: Path, top: Path) -> str:
-    """The data set a file belongs to: its name without split and shard, else its folder's."""
-    for name in (files.stem_of(path), *(p.name for p in path.parents if top in p.parents)):
-        words = [w for w in re.split(r"([-_. ]+)", _SHARD.sub("", name)) if w]
-        kept = [w for w in words if w.lower() not in _SPLIT_OF]
-        if text := re.sub(r"([-_. ])[-_. ]+", r"\1", "".join(kept)).strip("-_. "):
-            return text
-    return files.stem_of(path)
 
 
 # ---------------------------------------------------------------------- data sets
@@ -202,9 +240,15 @@ def _parts_of_tables(name: str) -> list[Part]:
 def _table_part(name: str, short: str, split: str | None, table: Any) -> Part:
     where = f"{name}/{split or 'train'}"
 
-    def read() -> list[Example]:
-        rows: Iterable[Row] = (Row(f"{where}:{i}", row) for i, row in enumerate(table, start=1))
-        examples = parse_rows(rows, short, where)
+    def rows() -> Iterator[Row]:
+        try:
+            for number, record in enumerate(table, start=1):
+                yield Row(f"{where}:{number}", record)
+        except Exception as error:  # a column's decoder raises what it likes
+            raise DataError(f"{where}: cannot be read: {first_line(error)}") from error
+
+    def read(unused: Counter[str]) -> list[Example]:
+        examples = parse_rows(rows(), short, where, unused)
         if not examples:
             raise DataError(f"{where}: holds no records")
         return examples
@@ -235,7 +279,7 @@ def _load_tables(name: str) -> dict[str | None, Any]:
 def _by_split(name: str, tables: dict[str, Any]) -> dict[str | None, Any]:
     named: dict[str | None, Any] = {}
     for split, table in tables.items():
-        label = _SPLIT_OF.get(split.lower(), split)
+        label = split_names.split_named_in(split) or split
         if label in named:
             raise DataError(f"dataset = {name!r} has two splits for {label}: {', '.join(tables)}")
         named[label] = table

@@ -1,7 +1,9 @@
 """Every form of file that people hold, and every way one can be damaged."""
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from agent.errors import DataError
 from agent.training.data_formats import read_file
-from agent.training.reading import files
+from agent.training.reading import files, rows
 
 ROWS = [{"instruction": f"q{i}", "output": f"a{i}"} for i in range(4)]
 
@@ -17,7 +19,7 @@ ROWS = [{"instruction": f"q{i}", "output": f"a{i}"} for i in range(4)]
 def records(path: Path) -> list[Any]:
     found = []
     for row in files.rows_of(path):
-        assert isinstance(row, files.Row), row
+        assert isinstance(row, rows.Row), row
         found.append(row.record)
     return found
 
@@ -48,16 +50,45 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("packing", ["", ".gz", ".bz2", ".xz", ".zst"])
 def test_every_form_of_the_same_records_reads_the_same(
-    tmp_path: Path, name: str, is_packed: bool
+    tmp_path: Path, name: str, packing: str
 ) -> None:
     path = write(tmp_path / name, FORMS[name])
-    if is_packed:
-        packed = tmp_path / f"{name}.gz"
-        packed.write_bytes(gzip.compress(path.read_bytes()))
+    if packing:
+        packed = tmp_path / f"{name}{packing}"
+        packed.write_bytes(pack(packing, path.read_bytes()))
         path = packed
     assert records(path) == ROWS
+    if packing:
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(DataError, match="is not a whole"):
+            records(path)
+
+
+def pack(packing: str, content: bytes) -> bytes:
+    import pyarrow
+
+    if packing == ".zst":
+        return bytes(pyarrow.compress(content, codec="zstd", asbytes=True))
+    if packing == ".gz":
+        return gzip.compress(content)
+    return bz2.compress(content) if packing == ".bz2" else lzma.compress(content)
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+def test_arrow_reads_the_same(tmp_path: Path, form: str) -> None:
+    import pyarrow
+
+    table = pyarrow.Table.from_pylist([{**row, "input": float("nan")} for row in ROWS])
+    path = tmp_path / "rows.arrow"
+    opened = pyarrow.ipc.new_file if form == "file" else pyarrow.ipc.new_stream
+    with opened(str(path), table.schema) as writer:
+        writer.write_table(table)
+    assert records(path) == [{**row, "input": None} for row in ROWS]
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"rows\.arrow: cannot be read as Arrow"):
+        records(path)
 
 
 def test_parquet_reads_the_same(tmp_path: Path) -> None:
@@ -77,6 +108,11 @@ def test_a_line_separator_of_unicode_inside_an_answer_ends_no_record(tmp_path: P
     row = {"instruction": "q", "output": "one\u2028two\x85three"}
     path = write(tmp_path / "a.jsonl", json.dumps(row, ensure_ascii=False) + "\n")
     assert records(path) == [row]
+
+
+def test_pandas_not_a_number_is_a_missing_value(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '[{"instruction": "q", "input": NaN, "output": "a"}]')
+    assert read_file(path)[0].messages == (("user", "q"),)
 
 
 def test_a_table_cell_may_hold_line_breaks_and_lists(tmp_path: Path) -> None:
@@ -102,6 +138,12 @@ def test_a_table_cell_may_hold_line_breaks_and_lists(tmp_path: Path) -> None:
         ("a.csv", "a,b\n1,2\n1,2,3\n", r"a\.csv:3: has 3 cells, the header 2"),
         ("a.csv", 'a,b\n1,"2\n', r"a\.csv:2: is not a table row"),
         ("a.json", "[" * 100_000, "is not JSON"),
+        ("a.json", '[{"a": 1, "a": 2}]', r"an object names 'a' twice \(record 1\)"),
+        ("a.jsonl", '{"b": 1}\n{"a": {"c": 1, "c": 2}}', r"a\.jsonl:2: .* names 'c' twice"),
+        ("a.json", '[{"a": ' + "9" * 5000 + "}]", r"a number has 5000 digits \(record 1\)"),
+        ("a.json", '[{"a": -Infinity}]', "-Infinity is not a JSON value"),
+        ("a.csv", "question,golden_answers\nq,array(['a' 'b'])\n", "what a program printed"),
+        ("a.csv", "question,golden_answers\nq,['a' b]\n", "a list or an object that cannot"),
     ],
 )
 def test_a_fault_names_file_and_record(tmp_path: Path, name: str, text: str, fault: str) -> None:
@@ -118,6 +160,9 @@ def test_a_fault_names_file_and_record(tmp_path: Path, name: str, text: str, fau
         ("a.json", json.dumps(ROWS).encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
         ("a.json.gz", b"no gzip", "is not a whole gzip file"),
         ("a.json.gz", gzip.compress(b"[1, 2, 3]", mtime=0)[:-6], "is not a whole gzip file"),
+        ("a.json", b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),
+        ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),
+        ("a", b"[]", "files without a suffix are not read"),
         ("a.csv", b"a,a\n1,2\n", "names a column twice"),
         ("a.csv", b"a,b\n", "holds no records"),
         ("a.parquet", b"PAR1", "cannot be read as Parquet"),

@@ -7,7 +7,8 @@ import pytest
 
 from agent.errors import DataError
 from agent.training import data
-from agent.training.reading.sources import open_source, split_named_in
+from agent.training.reading.sources import open_source
+from agent.training.reading.split_names import split_named_in
 from tests.training import lab
 
 
@@ -83,9 +84,18 @@ def test_files_named_one_by_one_are_the_splits_their_names_say(tmp_path: Path) -
 
 
 def test_a_file_without_a_split_beside_named_ones_is_refused(tmp_path: Path) -> None:
-    nq = write(tmp_path / "nq", train=16, test=8, holdout=8)
-    with pytest.raises(DataError, match=r"holdout\.jsonl: its name says no split"):
+    nq = write(tmp_path / "nq", train=16, test=8, corpus=8)
+    with pytest.raises(DataError, match=r"corpus\.jsonl: its name says no split"):
         data.load(lab.make_config(tmp_path, dataset=str(nq)))
+
+
+@pytest.mark.parametrize("name", ["holdout", "nq_held_out", "nqBlind", "unseen-1"])
+def test_a_held_out_file_that_does_not_say_for_what_is_refused(tmp_path: Path, name: str) -> None:
+    nq = write(tmp_path / "nq", a=16, **{name: 8})
+    with pytest.raises(DataError, match="says that it is held out, but not whether"):
+        data.load(lab.make_config(tmp_path, dataset=str(nq)))
+    chosen = data.load(lab.make_config(tmp_path, dataset=f"{nq}/{name}.jsonl"))
+    assert asked(chosen.train) == {name}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +106,15 @@ def test_a_file_without_a_split_beside_named_ones_is_refused(tmp_path: Path) -> 
         ("hotpot.dev.distractor.v1", "validation"),
         ("Test", "test"),
         ("2024-eval", "validation"),
+        ("nqTrain", "train"),
+        ("trainset", "train"),
+        ("devData2", "validation"),
+        ("nq_test_set", "test"),
+        ("test_sft", "test"),
+        ("trn", "train"),
+        ("测试集", "test"),
         ("contest_latest", None),
+        ("retrained", None),
         ("step2_doc-structuring", None),
         ("evaluating", None),
     ],
@@ -122,6 +140,62 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     assert source.notes() == [
         f"{folder}: not read: README.md, a.jsonl.gz (its unpacked form is beside it), more.xlsx"
     ]
+
+
+@pytest.mark.parametrize("names", [("nqTrain", "nqDev", "nqTest"), ("train1", "dev1", "test1")])
+def test_parts_of_one_data_set_share_its_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    folder = write(tmp_path / "nq", **dict.fromkeys(names, 8))
+    loaded = data.load(lab.make_config(tmp_path, dataset=str(folder)))
+    assert asked(loaded.train) == {names[0]}
+    assert {e.dataset for e in (*loaded.train, *loaded.validation)} == {"nq"}
+
+
+def test_linked_folders_are_read_and_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "shared", train=8, test=4)
+    folder = write(tmp_path / "all", hq__train=8)
+    (folder / "nq").symlink_to(tmp_path / "shared")
+    (folder / "hq" / "up").symlink_to(folder)
+    config = lab.make_config(tmp_path, dataset=str(folder))
+    assert asked(data.load(config).train) == {"train", "hq__train"}
+    assert asked(data.load_test(config)) == {"test"}
+    (folder / "dev.jsonl").symlink_to("/nowhere.jsonl")
+    with pytest.raises(DataError, match=r"dev\.jsonl: is a link to /nowhere\.jsonl, which is not"):
+        data.load(config)
+
+
+def test_the_same_records_are_not_read_twice(tmp_path: Path) -> None:
+    nq = write(tmp_path / "nq", train=8)
+    for value in (f"{nq}/train.jsonl,{nq}/train.jsonl", f"{nq},{nq}/train.jsonl"):
+        with pytest.raises(DataError, match="would both be read"):
+            data.load(lab.make_config(tmp_path, dataset=value))
+    (nq / "train.csv").write_text("question,golden_answers\nq,a\n")
+    with pytest.raises(DataError, match=r"train\.jsonl and .*train\.csv would both be read"):
+        data.load(lab.make_config(tmp_path, dataset=str(nq)))
+
+
+def test_a_split_in_a_form_that_is_not_read_is_not_replaced(tmp_path: Path) -> None:
+    nq = write(tmp_path / "nq", train=16)
+    (nq / "test.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"test\.xlsx: its name says a split"):
+        data.load(lab.make_config(tmp_path, dataset=str(nq)))
+
+
+def test_a_saved_data_set_is_its_splits(tmp_path: Path) -> None:
+    import datasets
+
+    parts = {
+        name: datasets.Dataset.from_list([qa(f"{name} {i}") for i in range(8)])
+        for name in ("train_sft", "test_sft")
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "all" / "nq"))
+    config = lab.make_config(tmp_path, dataset=str(tmp_path / "all" / "nq"))
+    assert asked(data.load(config).train) == {"train_sft"}
+    assert asked(data.load_test(config)) == {"test_sft"}
+    with pytest.raises(DataError, match="that `datasets` saved; name it itself"):
+        data.load(lab.make_config(tmp_path, dataset=str(tmp_path / "all")))
+    datasets.DatasetDict({"test_sft": parts["test_sft"]}).save_to_disk(str(tmp_path / "alone"))
+    with pytest.raises(DataError, match="has the splits test and none named train"):
+        data.load(lab.make_config(tmp_path, dataset=str(tmp_path / "alone")))
 
 
 def test_the_same_question_in_two_splits_is_counted_apart_from_case_and_space(
