@@ -153,7 +153,8 @@ def run_select(args: argparse.Namespace) -> int:
         raise ReportError("--dry-run goes with --confirm-seeds N: it prints the sweeps of it")
     chosen: list[Choice] = []
     planned: list[PlannedPoint] = []
-    for family in examine(load_rows(args)).families:
+    study = examine(load_rows(args))
+    for family in study.families:
         found = choices_of(family, args.points)
         chosen += found
         if args.confirm_seeds is not None:
@@ -168,7 +169,8 @@ def run_select(args: argparse.Namespace) -> int:
         if args.out:
             _write_choices(args.out, chosen, planned)
         return 0
-    print_selections(chosen, planned, is_planned=args.confirm_seeds is not None)
+    headline = study.headline if args.points is None else ()  # it is about the report's choices
+    print_selections(chosen, planned, is_planned=args.confirm_seeds is not None, headline=headline)
     if args.out:
         _write_choices(args.out, chosen, planned)
     if planned and args.projects:

@@ -22,16 +22,23 @@ NARROW = ("Seeds", "n", "Complete", "Pruned")  # left out, so that the rest fits
 
 
 def print_study(study: Study, console: Console | None = None) -> None:
-    """What was resolved, retention of every family, then spending and notes."""
+    """What was found, retention of every family, then spending and notes."""
     out = console or Console()
-    for sentence in study.headline:
-        out.print(sentence, style="bold", markup=False, highlight=False)
+    print_answer(study, out)
     for tables in family_tables(study):
         print_table(tables[0], out, without=NARROW)
         for note in tables[0].notes:
             out.print(note, style="dim", markup=False, highlight=False)
-    for sentence in (*study.sentences, *spending_sentences(study.spending), *study.notes):
+    for sentence in (*spending_sentences(study.spending), *study.notes):
         out.print(sentence, markup=False, highlight=False)
+
+
+def print_answer(study: Study, console: Console) -> None:
+    """What is resolved, then one sentence for every variant."""
+    for sentence in study.headline:
+        console.print(sentence, style="bold", markup=False, highlight=False)
+    for sentence in study.sentences:
+        console.print(sentence, markup=False, highlight=False)
 
 
 def print_selections(
@@ -39,10 +46,13 @@ def print_selections(
     planned: Sequence[PlannedPoint],
     *,
     is_planned: bool,
+    headline: Sequence[str] = (),
     console: Console | None = None,
 ) -> None:
-    """Every choice with its doubts, then the grid points that are missing."""
+    """What is resolved, every choice with its doubts, then the grid points that are missing."""
     out = console or Console()
+    for sentence in headline:
+        out.print(sentence, style="bold", markup=False, highlight=False)
     several = len({choice.selection.family for choice in choices}) > 1
     family = None
     for choice in choices:

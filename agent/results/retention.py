@@ -17,6 +17,8 @@ from agent.results.intervals import Interval, ratio_interval
 from agent.results.noise import aligned
 from agent.results.run_table import Row
 
+NO_INTERVAL = "no interval"  # how a note begins that says why
+
 
 @dataclass(frozen=True)
 class Retention:
@@ -173,24 +175,25 @@ def _interval(
     treated: Sequence[Row], baseline: Sequence[Row], metric: str, split: str
 ) -> tuple[Interval | None, str]:
     if differing := _differing_prompts((*treated, *baseline), split):
-        return None, f"no interval: {differing} examples had other prompts"
+        return None, f"{NO_INTERVAL}: {differing} examples had other prompts"
     strange = [
         r for r in (*treated, *baseline) if r.scores.get(split) and not r.examples(split, metric)
     ]
     if strange:
         odd = strange[0].run_id
-        return None, f"no interval: the example scores of run {odd} do not average to {metric}"
+        return None, f"{NO_INTERVAL}: the example scores of run {odd} do not average to {metric}"
     sides = aligned(treated, baseline, metric, split)
     answered = max(len(row.examples(split, metric)) for row in (*treated, *baseline))
     if sides is None or sides.examples < answered:
         shared = 0 if sides is None else sides.examples
         is_partly = answered > 0 and shared > 0
         return None, (
-            f"no interval: only {shared} of {answered} examples are shared" if is_partly else ""
+            f"{NO_INTERVAL}: only {shared} of {answered} examples are shared" if is_partly else ""
         )
     if sides.cluster_count < 2:
-        return None, f"no interval: all {sides.examples} examples come from one source"
-    return ratio_interval(sides), ""
+        return None, f"{NO_INTERVAL}: all {sides.examples} examples come from one source"
+    found = ratio_interval(sides)
+    return found, "" if found else f"{NO_INTERVAL}: {BASELINE}'s score is not clear of 0"
 
 
 def _differing_prompts(rows: Sequence[Row], split: str) -> int:

@@ -6,7 +6,7 @@ Pure text from numbers that others have worked out, so that report, pages and te
 from collections.abc import Iterable, Mapping, Sequence
 
 from agent.results.comparable import BASELINE
-from agent.results.retention import Retention
+from agent.results.retention import NO_INTERVAL, Retention
 
 ONE_SEED = "one seed: training noise not included"
 NO_SCORES = "no per-example scores, so no interval"
@@ -27,7 +27,7 @@ def basis(found: Retention) -> str:
     """What a ratio rests on: `n = 500, 3 seeds`, `n = 500 in 50 sources, one seed: …`."""
     words = []
     if found.interval is None:
-        words.append(NO_SCORES)
+        words.append(found.note if found.note.startswith(NO_INTERVAL) else NO_SCORES)
     else:
         words.append(_count(found.interval.examples, found.interval.clusters))
     if found.seeds:
@@ -87,6 +87,15 @@ def opening_sentence(retentions: Mapping[str, Retention], label: str = "") -> st
     return f"{where}{said} {listed} of {BASELINE}'s score: established{rest}."
 
 
+def nothing_sentence(run_count: int) -> str:
+    """What opens a report that has no variant to speak of."""
+    if not run_count:
+        return "There are no runs yet, so nothing can be said about any variant."
+    runs = "The run names" if run_count == 1 else f"None of the {run_count} runs names"
+    no = "no" if run_count == 1 else "a"
+    return f"{runs} {no} model_variant, so nothing can be compared."
+
+
 def _unresolved(others: Mapping[str, Retention]) -> str:
     listed = _listed([f"{name} ({percent(found)})" for name, found in others.items()])
     return f"no difference from {BASELINE} is established for {listed}"
@@ -104,7 +113,8 @@ def _conditions(found: Iterable[Retention]) -> str:
         grouped = len(counts) == len(clusters) == 1 and clusters[0] < counts[0]
         words.append(several + (f" in {clusters[0]} sources" if grouped else ""))
     else:
-        words.append("without per-example scores")
+        is_said = any(r.note.startswith(NO_INTERVAL) for r in ratios)
+        words.append("without an interval" if is_said else "without per-example scores")
     if seeds == [1]:
         words.append("one seed")
     elif seeds:

@@ -25,7 +25,7 @@ from agent.results.presentation import MODEL_SIZE, style_of, variant_labels
 from agent.results.retention import MatchedRun, Retention, matched_choice, matched_runs, retention
 from agent.results.run_table import Row
 from agent.results.selection import Selection, select
-from agent.results.sentences import opening_sentence, variant_sentence
+from agent.results.sentences import nothing_sentence, opening_sentence, variant_sentence
 
 Load = Callable[[Row], Row]
 
@@ -129,6 +129,8 @@ class Study:
     @property
     def headline(self) -> tuple[str, ...]:
         """What was resolved and what was not, family by family: the first thing to read."""
+        if not self.families:
+            return (nothing_sentence(len(self.rows)),)
         several = len(self.families) > 1
         return tuple(
             opening_sentence(family.retentions, family.label if several else "")
@@ -145,6 +147,12 @@ class Study:
             for cell in family.cells
             if not cell.is_baseline
         )
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """What page, report and terminal begin with: one sentence for every variant, and before
+        them what is resolved and what is not."""
+        return (*self.headline, *self.sentences)
 
     def styles(self) -> dict[str, int]:
         """Every cell's label with the number of its colour and marker: the variant's own, the same

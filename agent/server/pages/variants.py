@@ -68,6 +68,8 @@ class Comparison:
 
 def compare(study: Study) -> tuple[Comparison, ...]:
     """One comparison for each family of runs, the largest first."""
+    if not study.families:
+        return ()
     several = len(study.families) > 1
     found = [
         Comparison(
