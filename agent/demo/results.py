@@ -1,19 +1,26 @@
-"""What the demo shows: progress while runs end, then one row per run as table and CSV."""
+"""What the demo shows: progress while runs end, then one row per run as table and CSV, and what
+was found."""
 
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from agent.config.point_values import as_read
 from agent.config.run_config import RunConfig
 from agent.files import write_atomically
+from agent.report.tables import Cell, Heading, TextTable
+from agent.report.terminal import print_answer, print_table
+from agent.report.writing import with_scores
+from agent.results.csv_table import read_csv, with_curves
 from agent.results.outcome import Outcome, outcome_of
+from agent.results.presentation import variant_label
+from agent.results.study import Study, examine
 from agent.tracking.paths import project_of, split_path
 
 Row = dict[str, Any]
@@ -97,50 +104,93 @@ def _all_keys(rows: Iterable[Row]) -> list[str]:
     return sorted({key for row in rows for key in row})
 
 
-def print_table(rows: Sequence[Row], baselines: Sequence[Mapping[str, Any]]) -> None:
+def print_end(
+    rows: Sequence[Row],
+    baselines: Sequence[Mapping[str, Any]],
+    study: Study,
+    console: Console | None = None,
+) -> None:
+    """What a reader has waited for: the table of runs, then what was found."""
+    out = console or Console()
+    table = table_of(rows, baselines)
+    print_table(table, out, LEAST_NEEDED)
+    print_answer(study, out)
+    out.print(OTHER_PROCESSORS, markup=False, highlight=False)
+
+
+def table_of(rows: Sequence[Row], baselines: Sequence[Mapping[str, Any]]) -> TextTable:
     """One row per run, then one for each form of the untouched base."""
-    table = Table(title="LongRefiner demo: one row per run")
-    titles = ("state", "variant", "quantisation", "learning rate", "epochs", "F1", "accuracy")
-    for title in (*titles, "training TFLOPs", "model MB", "ms/query"):
-        table.add_column(title, justify="left" if title in titles[:3] else "right")
-    for row in rows:
-        table.add_row(
-            row["state"],
-            str(row.get("model_variant", "")),
-            str(row.get("quantization_strategy", "")),
-            _number(row.get("learning_rate"), "g"),
-            _number(_at_end(row, "epoch"), "g"),
-            _number(_at_end(row, "validation_f1_score"), ".3f"),
-            _number(_at_end(row, "validation_accuracy"), ".3f"),
-            _number(row.get("train/total_training_flops_tflops"), ".3f"),
-            _number(row.get("inference/model_size_gb"), ".3f", scale=1000),
-            _number(row.get("inference/avg_latency_ms_per_sample"), ".1f"),
-        )
-    table.add_section()
+    named: list[tuple[str, str, Mapping[str, Any]]] = [
+        (row["state"], _label(row), row) for row in rows
+    ]
     for base in baselines:
-        table.add_row(
-            "untouched",
-            "base model",
-            str(base.get("quantization_strategy", "")),
-            "",
-            "0",
-            _number(base.get("final/validation_f1_score"), ".3f"),
-            _number(base.get("final/validation_accuracy"), ".3f"),
-            "",
-            _number(base.get("inference/model_size_gb"), ".3f", scale=1000),
-            _number(base.get("inference/avg_latency_ms_per_sample"), ".1f"),
+        form = str(base.get("quantization_strategy", "None"))
+        named.append(("untouched", "base" if form == "None" else f"base {form}", base))
+    texts = (Heading(title, is_number=False) for title in ("State", "Variant"))
+    headings = (*texts, *map(Heading, _COLUMNS))
+    lines = tuple(
+        (
+            Cell(state),
+            Cell(label),
+            *(Cell(_number(value(row), form)) for value, form in _COLUMNS.values()),
         )
-    Console(width=None if os.isatty(1) else 130).print(table)
+        for state, label, row in named
+    )
+    return TextTable("runs", "The demo, one row per run", headings, lines)
 
 
-def _at_end(row: Row, name: str) -> object:
+def study_of(out: Path, title: str) -> Study:
+    """What the report in `out` rests on, read back from its files: the same sentences."""
+    rows = read_csv((out / "table.csv").read_text("utf-8"), where="table.csv")
+    rows = with_curves(rows, (out / "curves.csv").read_text("utf-8"))
+    return examine(with_scores(rows, (out / "scores.csv").read_text("utf-8")), title)
+
+
+def next_lines(server: Path, project: str, port: int = 8686) -> tuple[str, ...]:
+    """How the pages of the finished demo are opened."""
+    data = shlex.quote(str(server))
+    return (
+        f"pages    sweep-agent serve --data {data} --port {port}",
+        f"         http://127.0.0.1:{port}/{project}",
+        f"         log in with the key that `sweep-agent env --data {data}` prints",
+    )
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    strategy = str(row.get("quantization_strategy") or "None")
+    return variant_label(str(row.get("model_variant", "")), strategy)
+
+
+def _at_end(row: Mapping[str, Any], name: str) -> object:
     """A value at the run's last evaluation point; a pruned run has it under `stopped/`."""
     return row.get(f"final/{name}", row.get(f"stopped/{name}"))
 
 
-def _number(value: object, form: str, *, scale: float = 1.0) -> str:
+def _number(value: object, form: str) -> str:
     """Blank for what was not measured."""
     try:
-        return format(float(str(value)) * scale, form)
+        return format(float(str(value)), form)
     except ValueError:
         return ""
+
+
+def _megabytes(row: Mapping[str, Any]) -> object:
+    size = row.get("inference/model_size_gb")
+    return size * 1000 if isinstance(size, int | float) else None
+
+
+# The columns after state and variant: where their number comes from, and how it is written.
+_COLUMNS: dict[str, tuple[Callable[[Mapping[str, Any]], object], str]] = {
+    "Learning rate": (lambda row: row.get("learning_rate"), "g"),
+    "Epochs": (lambda row: _at_end(row, "epoch"), "g"),
+    "F1": (lambda row: _at_end(row, "validation_f1_score"), ".3f"),
+    "Exact match": (lambda row: _at_end(row, "validation_accuracy"), ".3f"),
+    "TFLOP": (lambda row: row.get("train/total_training_flops_tflops"), ".3f"),
+    "Model MB": (_megabytes, ".3f"),
+    "ms/query": (lambda row: row.get("inference/avg_latency_ms_per_sample"), ".1f"),
+}
+LEAST_NEEDED = ("TFLOP", "Exact match", "Epochs", "Model MB", "ms/query")
+OTHER_PROCESSORS = (
+    "Scores differ between types of processor, whose arithmetic rounds differently: expect other "
+    "figures than the README's, and the same ones on this machine."
+)

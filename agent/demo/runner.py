@@ -67,9 +67,12 @@ class Demo:
             runs = watcher.rows()
             self._report(project)
         results.write_csv(runs, self._out / "results.csv")
-        results.print_table(runs, json.loads((self._out / "baseline.json").read_text()))
+        baselines = json.loads((self._out / "baseline.json").read_text())
+        results.print_end(runs, baselines, results.study_of(self._out, PROJECT))
         minutes = (time.monotonic() - began) / 60
         print(f"{len(runs)} runs in {minutes:.1f} minutes; {self._out / 'results.csv'}", flush=True)
+        for line in results.next_lines(self._out / "server", project):
+            print(line, flush=True)
         return self._verdict(runs)
 
     # ------------------------------------------------------------------ before

@@ -18,7 +18,9 @@ from agent.results.study import Study
 if TYPE_CHECKING:  # it loads wandb, which a report of a table needs not
     from agent.tracking.queued_sweeps import Queued
 
-NARROW = ("Seeds", "n", "Complete", "Pruned")  # left out, so that the rest fits 80 columns
+# Columns that a narrow terminal does without, the first ones first.
+LEAST_NEEDED = ("Pruned", "Complete", "n", "Seeds", "Matched (%)")
+GAP = 2  # blanks between two columns
 
 
 def print_study(study: Study, console: Console | None = None) -> None:
@@ -26,7 +28,7 @@ def print_study(study: Study, console: Console | None = None) -> None:
     out = console or Console()
     print_answer(study, out)
     for tables in family_tables(study):
-        print_table(tables[0], out, without=NARROW)
+        print_table(tables[0], out, LEAST_NEEDED)
         for note in tables[0].notes:
             out.print(note, style="dim", markup=False, highlight=False)
     for sentence in (*spending_sentences(study.spending), *study.notes):
@@ -109,23 +111,44 @@ def selection_lines(selection: Selection) -> tuple[str, ...]:
     )
 
 
-def print_table(table: TextTable, console: Console, without: Sequence[str] = ()) -> None:
-    """A table without frames; `without` leaves columns out."""
+def print_table(table: TextTable, console: Console, may_drop: Sequence[str] = ()) -> None:
+    """A table without frames, no wider than the console: columns of `may_drop` are left out, the
+    first ones first, until the rest fits, and then named."""
+    shown = fitting(table, console.width, may_drop)
     drawn = Table(
         title=table.title,
         title_justify="left",
         highlight=False,
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         collapse_padding=True,
     )
-    shown = [i for i, heading in enumerate(table.headings) if heading.title not in without]
     for index in shown:
         heading = table.headings[index]
         side = "right" if heading.is_number else "left"
-        longest = [*(row[index].text for row in table.rows), *heading.title.split()]
-        width = max(map(len, longest))  # headings wrap, cells don't
+        width = _width(table, index)
         drawn.add_column(heading.title, justify=side, min_width=width, max_width=width)  # type: ignore[arg-type]
     for row in table.rows:
         drawn.add_row(*(Text(row[index].text) for index in shown))
     console.print(drawn)
+    gone = [h.title for i, h in enumerate(table.headings) if i not in shown]
+    if gone:
+        left = f"({', '.join(gone)}: no room at {console.width} columns)"
+        console.print(left, style="dim", markup=False, highlight=False)
+
+
+def fitting(table: TextTable, width: int, may_drop: Sequence[str]) -> list[int]:
+    """The columns that a line of `width` characters has room for, by their places."""
+    shown = list(range(len(table.headings)))
+    for title in may_drop:
+        if sum(_width(table, index) + GAP for index in shown) - GAP <= width:
+            break
+        shown = [index for index in shown if table.headings[index].title != title]
+    return shown
+
+
+def _width(table: TextTable, index: int) -> int:
+    """Headings wrap between words, cells don't."""
+    longest = [*(row[index].text for row in table.rows), *table.headings[index].title.split()]
+    return max(map(len, longest))
