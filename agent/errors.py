@@ -95,19 +95,17 @@ class Consequence:
 
     exit_status: int  # of train.py
     is_waited_out: bool  # the run keeps its place and tries again, charged nothing
-    is_result: bool  # the run counts as finished
-    is_tried_again: bool  # by another process, up to the attempts of a grid point
     is_one_line: bool  # else with a traceback, for the program's developers
 
 
 class Fault(Enum):
     """Whose fault it is that something ended before its time."""
 
-    CALL = Consequence(2, False, False, False, True)  # the user's: config, data, names
-    RESULT = Consequence(0, False, True, False, True)  # the learning rate's: the loss diverged
-    SITE = Consequence(74, True, False, True, True)  # disk full, quota, permission, network
-    NODE = Consequence(75, False, False, True, True)  # preemption, time limit, a node's death
-    PROGRAM = Consequence(1, False, False, False, False)  # a defect of this program
+    CALL = Consequence(2, False, True)  # the user's: config, data, names
+    RESULT = Consequence(0, False, True)  # the learning rate's: the loss diverged
+    SITE = Consequence(74, True, True)  # disk full, quota, permission, network
+    NODE = Consequence(75, False, True)  # preemption, time limit, a node's death
+    PROGRAM = Consequence(1, False, False)  # a defect of this program
 
     @property
     def exit_status(self) -> int:
@@ -125,7 +123,7 @@ _SITE_ERRNOS = frozenset(
         *(errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN),
     }
 )
-# What libraries say whose errors are no OSError (safetensors, torch, SQLite, Optuna).
+# What libraries say whose errors are not an OSError (safetensors, torch, SQLite, Optuna).
 _SITE_WORDS = (
     "no space left on device",
     "disk quota exceeded",

@@ -1,4 +1,4 @@
-"""Terms of office: which life of something speaks for it now.
+"""Terms: which process of several that ran the same thing may still write for it.
 
 A node that falls silent is taken for dead, and its work is started again elsewhere; what ran there
 may wake up later. Every life takes the next number in a directory on the shared file system before

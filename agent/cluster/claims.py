@@ -93,7 +93,7 @@ class ClaimFile:
         self._write()
 
     def drop(self, run_ids: Iterable[str]) -> None:
-        """Forget claims that have ended or gone to somebody else."""
+        """Forget claims that have ended or passed to another task."""
         gone = [run_id for run_id in run_ids if self._claims.pop(run_id, None) is not None]
         if gone:
             self._write()

@@ -27,7 +27,7 @@ class Taking:
 
 
 class PointList:
-    """`points.json` with the claims to make, and one file per point that somebody has taken."""
+    """`points.json` with the claims to make, and one file per point that a task has taken."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

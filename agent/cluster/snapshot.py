@@ -142,7 +142,7 @@ def _build(
         _seal(temporary)
         try:
             temporary.rename(target)
-        except OSError:  # somebody else has just made the same one
+        except OSError:  # another process has just made the same one
             if not target.exists():
                 raise
     finally:

@@ -60,8 +60,8 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
 def read_point(words: Sequence[str]) -> dict[str, object]:
     """The values of a command line, unchecked: those of `--config`, then the options' own.
 
-    Words that are no option are returned under their name, so that RunConfig reports them together
-    with everything else. ConfigError when the file cannot be read.
+    Words that are not an option are returned under their name, so that RunConfig reports them
+    together with everything else. ConfigError when the file cannot be read.
     """
     known, unknown = build_parser().parse_known_args(list(words))
     given = vars(known)

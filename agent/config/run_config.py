@@ -216,11 +216,6 @@ class RunConfig(BaseModel):
         )
 
     @property
-    def accumulation_steps(self) -> int:
-        """Forward passes per optimizer step."""
-        return -(-self.batch_size // self.forward_batch_size)
-
-    @property
     def forward_batch_size(self) -> int:
         return min(self.micro_batch_size or self.batch_size, self.batch_size)
 

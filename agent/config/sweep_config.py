@@ -40,7 +40,7 @@ _TEXTS = (
     "name",
 )
 # What wandb's agent puts in the place of a word `${…}` of a command (`${envvar:NAME}` is one more).
-# Another one it leaves out without a word.
+# It silently leaves out any other.
 MACROS = (
     "env",
     "interpreter",
@@ -85,7 +85,7 @@ class SweepConfig:
     name: str | None = None
     description: str | None = None
     has_scheduler: bool = False  # points come from the client's own `wandb sweep-scheduler`
-    notes: tuple[str, ...] = ()  # valid, but W&B's cloud minds
+    notes: tuple[str, ...] = ()  # valid here, but not to W&B's cloud
 
     @property
     def objective(self) -> Objective | None:

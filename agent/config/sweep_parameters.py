@@ -55,7 +55,7 @@ class Reading:
     space: dict[str, Parameter] = field(default_factory=dict)
     nested: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # valid here, but W&B's cloud minds
+    notes: list[str] = field(default_factory=list)  # valid here, but not to W&B's cloud
 
 
 def read_parameters(given: Any) -> Reading:
@@ -100,7 +100,7 @@ def _read_level(given: Any, prefix: str, reading: Reading) -> None:
 
 
 def _bare_value(entry: Any) -> str:
-    """What is wrong with a parameter that is no mapping, and the mapping that may be meant."""
+    """What is wrong with a parameter that is not a mapping, and the mapping that may be meant."""
     shown = str(entry)[:40]
     if entry is None:
         return " is empty: needs a mapping, here {value: 1} or {values: [1, 2]}"

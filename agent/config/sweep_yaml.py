@@ -59,7 +59,7 @@ def grid_points(sweep: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     A parameter with a distribution instead of values contributes its ends: enough to check it.
     Where a function proposes the points (`scheduler.search_space`), pairs of variant and
-    quantisation that are no cell are left out, as that function leaves them out.
+    quantisation that cannot be combined are left out, as that function leaves them out.
     ConfigError when a parameter cannot be read.
     """
     config, _ = read_all(sweep)
@@ -132,7 +132,7 @@ def _unread_parameters(sweep: Mapping[str, Any], config: SweepConfig) -> tuple[s
 
 
 def notes(path: Path) -> tuple[str, ...]:
-    """What W&B's cloud minds about a sweep that is valid here."""
+    """What W&B's cloud may refuse of a sweep that is valid here."""
     return read_all(load(path))[0].notes
 
 

@@ -84,7 +84,7 @@ def headings(text: str) -> list[tuple[str, str, str]]:
 
 
 def titles(text: str) -> list[str] | None:
-    """The titles of a Python or JSON list of strings, normalised; None when it is no such list.
+    """The titles of a Python or JSON list of strings, normalised; None when it is not one.
 
     What is not whole is repaired with the library that upstream repairs it with; as there, an
     object gives its `selected_titles`.

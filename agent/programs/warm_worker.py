@@ -77,7 +77,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Request:
-    """What a client wants to be run, with the streams it has sent."""
+    """What a client asks to be run, with the streams it has sent."""
 
     content: Mapping[str, Any]
     streams: list[int]

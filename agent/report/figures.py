@@ -52,7 +52,6 @@ class Figure:
     caption: str = ""
     is_log_x: bool = False
     reference: float | None = None
-    reference_label: str = ""
 
     @property
     def is_horizontal(self) -> bool:

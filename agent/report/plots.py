@@ -33,7 +33,7 @@ def figures_of(study: Study, x: str | None = None, y: str | None = None) -> tupl
 
 @dataclass(frozen=True)
 class Mark:
-    """What tells one family's figures from another's: in file names and in titles."""
+    """What distinguishes one family's figures from another's: in file names and in titles."""
 
     suffix: str
     words: str
@@ -202,7 +202,6 @@ def retention_bars(family: FamilyReport, styles: Mapping[str, int], mark: Mark) 
         "training is not included and nothing is significant. Diamonds: at the variant's learning "
         f"rate and seeds, against {BASELINE} at the same ones.",
         reference=100.0,
-        reference_label=BASELINE,
     )
 
 

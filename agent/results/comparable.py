@@ -42,7 +42,7 @@ SHARED_KEYS: tuple[str, ...] = tuple(
 
 @dataclass(frozen=True)
 class Family:
-    """Runs that may be compared. `label` names what tells it from the other families."""
+    """Runs that may be compared. `label` names what distinguishes it from the other families."""
 
     label: str
     context: Mapping[str, Scalar | None]

@@ -1,4 +1,4 @@
-"""The table of runs as CSV: what the report writes, and what anybody may write by hand.
+"""The table of runs as CSV: what the report writes, and what a user may write by hand.
 
 A hand-made table needs `model_variant` and the score; `run_id` and `state` may be left out, other
 columns may be anything. Scores are shares of 1, or percent in the whole column.

@@ -16,7 +16,7 @@ Group = Literal["score", "training", "inference", "cost", "progress"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `gain` names the ratio baseline/variant that a reader wants, where there is one;
+    """One metric. `gain` names the ratio baseline/variant for readers, where there is one;
     `is_hardware_bound` metrics are never compared between two types of GPU, those that are
     `is_per_answer` only between models whose answers are about as long, and what `is_context`
     only says what others rest on: it is not an axis. Those of the group `progress` are seen while a

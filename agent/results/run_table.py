@@ -164,7 +164,7 @@ def sorted_curves(points: Mapping[str, Mapping[float, float]]) -> dict[str, Curv
 
 @dataclass(frozen=True)
 class Predictions:
-    """Each by example id. Examples of one source are no independent evidence."""
+    """Each by example id. Examples of one source are not independent evidence."""
 
     scores: Mapping[str, float]
     prompts: Mapping[str, str]

@@ -40,7 +40,7 @@ def _selected(family: FamilyReport) -> list[tuple[Row, dict[str, Scalar]]]:
     for cell in family.cells:
         rows = cell.selection.chosen.rows if cell.selection.chosen else ()
         for seed in dict.fromkeys(map(seed_of, rows)):
-            same = [row for row in rows if seed_of(row) == seed]  # the first of them speaks for all
+            same = [row for row in rows if seed_of(row) == seed]  # the first of them stands for all
             known = ((column.key, cost_of(same, column, gpus[column.key])) for column in COLUMNS)
             values: dict[str, Scalar] = {
                 selected_key(key): cost.mean for key, cost in known if cost and not cost.other_gpu

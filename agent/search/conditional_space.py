@@ -1,6 +1,6 @@
 """A conditional search space for Optuna: only valid cells of variant x quantisation are proposed.
 
-W&B's own random and bayes draw both keys independently, and four of nine pairs are no variant.
+W&B's own random and bayes draw both keys independently, and four of nine pairs are not a variant.
 Its Optuna engine (`scheduler: {engine: optuna, source, search_space, optimizer}`) calls a function
 per proposal; here that function is made from the `parameters` of the sweep's YAML, so that the
 YAML stays the one place that is edited.

@@ -46,7 +46,7 @@ class JournalLock:
 
     def acquire(self) -> None:
         self._token = f"{_process_space()} {os.getpid()} {uuid.uuid4().hex}".encode()
-        # The name tells the owner too: a worker may be killed before it has written its token.
+        # The name contains the owner too: a worker may be killed before it has written its token.
         own = Path(f"{self._path}.{_space_digest()}-{os.getpid()}-{uuid.uuid4().hex}")
         own.write_bytes(self._token)
         try:
@@ -72,7 +72,7 @@ class JournalLock:
             wait_s = min(wait_s * 1.5, LONGEST_WAIT_S)
 
     def release(self) -> None:
-        with suppress(FileNotFoundError):  # taken over and released by somebody else
+        with suppress(FileNotFoundError):  # taken over and released by another process
             if self._path.read_bytes() == self._token:
                 self._path.unlink()
 

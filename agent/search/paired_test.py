@@ -14,7 +14,7 @@ been there is better, example by example, and would stay so if the run gained wh
   that a run as good as all of its rivals fails the first look with chance `level`, whatever their
   number (Dunnett 1955), and look k with `level` x `decay`^(k−1). Over all looks that is at most
   level / (1 − decay), the rule's `bound`, and far less in truth, as the looks are alike. The look
-  is numbered by its rung, not by how often somebody asked.
+  is numbered by its rung, not by how often a verdict was asked for.
 - Learning curves cross: low learning rates learn more slowly and often end higher. So the forecast
   of the run's own gain is added, `hope` times, while the better run is held to what it has. What
   deficit is left must still have a p-value of at most `doubt`.
@@ -117,7 +117,7 @@ class Comparison:
 
     opponent: str
     difference: float  # mean over examples of opponent − run, > 0
-    p_value: float  # that the opponent is no better
+    p_value: float  # that the opponent is not better
     hoped_gain: float  # what the run may still gain by the end
     hoped_p_value: float  # that the opponent is not better than the run with that gain
 
@@ -175,7 +175,7 @@ def _judge_at(
 
 
 def quorum(rung: int, peers: Iterable[Peer], total_points: int | None) -> tuple[int, int]:
-    """Points accounted for at a rung, and how many must be before anybody is judged there."""
+    """Points accounted for at a rung, and how many must be before a run is judged there."""
     known = list(peers)
     out = [peer for peer in known if peer.standing in ("pruned", "complete")]
     present = sum(rung in peer.scores or peer.standing == "pruned" for peer in known)

@@ -6,7 +6,7 @@ Both are read from the gains between its evaluation points, example by example.
   (Aitken 1926; exact for a + b·φ^t). φ is the last gain over the one before it, at most `FASTEST`,
   and the forecast sums over the points that are left. A loss is not extrapolated.
 - *Past its steepest part*: a run that starts late, or rises like a sigmoid, gains more from point
-  to point at first, and nothing tells how far it will get. Only when its last gain is smaller than
+  to point at first, and how far it will get is unknown. Only when its last gain is smaller than
   the steepest before it, by more than chance explains, does its forecast mean anything.
 
 No score is reported before the first point. Where `from_nothing` holds, the first score counts
@@ -36,7 +36,7 @@ class Trend:
 
     gains: Array  # forecast gain of each example
     mean: float  # their mean, ≥ 0
-    slowing: float  # p-value of its slowing down: the last gain is no smaller than the steepest
+    slowing: float  # p-value of its slowing down: the last gain is not smaller than the steepest
     rising: float  # p-value of its having risen at all: the steepest gain is none
 
 

@@ -203,7 +203,7 @@ class Trial:
         return Verdict(prune, rung, reason, {"value": value})
 
     def _may_leave(self) -> bool:
-        """Whether somebody stays in the race when this run stops.
+        """Whether another run stays in the race when this one stops.
 
         Two last runs may ask at the same moment. Each first writes that it is leaving and then
         looks, so the one that writes last sees the other go and stays.

@@ -27,7 +27,7 @@ _CONTENT = re.compile(r"[0-9a-f]{64}")
 def back_up(data_dir: Path, target: Path) -> tuple[int, int]:
     """Copy a data directory to a new one; (files copied, bytes). A server can serve it as it is.
 
-    Raises ServerError if the target exists, the source is no data directory, or it cannot be
+    Raises ServerError if the target exists, the source is not a data directory, or it cannot be
     written; nothing is left under the target's name then.
     """
     if not (data_dir / DATABASE).exists():

@@ -48,22 +48,22 @@ def add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=policy.lease_s,
         metavar="SECONDS",
-        help="a grid point that neither its agent nor its run speaks for is handed out again "
-        "after this long (default %(default)g)",
+        help="a grid point is assigned again when neither its agent nor its run has been "
+        "heard of for this long (default %(default)g)",
     )
     parser.add_argument(
         "--silence-s",
         type=float,
         default=policy.silence_s,
         metavar="SECONDS",
-        help="a run that says nothing for this long has crashed (default %(default)g)",
+        help="a run that sends nothing for this long counts as crashed (default %(default)g)",
     )
     parser.add_argument(
         "--settle-s",
         type=float,
         default=policy.settle_s,
         metavar="SECONDS",
-        help="how long the last words of a run are waited for after its agent has lost it "
+        help="how long the last messages of a run are waited for after its agent has lost it "
         "(default %(default)g)",
     )
     parser.add_argument(

@@ -50,7 +50,7 @@ def open_database(data_dir: Path) -> Database:
 
 
 def _check_owner(data_dir: Path) -> None:
-    """ServerError when somebody else could read or change what lies here, keys included."""
+    """ServerError when another user could read or change what lies here, keys included."""
     found = data_dir.stat()
     if found.st_uid != os.getuid():
         raise ServerError(

@@ -15,7 +15,7 @@ from agent.errors import TrackingError, first_line
 
 __all__ = ["open_api", "wandb"]
 
-# What an agent or a training tells its own children: none of it is about the run opened here.
+# What an agent or a training passes to its own children: none of it is about the run opened here.
 _OF_ANOTHER_RUN = (
     "CONFIG_PATHS",
     "JOB_TYPE",

@@ -1,7 +1,7 @@
 """`python -m agent.tracking.close_run stopped|preempted`: end a run that could not end itself.
 
 `scancel` sends SIGTERM to every process of a job at once, wandb's own included, which leaves
-without the run's last words; the run would count as running until the server misses it minutes
+without the run's last messages; the run would count as running until the server misses it minutes
 later. This process is started after the signal, under the run's own environment, and says them.
 """
 

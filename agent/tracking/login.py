@@ -18,7 +18,7 @@ TIMEOUT_S = 15.0
 
 @dataclass(frozen=True)
 class Login:
-    """`problem` is empty when the server knows the key; `is_reachable` tells whether it said so."""
+    """`problem` is empty when the server knows the key; `is_reachable`: whether it answered."""
 
     url: str
     source: str  # where the key comes from, in words

@@ -80,6 +80,6 @@ def grid_of(sweep: Mapping[str, object]) -> Sequence[RunConfig]:
         return []
     try:
         points = islice(sweep_yaml.grid_points(sweep), MOST_POINTS)
-    except ConfigError:  # somebody else's sweep, which W&B took
+    except ConfigError:  # another user's sweep, which W&B took
         return []
     return [config for point in points if (config := RunConfig.violations(point)[1]) is not None]

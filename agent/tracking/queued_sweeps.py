@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.errors import ReportError, TrackingError, first_line
+from agent.errors import TrackingError, first_line
 from agent.results.confirmation import PlannedPoint, PlannedSweep, sweeps_of
 from agent.tracking.paths import full_project, split_project
 
@@ -103,9 +103,3 @@ def as_yaml(sweeps: Iterable[PlannedSweep]) -> str:
 
     documents = [yaml.safe_dump(s.config, sort_keys=False, allow_unicode=True) for s in sweeps]
     return "---\n".join(documents)
-
-
-def require_project(projects: Sequence[str]) -> None:
-    """ReportError where a table names no project to queue anything in."""
-    if not projects:
-        raise ReportError("sweeps are queued in a project: name one instead of --table FILE.csv")

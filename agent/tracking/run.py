@@ -2,8 +2,8 @@
 
 With `finished_runs` and `project_sweeps`, the only importer of wandb on the worker's side. Every
 logged value carries an explicit `step=`, a pure function of training progress, and the run opens
-with `resume="allow"`: a run that is killed and resumed, or that reads a training which somebody
-else paid for, shows the same curve.
+with `resume="allow"`: a run that is killed and resumed, or that reads a training which
+another run paid for, shows the same curve.
 """
 
 import json

@@ -1,20 +1,12 @@
 """`python -m agent.tracking.run_states ENTITY/PROJECT RUN…`: one JSON object of run states.
 
-A process of its own, because a wandb client is heavy and wants to live in one process only.
+A process of its own, because a wandb client is heavy and keeps threads and sockets of its own.
 """
 
 import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-QUERY = """
-query RunStates($entity: String, $project: String, $name: String!) {
-  project(entityName: $entity, name: $project) {
-    run(name: $name) { name state heartbeatAt }
-  }
-}
-"""
 
 
 def silent_s(heartbeat: str | None, now: datetime) -> float:

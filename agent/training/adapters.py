@@ -58,7 +58,7 @@ def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
 
 
 def _aimed_at(model: PreTrainedModel, settings: PeftConfig) -> PeftConfig:
-    """The settings with what only the model tells: layers that read no text stay as they are, and
+    """The settings with what only the model shows: layers that read no text stay as they are, and
     the experts of a mixture, which are parameters and not layers, are adapted too."""
     if getattr(settings, "target_modules", None) != "all-linear":
         return settings  # a method that names its own targets

@@ -32,7 +32,7 @@ def explain(
     others: Iterable[Mapping[str, object]],
     expected: Collection[str] = EXPECTED,
 ) -> str | None:
-    """What tells the nearest of `others` from `identity`: "max_length 1024 → 2048".
+    """What distinguishes the nearest of `others` from `identity`: "max_length 1024 → 2048".
 
     None when nothing is near, or when only `expected` fields differ.
     """

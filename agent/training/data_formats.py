@@ -41,7 +41,7 @@ class Example:
 
     `messages` is the prompt as (role, content) pairs; training teaches `answers[0]`, scores take
     the best over all answers. `source` names the document or question that the record says it is
-    about: examples of one source are no independent evidence.
+    about: examples of one source are not independent evidence.
     """
 
     id: str

@@ -153,7 +153,7 @@ class Training:
         return prompts.encode(self.tokenizer, self.data.train, self.config.max_length)
 
     def facts(self) -> dict[str, object]:
-        """What a run tells about its training before it begins."""
+        """What a run says about its training before it begins."""
         known = cache_miss.read_identities(self.root, besides=self.key)
         is_new = not self.directory.has_begun()
         return {

@@ -11,7 +11,7 @@ _NESTED = "/"  # between the names of nested state
 
 
 def make_optimizer(config: RunConfig, weights: Iterable[torch.Tensor]) -> torch.optim.Optimizer:
-    """AdamW as the config wants it; its learning rate is set anew for every step."""
+    """AdamW as the config sets it; its learning rate is set anew for every step."""
     arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw_8bit":
         from bitsandbytes.optim import adamw

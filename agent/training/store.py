@@ -70,7 +70,7 @@ class TrainingDirectory:
             files.write_json(target, dict(identity))
 
     def has_begun(self) -> bool:
-        """True when somebody has taken the lease of this training, now or before."""
+        """True when a worker has taken the lease of this training, now or before."""
         return (self.path / "lease").is_dir()
 
     def root_digest(self) -> str:

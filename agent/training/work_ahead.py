@@ -71,7 +71,7 @@ class Meanwhile:
         return training.key in self._begun or not place.has_begun()
 
     def _advance(self, training: Training) -> bool:
-        """One evaluation point; False when there is none left or somebody else was faster."""
+        """One evaluation point; False when there is none left or another worker was faster."""
         done = len(training.directory.chain())
         following = training.points(wait=False)
         try:

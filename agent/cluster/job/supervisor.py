@@ -1,6 +1,6 @@
 """The supervisor of one task: runs its workers and translates what Slurm sends.
 
-On a notice it freezes the agents, so that they take nothing new, tells train.py to save (USR2) or
+On a notice it freezes the agents, so that they take nothing new, asks train.py to save (USR2) or
 to stop (TERM), waits for it, and asks for a requeue where the cluster would not. Then it stays
 alive until it is killed, because leaving early can lose the requeue.
 """
@@ -29,7 +29,7 @@ from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError
 
 TICK_S = 0.5
-MOVING_S = 15.0  # for saving; their last words cannot reach a server that has moved
+MOVING_S = 15.0  # for saving; their last messages cannot reach a server that has moved
 ANSWER_S = 5.0  # Slurm's answer has to come within the notice's time
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 

@@ -70,7 +70,7 @@ class Check:
 
 
 def check_driver() -> Check:
-    """The NVIDIA driver, as nvidia-smi tells it."""
+    """The NVIDIA driver, as nvidia-smi reports it."""
     if shutil.which("nvidia-smi") is None:
         return Check(
             "driver",
@@ -212,7 +212,7 @@ def check_login(environment: Mapping[str, str], *, home: Path) -> Check:
 
 
 def check_quota(directory: Path) -> Check:
-    """The quota of this user where the site tells it: `quota`, or Lustre's `lfs quota`."""
+    """The quota of this user where the site reports it: `quota`, or Lustre's `lfs quota`."""
     place = next(p for p in (directory, *directory.parents) if p.exists())
     calls = (["quota", "-w", "-p"], ["lfs", "quota", "-q", "-u", str(os.getuid()), str(place)])
     for words in calls:
@@ -222,7 +222,7 @@ def check_quota(directory: Path) -> Check:
         found = judge_quota(done.stdout)
         if found is not None:
             return found
-    return Check("quota", None, "this site tells none (no quota, no lfs quota)")
+    return Check("quota", None, "unknown: neither `quota` nor `lfs quota` reports one here")
 
 
 def judge_quota(text: str) -> Check | None:

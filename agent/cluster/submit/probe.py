@@ -69,7 +69,7 @@ def probe_values(config: RunConfig, directory: Path) -> dict[str, object]:
 
 
 def measure(config: RunConfig, train_program: Path) -> Measured:
-    """Run one cell. ClusterError with train.py's last words when it fails."""
+    """Run one cell. ClusterError with the last line of train.py when it fails."""
     with tempfile.TemporaryDirectory(prefix="probe-") as folder:
         directory = Path(folder)
         point = directory / "point.json"
@@ -85,7 +85,7 @@ def measure(config: RunConfig, train_program: Path) -> Measured:
 
 
 def _run(words: Sequence[str], what: str) -> None:
-    """Run Python. ClusterError with its last words when it fails."""
+    """Run Python. ClusterError with its last line when it fails."""
     environment = {n: value for n, value in os.environ.items() if not n.startswith("WANDB_")}
     done = subprocess.run(
         [sys.executable, *words],

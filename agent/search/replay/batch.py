@@ -28,7 +28,7 @@ class Comparisons:
     """Every run against every other one at every rung, whatever the levels of the rule."""
 
     is_behind: Flags  # shape (runs, rungs, runs)
-    now: Array  # p-values that the second run is no better
+    now: Array  # p-values that the second run is not better
     hoped: Array  # the same when the first run gains what its curve forecasts
     slowing: Array  # shape (runs, rungs), see `Trend`
     rising: Array

@@ -9,7 +9,7 @@ Per policy and number of workers, over all strata and orders:
 - `cost`: what it trained, as a share of the full grid, plus what it lost, in hundredths of the
   final score: one whole grid is the price of `TOLERATED`;
 - `regret`: final score of the full grid's winner − that of the run the policy leaves, mean, with
-  a 95 % bootstrap interval over strata (orders of one stratum are no independent evidence);
+  a 95 % bootstrap interval over strata (orders of one stratum are not independent evidence);
 - `kept`: share of cases with a regret of at most `TOLERATED`;
 - `good_stopped`: chance that a run whose own regret is that small is stopped, which costs nothing
   where another such run is kept, and is the whole error of a rule where all runs are equal;

@@ -1,4 +1,4 @@
-"""Sweeps and agents: read, made, steered; the heartbeat that hands out work."""
+"""Sweeps and agents: read, made, steered; the heartbeat that assigns grid points."""
 
 import itertools
 import json

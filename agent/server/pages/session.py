@@ -14,7 +14,7 @@ from agent.server.admission import Identity, read_body
 from agent.server.refusals import Refused
 from agent.server.services import Services
 
-COOKIE = "sweep_agent_session"  # then what tells servers on one host apart
+COOKIE = "sweep_agent_session"  # then what distinguishes servers on one host
 SESSION_S = 12 * 3600
 MAX_FORM_BYTES = 10_000
 

@@ -25,10 +25,10 @@ MAX_POINTS = 2_000
 # What `shown_state` says beside the server's own states.
 ENDED_OUTCOMES = {Outcome.PRUNED.value, Outcome.DIVERGED.value, Outcome.INVALID.value}
 # What a person may do with a sweep in each state: (new state, word on the button, what it does).
-_PAUSE = ("PAUSED", "Pause", "hand out no more points for now; running runs go on")
-_STOP = ("FINISHED", "Stop", "hand out no more points; running runs end by themselves")
-_CANCEL = ("CANCELED", "Cancel", "hand out no more points and stop the running runs")
-_RESUME = ("RUNNING", "Resume", "hand out points again")
+_PAUSE = ("PAUSED", "Pause", "start no more grid points for now; running runs go on")
+_STOP = ("FINISHED", "Stop", "start no more grid points; running runs finish by themselves")
+_CANCEL = ("CANCELED", "Cancel", "start no more grid points and stop the running runs")
+_RESUME = ("RUNNING", "Resume", "start grid points again")
 ACTIONS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "PENDING": (_PAUSE, _STOP, _CANCEL),
     "RUNNING": (_PAUSE, _STOP, _CANCEL),

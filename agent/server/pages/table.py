@@ -68,7 +68,7 @@ class Row:
 
     @property
     def is_inference(self) -> bool:
-        """Whether it repeats what a training run says: then it is no point of its own."""
+        """Whether it repeats what a training run says: then it is not a point of its own."""
         return self.values.get("job_type") == "inference"
 
 

@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The variants of runs that may be compared. `label` tells them from the others."""
+    """The variants of runs that may be compared. `label` distinguishes them from the others."""
 
     label: str
     metric: str

@@ -22,7 +22,7 @@ _NOT_FINITE = {"NaN": "NaN", "Infinity": "∞", "-Infinity": "−∞"}
 
 @dataclass(frozen=True)
 class Choice:
-    """What a reader wants to see of a table."""
+    """What a reader has asked to see of a table."""
 
     text: str = ""
     sort: str = ""
@@ -117,7 +117,7 @@ def text_of(key: str, value: Scalar, digits: int | None = None) -> str:
 
 
 def number(value: float) -> str:
-    """Four significant digits, without an exponent where people don't want one."""
+    """Four significant digits, with an exponent only where the number would be too long."""
     size = abs(value)
     if size < 1e15 and value == int(value):
         return str(int(value))

@@ -45,7 +45,7 @@ class Policy:
 
     lease_s: float = 300.0  # a claim whose run is silent is released after this
     silence_s: float = 300.0  # a run that says nothing for this long has crashed
-    settle_s: float = 10.0  # a run its agent no longer reports may still send its last words
+    settle_s: float = 10.0  # a run its agent no longer reports may still send its last messages
     max_attempts: int = 3  # how often a point is handed out, preemptions not counted
     max_preemptions: int = 100
 

@@ -49,7 +49,7 @@ class Database:
         self.path = path
         self._turn = threading.Lock()
         self._counting = threading.Lock()
-        self._waiting = 0  # how many changes want their turn
+        self._waiting = 0  # how many changes wait for their turn
         self._batch: _Batch | None = None  # the open transaction
         self._idle: list[Connection] = []
         self._idle_lock = threading.Lock()

@@ -75,7 +75,9 @@ def expected_count(sweep: Sweep) -> int | None:
     if config.method == "grid":
         size = grid_size(config.space)
         size = min(size, config.run_cap) if config.run_cap else size
-        return size if size < 2**31 else None  # more than GraphQL's Int, or anybody's patience
+        return (
+            size if size < 2**31 else None
+        )  # more than GraphQL's Int, or a search should run through
     return config.run_cap
 
 

@@ -96,7 +96,7 @@ def line_count(connection: Connection, run_id: int, stream: str) -> int:
 
 
 def _step_of(line: str) -> int | None:
-    """The row's step. None if it has none or is no row: it is kept, and readers pass it over."""
+    """The row's step. None if it has none or is not a row: it is kept, and readers pass it over."""
     row = read_row(line)
     step = row.get("_step") if row else None
     is_step = isinstance(step, int | float) and abs(step) < MAX_STEP

@@ -237,7 +237,7 @@ def _send_lines(
 
 
 def _mark(line: str) -> str:
-    """Tells one line from another."""
+    """Identifies a line."""
     return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """Whether a base model is what a cell takes it for; anything else is refused in a sentence.
 
 A checkpoint that is stored quantised, that lacks a tensor or brings one too many would load
-without a word and train on other weights than its name says.
+silently and train on other weights than its name says.
 """
 
 import json
@@ -24,7 +24,7 @@ def check_folder(path: Path) -> None:
     if (path / "adapter_config.json").is_file():
         raise DataError(
             f"base_model = {str(path)!r}: holds an adapter beside the model, which would be put on "
-            "it without a word; merge it, or move adapter_config.json elsewhere"
+            "it silently; merge it, or move adapter_config.json elsewhere"
         )
     if method := quantisation_of(settings):
         raise _quantised(path, method)
@@ -120,7 +120,7 @@ def check_cell(config: RunConfig, model: Any) -> None:
     if config.variant.training_precision == "16bit":
         share = linear_layers.share_quantisable(model)
     if config.variant.quantization_method != "none" and share < LEAST_QUANTISED:
-        why = f"; its experts ({experts[0]}, …) are no layers" if experts else ""
+        why = f"; its experts ({experts[0]}, …) are not linear layers" if experts else ""
         raise DataError(
             f"base_model = {config.base_model!r}: {config.model_variant} with "
             f"{config.quantization_strategy} would hold only {share:.0%} of its weights in "

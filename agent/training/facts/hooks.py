@@ -1,4 +1,4 @@
-"""What a training tells while it goes on, and what it calls back; imports nothing heavy."""
+"""What a training reports while it goes on, and what it calls back; imports nothing heavy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
