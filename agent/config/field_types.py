@@ -57,3 +57,4 @@ OptionalStr = Annotated[str | None, BeforeValidator(_none_word)]
 Strategy = Annotated[str, BeforeValidator(_strategy_word)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_name_list)]
 Options = Annotated[dict[str, Any], BeforeValidator(_json_text)]
+TaskLimits = Annotated[dict[str, Int], BeforeValidator(_json_text)]  # tokens by task

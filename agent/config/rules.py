@@ -111,6 +111,23 @@ def _check_new_tokens(config: "RunConfig") -> str | None:
     return None
 
 
+def _check_task_limits(config: "RunConfig") -> str | None:
+    for name, least in (("max_length_by_task", 8), ("max_new_tokens_by_task", 1)):
+        limits: dict[str, int] = getattr(config, name)
+        for task, limit in limits.items():
+            if task not in TASKS:
+                return f"{name}: {unknown_name(task, TASKS, 'task')}"
+            if limit < least:
+                return f"{name}: {task} = {limit}: must be at least {least}"
+    for task in {**config.max_length_by_task, **config.max_new_tokens_by_task}:
+        if config.answer_limit(task) >= config.length_limit(task):
+            return (
+                f"max_new_tokens = {config.answer_limit(task)} of {task} leaves no room for the "
+                f"prompt in its max_length = {config.length_limit(task)}"
+            )
+    return None
+
+
 def _check_tuned(config: "RunConfig") -> str | None:
     for name in config.tuned:
         if name not in type(config).model_fields:
@@ -157,6 +174,10 @@ RULES: tuple[tuple[tuple[str, ...], Callable[["RunConfig"], str | None]], ...] =
         _check_held_out,
     ),
     (("max_length", "max_new_tokens"), _check_new_tokens),
+    (
+        ("max_length", "max_new_tokens", "max_length_by_task", "max_new_tokens_by_task"),
+        _check_task_limits,
+    ),
     (("tuned",), _check_tuned),
     (("pruner",), _check_pruner),
     (("adapter_method",), _check_adapter_method),

@@ -23,7 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from agent.config import variants
-from agent.config.field_types import Float, Int, Names, OptionalInt, OptionalStr, Options, Strategy
+from agent.config.field_types import (
+    Float,
+    Int,
+    Names,
+    OptionalInt,
+    OptionalStr,
+    Options,
+    Strategy,
+    TaskLimits,
+)
 from agent.config.rules import CELL, RULES, unknown_name
 from agent.config.variants import Variant
 from agent.errors import ConfigError
@@ -77,6 +86,12 @@ class RunConfig(BaseModel):
         None,
     )
     max_length: Int = _field("training", "prompt and answer", 2048, unit="tokens", ge=8)
+    max_length_by_task: TaskLimits = _field(
+        "training",
+        'max_length of the tasks that need another one, as JSON: {"qa": 4096}',
+        {},
+        unit="tokens",
+    )
     # -- training
     learning_rate: Float = _field("training", "peak learning rate of AdamW", gt=0, le=1)
     epochs: Int = _field("training", "passes over the training data", 1, unit="epochs", ge=1)
@@ -121,6 +136,12 @@ class RunConfig(BaseModel):
         ge=1,
     )
     max_new_tokens: Int = _field("evaluation", "longest answer", 256, unit="tokens", ge=1)
+    max_new_tokens_by_task: TaskLimits = _field(
+        "evaluation",
+        'max_new_tokens of the tasks that need another one, as JSON: {"qa": 64}',
+        {},
+        unit="tokens",
+    )
     # -- search
     tuned: Names = _field(
         "search", "keys along which runs compete; all others make the stratum", ("learning_rate",)
@@ -142,7 +163,11 @@ class RunConfig(BaseModel):
         "operation", "between step checkpoints; 0 for none", 10.0, unit="minutes", ge=0
     )
     max_left_out_share: Float = _field(
-        "operation", "most of a task that may exceed max_length and be left out", 0.5, ge=0, le=1
+        "operation",
+        "most of a task that may exceed max_length or be cut by max_new_tokens",
+        0.1,
+        ge=0,
+        le=1,
     )
     max_shared_share: Float = _field(
         "operation", "most of the validation prompts that may be trained on too", 0.5, ge=0, le=1
@@ -219,6 +244,21 @@ class RunConfig(BaseModel):
     def forward_batch_size(self) -> int:
         return min(self.micro_batch_size or self.batch_size, self.batch_size)
 
+    def length_limit(self, task: str) -> int:
+        """Tokens that prompt and answer of an example of `task` may have together."""
+        return self.max_length_by_task.get(task, self.max_length)
+
+    def answer_limit(self, task: str) -> int:
+        """New tokens that an answer of `task` may have."""
+        return self.max_new_tokens_by_task.get(task, self.max_new_tokens)
+
+    @property
+    def longest_length(self) -> int:
+        """The highest length limit of the tasks that this config may meet, in tokens."""
+        if self.task is not None:
+            return self.length_limit(self.task)
+        return max([self.max_length, *self.max_length_by_task.values()])
+
     def with_smaller_passes(self) -> "RunConfig | None":
         """The same steps in forward passes of at most half the size; None when they are single."""
         half = self.forward_batch_size // 2
@@ -257,7 +297,8 @@ class RunConfig(BaseModel):
         values = self.values_of("evaluation")
         for name in ("validation_dataset", "test_dataset"):
             values.pop(name)
-        return digest({**values, "max_length": self.max_length, **environment})
+        lengths = {n: getattr(self, n) for n in ("max_length", "max_length_by_task")}
+        return digest({**values, **lengths, **environment})
 
     def stratum(self) -> dict[str, object]:
         """Every value that has to agree between runs which compete along the tuned keys."""

@@ -13,7 +13,28 @@ Heading = tuple[str, str, str]  # level, section it belongs to, title
 
 _PARTS = re.compile(r"<abstract>(.*?)</abstract>|<section: (.*?)>(.*?)</section: \2>", re.DOTALL)
 _INNER = re.compile(r'<sub-section: "([^"]+)">(.*?)</sub-section: "\1">', re.DOTALL)
+_OPEN = re.compile(r"<(abstract|section|sub-section)(?::\s*([^>]*))?>([^<]*)", re.IGNORECASE)
 _ANCHOR_WORDS = 4
+
+
+def closes_tags(text: str) -> bool:
+    """True when the parser reads a section of `text`, or its abstract where it opens no section."""
+    levels = {"section" if name else "abstract" for _, name, _ in _PARTS.findall(text)}
+    return "section" in levels or (bool(levels) and "<section:" not in text)
+
+
+def open_parts_of(text: str, document: str) -> list[Heading]:
+    """The parts of a markup without closing tags, each title once: a body reaches to the next tag,
+    and a part of which nothing is found in the document is dropped."""
+    found: dict[Heading, None] = {}
+    section = ""
+    for level, name, body in _OPEN.findall(text):
+        level, title = level.lower(), _title(name)
+        if level == "section":
+            section = title
+        if is_anchored(body.strip(), document):
+            found[level, section if level == "sub-section" else "", title] = None
+    return list(found)
 
 
 def parts_of(text: str, document: str) -> list[Heading]:

@@ -51,11 +51,14 @@ def measure(
     served: ServedModel,
     prompts: Sequence[Prompt],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     batch_sizes: Sequence[int] = BATCH_SIZES,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float | None]:
-    """Every metric of the benchmark by its key; None where it does not apply (memory on a CPU)."""
+    """Every metric of the benchmark by its key; None where it does not apply (memory on a CPU).
+
+    `max_new_tokens` is one limit, or that of each prompt.
+    """
     warm_up(served, prompts, max_new_tokens)
     device_memory.reset_peak_memory(served.device)
     timed = time_queries(served, prompts, max_new_tokens)
@@ -90,17 +93,26 @@ def measure(
     return values
 
 
-def warm_up(served: ServedModel, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
+def warm_up(
+    served: ServedModel, prompts: Sequence[Prompt], max_new_tokens: int | Sequence[int]
+) -> None:
     """Whole answers, untimed: kernels are chosen and buffers allocated on first use."""
-    time_queries(served, choose_queries(prompts, WARMUP_QUERIES), max_new_tokens)
+    asked = list(zip(prompts, _limit_of_each(prompts, max_new_tokens), strict=True))
+    chosen = choose_queries(asked, WARMUP_QUERIES)
+    time_queries(served, [prompt for prompt, _ in chosen], [limit for _, limit in chosen])
 
 
 def time_queries(
-    served: ServedModel, prompts: Sequence[Prompt], max_new_tokens: int
+    served: ServedModel, prompts: Sequence[Prompt], max_new_tokens: int | Sequence[int]
 ) -> list[TimedAnswer]:
     """Each prompt by itself, in order."""
     gc.collect()  # not in the middle of a query
-    return [_time_query(served, prompt, max_new_tokens) for prompt in prompts]
+    limits = _limit_of_each(prompts, max_new_tokens)
+    return [_time_query(served, p, limit) for p, limit in zip(prompts, limits, strict=True)]
+
+
+def _limit_of_each(prompts: Sequence[Prompt], max_new_tokens: int | Sequence[int]) -> Sequence[int]:
+    return [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
 
 
 def _time_query(served: ServedModel, prompt: Prompt, max_new_tokens: int) -> TimedAnswer:
@@ -137,16 +149,25 @@ def _after_first_pass(model: nn.Module, note: Callable[[], None]) -> Iterator[No
 
 
 def time_batches(
-    served: ServedModel, prompts: Sequence[Prompt], batch_size: int, max_new_tokens: int
+    served: ServedModel,
+    prompts: Sequence[Prompt],
+    batch_size: int,
+    max_new_tokens: int | Sequence[int],
 ) -> float:
-    """Samples per second in full batches of `batch_size`; prompts repeat where there are fewer."""
+    """Samples per second in batches of `batch_size`, full ones where all prompts have one limit;
+    prompts repeat where there are fewer."""
+    limits = _limit_of_each(prompts, max_new_tokens)
     count = max(batch_size, len(prompts) // batch_size * batch_size)
     repeated = [prompts[i % len(prompts)] for i in range(count)]
+    groups: dict[int, list[Prompt]] = {}
+    for place, prompt in enumerate(repeated):
+        groups.setdefault(limits[place % len(prompts)], []).append(prompt)
     longest = sorted(repeated, key=len)[-batch_size:]
-    _generate(served, longest, batch_size, min(WARMUP_TOKENS, max_new_tokens))
+    _generate(served, longest, batch_size, min(WARMUP_TOKENS, *groups))
     device_memory.synchronise(served.device)
     started = time.perf_counter()
-    _generate(served, repeated, batch_size, max_new_tokens)
+    for limit, asked in groups.items():
+        _generate(served, asked, batch_size, limit)
     device_memory.synchronise(served.device)
     return count / (time.perf_counter() - started)
 

@@ -42,16 +42,22 @@ def score_document_structuring(output: str, golds: Sequence[str], document: str 
     """F1 over the headings that the pipeline would get, each with its level, section and title.
 
     Where a gold closes its tags, both sides are read by upstream's rules against `document` (what
-    was asked); golds that open tags only, as the demo's do, are compared by their opening tags.
+    was asked). Where it opens tags only, as the demo's do, a body reaches to the next tag and has
+    to be found in the document just so. Golds of which nothing is found there, as bare outlines,
+    are compared by their opening tags.
     Exact: the same headings in the same order. Without any heading on either side they agree (1).
     """
     return max(_score_structure(output, gold, document) for gold in golds)
 
 
 def _score_structure(output: str, gold: str, document: str) -> Score:
-    wanted = document_structure.parts_of(gold, document or gold)
-    if any(level != "abstract" for level, _, _ in wanted):
-        found = document_structure.parts_of(output, document or gold)
+    if document_structure.closes_tags(gold):
+        # A gold whose bodies are not in the document is a document of its own.
+        about = document if document_structure.parts_of(gold, document) else gold
+        wanted = document_structure.parts_of(gold, about)
+        found = document_structure.parts_of(output, about)
+    elif wanted := document_structure.open_parts_of(gold, document):
+        found = document_structure.open_parts_of(output, document)
     else:
         found, wanted = headings(output), headings(gold)
     is_exact = found == wanted if wanted else _squeeze(output) == _squeeze(gold)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import DataError, StoreError
 from agent.evaluation import scores as scores_of
+from agent.evaluation.limits import by_limits
 from agent.evaluation.scores import macro_f1
 from agent.training import data, prompts, store
 from agent.training.data_formats import Example
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from agent.training.base_model import Base
 
 # Part of every evaluation key: raise it when a score's definition changes.
-SCORES_FORMAT = 4
+SCORES_FORMAT = 5
 PREDICTIONS = "predictions.jsonl"
 SCORES = "scores.json"
 
@@ -224,21 +225,23 @@ def score_adapter(
     model = deployments.deploy(base, adapter, config.variant, calibration)
     try:
         size_gb = deployments.model_size_gb(model)
-        answers = generation.generate(
-            model,
-            base.tokenizer,
-            encoded,
-            batch_size=config.eval_batch_size,
-            max_new_tokens=config.max_new_tokens,
-            token_budget=token_budget(config),
-            check_interruption=check_interruption,
-        )
+        answers: dict[int, Answer] = {}
+        for chosen, limits in by_limits(config, [example.task for example in kept]):
+            said = generation.generate(
+                model,
+                base.tokenizer,
+                [encoded[i] for i in chosen],
+                batch_size=config.eval_batch_size,
+                max_new_tokens=limits.new_tokens,
+                token_budget=config.eval_batch_size * limits.total,
+                check_interruption=check_interruption,
+            )
+            answers.update(zip(chosen, said, strict=True))
     finally:
         del model
         device_memory.release(base.device)
     predictions = tuple(
-        score_answer(example, prompt, answer)
-        for example, prompt, answer in zip(kept, encoded, answers, strict=True)
+        score_answer(example, encoded[i], answers[i]) for i, example in enumerate(kept)
     )
     seconds = time.perf_counter() - started
     return Scores(predictions, size_gb, seconds, too_long=len(examples) - len(kept))
@@ -252,21 +255,16 @@ def within_length(
     kept, encoded = [], []
     for example in examples:
         prompt = prompts.prompt_ids(tokenizer, example.messages)
-        if prompts.is_within(tokenizer, prompt, example.answers[0], config.max_length):
+        limit = config.length_limit(example.task)
+        if prompts.is_within(tokenizer, prompt, example.answers[0], limit):
             kept.append(example)
             encoded.append(prompt)
     if not kept:
         raise DataError(
             f"none of the {len(examples)} examples to score fits into max_length = "
-            f"{config.max_length} tokens with its answer; raise it"
+            f"{config.longest_length} tokens with its answer; raise it"
         )
     return kept, encoded
-
-
-def token_budget(config: RunConfig) -> int:
-    """Tokens of one batch, new ones included: `eval_batch_size` of the longest prompts there can
-    be. More of the shorter ones take no more memory."""
-    return config.eval_batch_size * (config.max_length + config.max_new_tokens)
 
 
 def score_answer(example: Example, prompt: Sequence[int], answer: "Answer") -> Prediction:

@@ -137,7 +137,8 @@ def measure_base(
     served = served_model.serve(config, path, lambda: None)
     chosen = inference_benchmark.choose_queries(examples, queries)
     encoded = [prompts.prompt_ids(served.tokenizer, example.messages) for example in chosen]
-    measured = inference_benchmark.measure(served, encoded, max_new_tokens=config.max_new_tokens)
+    limits = [config.answer_limit(example.task) for example in chosen]
+    measured = inference_benchmark.measure(served, encoded, max_new_tokens=limits)
     hardware = benchmark_hardware.describe(served.device)
     return {
         **{name: value for name, value in measured.items() if value is not None},

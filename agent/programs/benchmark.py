@@ -139,7 +139,7 @@ def measure(run: FinishedRun, queries: int, *, store: str | None = None) -> dict
     return inference.measure(
         served,
         [prompts.prompt_ids(served.tokenizer, example.messages) for example in chosen],
-        max_new_tokens=config.max_new_tokens,
+        max_new_tokens=[config.answer_limit(example.task) for example in chosen],
         tell=lambda line: print(f"{run.name}: {line}", flush=True),
     )
 

@@ -65,8 +65,8 @@ def write_longest(config: RunConfig, directory: Path, *, train: int, validation:
     tokenizer = base_model.load_tokenizer(
         base_files.locate(config), trust_remote_code=config.trust_remote_code
     )
-    kept = measure(tokenizer, examples.train, config.max_length)
-    scored = measure(tokenizer, examples.validation, config.max_length)
+    kept = measure(tokenizer, examples.train, config)
+    scored = measure(tokenizer, examples.validation, config)
     for name, count, rows in (("train", train, kept), ("validation", validation, scored)):
         if not rows:
             raise DataError(
@@ -82,15 +82,15 @@ def write_longest(config: RunConfig, directory: Path, *, train: int, validation:
     write_json(directory / COUNTS, {"train": len(kept), "validation": len(scored)})
 
 
-def measure(tokenizer: Any, examples: Sequence["Example"], max_length: int) -> list[Measured]:
-    """The examples that `max_length` admits."""
+def measure(tokenizer: Any, examples: Sequence["Example"], config: RunConfig) -> list[Measured]:
+    """The examples that their task's limit admits."""
     from agent.training import prompts
 
     rows = []
     for example in examples:
         prompt = len(prompts.prompt_ids(tokenizer, example.messages))
         whole = prompt + len(prompts.answer_ids(tokenizer, example.answers[0]))
-        if whole <= max_length:
+        if whole <= config.length_limit(example.task):
             rows.append(Measured(example, prompt, whole))
     return rows
 

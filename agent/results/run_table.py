@@ -124,6 +124,10 @@ class Row:
         return ", ".join(where) or "an unknown rung"
 
 
+# Config fields that are objects: kept whole, not flattened.
+_COLLECTIONS = ("pruner_options", "max_length_by_task", "max_new_tokens_by_task")
+
+
 def plain_collection(value: list[object] | tuple[object, ...] | Mapping[str, object]) -> str:
     """Lists as comma-separated text, objects as JSON: both are what RunConfig reads back."""
     if isinstance(value, list | tuple):
@@ -142,7 +146,7 @@ def plain_values(record: Mapping[str, object], prefix: str = "") -> dict[str, Sc
         if isinstance(value, Mapping):
             if "_type" in value:
                 continue
-            if name == "pruner_options":
+            if name in _COLLECTIONS:
                 found[name] = plain_collection(value)
             else:
                 found.update(plain_values(value, f"{name}."))

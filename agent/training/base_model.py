@@ -86,10 +86,10 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
     checks.check_folder(path)
     settings = load_settings(config, path)
     checks.check_positions(config, settings)
-    attention = attention_on(device, config.max_length)
+    attention = attention_on(device, config.longest_length)
     if attention == "sdpa":
         has_kernel = supports_sdpa(settings, trust_remote_code=config.trust_remote_code)
-        attention = attention_on(device, config.max_length, has_kernel)
+        attention = attention_on(device, config.longest_length, has_kernel)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             str(path),

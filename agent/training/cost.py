@@ -98,6 +98,7 @@ _WITHOUT_FLOPS = frozenset(
         "optimizer",
         "eval_every",
         "max_length",
+        "max_length_by_task",
         "training_precision",
         "world_size",
         "device",

@@ -150,7 +150,10 @@ class Training:
 
     @cached_property
     def _encoded(self) -> tuple[list[prompts.TrainingSequence], int]:
-        return prompts.encode(self.tokenizer, self.data.train, self.config.max_length)
+        config = self.config
+        return prompts.encode(
+            self.tokenizer, self.data.train, config.max_length, config.max_length_by_task
+        )
 
     def facts(self) -> dict[str, object]:
         """What a run says about its training before it begins."""

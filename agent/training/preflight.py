@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config.run_config import RunConfig, digest, is_path
 from agent.errors import DataError, SweepAgentError
 from agent.files import write_json
-from agent.training import data
+from agent.training import data, task_counts
 from agent.training.data import Data
 from agent.training.data_formats import Example
 from agent.training.facts import base_files
@@ -27,32 +27,8 @@ from agent.training.reading import overlaps
 if TYPE_CHECKING:
     import torch
 
-CHECKS_FORMAT = 1  # of what is remembered about a base: raise it when a check changes
+CHECKS_FORMAT = 2  # of what is remembered about a base: raise it when a check changes
 _SHOWN_PROMPT = 300  # characters of a prompt
-
-
-@dataclass(frozen=True)
-class TaskCounts:
-    """How many examples of a task there are, in tokens of this model; `cut` counts references that
-    `max_new_tokens` would not hold."""
-
-    task: str
-    read: int
-    too_long: int
-    longest: int
-    scored: int
-    not_scored: int  # too long as well
-    cut: int
-
-    @property
-    def line(self) -> str:
-        text = f"{self.task}: {self.read - self.too_long} of {self.read} examples trained"
-        if self.too_long:
-            text += f" ({self.too_long} exceed max_length, the longest has {self.longest} tokens)"
-        text += f", {self.scored} scored"
-        if self.not_scored:
-            text += f" ({self.not_scored} too long)"
-        return text + (f", {self.cut} answers exceed max_new_tokens" if self.cut else "")
 
 
 @dataclass(frozen=True)
@@ -132,13 +108,14 @@ def examined(config: RunConfig) -> Findings:
     """`examine`, of which the store remembers what took a tokenizer for the same data and base."""
     found = look_at_data(config, with_test=False)
     root = Path(config.store).expanduser().absolute()
+    limits = (*task_counts.LIMITS, "task", "max_left_out_share")
     seen = {
         "format": CHECKS_FORMAT,
         "prompts": PROMPT_FORMAT,
         "base": base_files.digest_of(base_files.locate(config), root / "digests"),
         "data": [found.data.train_digest, found.data.validation_digest],
         "libraries": base_files.library_versions(),
-        "limits": [config.max_length, config.max_new_tokens, config.max_left_out_share],
+        "limits": {name: getattr(config, name) for name in limits},
     }
     remembered = root / "data_checks" / f"{digest(seen)}.json"
     try:
@@ -161,81 +138,23 @@ def _examine_tokens(config: RunConfig, loaded: Data) -> tuple[list[str], dict[st
     settings = base_model.load_settings(config, path)
     checks.check_positions(config, settings)
     tokenizer = base_model.load_tokenizer(path, trust_remote_code=config.trust_remote_code)
-    counts = count_tasks(config, tokenizer, loaded, _rows_of(settings))
+    counts = task_counts.of_tokens(config, tokenizer, loaded, _rows_of(settings))
     lines = [count.line for count in counts]
     for count in counts:
-        if count.read and count.too_long / count.read > config.max_left_out_share:
-            raise DataError(
-                f"{count.line}; that leaves out more than max_left_out_share = "
-                f"{config.max_left_out_share:g} of the task; raise max_length = "
-                f"{config.max_length}"
-            )
+        if problem := count.problem(config):
+            raise DataError(problem)
     lines += prompts.notes_on(tokenizer, loaded.train)
     for task in sorted({e.task for e in loaded.train}):
         example = next(e for e in loaded.train if e.task == task)
         text = prompts.prompt_text(tokenizer, example.messages)
         shown = text if len(text) <= _SHOWN_PROMPT else f"{text[:_SHOWN_PROMPT]} …"
         lines.append(f"a prompt of {task}: {shown!r} answered {example.answers[0][:60]!r}")
-    return lines, _facts_of(counts)
+    return lines, task_counts.facts_of(counts)
 
 
 def _rows_of(settings: Any) -> int | None:
     rows = getattr(settings.get_text_config(), "vocab_size", None)
     return rows if isinstance(rows, int) and rows > 0 else None
-
-
-def count_tasks(
-    config: RunConfig, tokenizer: Any, loaded: Data, rows: int | None
-) -> list[TaskCounts]:
-    """The counts of each task. DataError when a token has no row among the embedding's `rows`."""
-    from agent.training import prompts
-
-    sizes: dict[str, dict[str, list[int]]] = {}
-    cut: dict[str, int] = {}
-    for part, examples in (("train", loaded.train), ("scored", loaded.validation)):
-        for example in examples:
-            try:
-                prompt = prompts.prompt_ids(tokenizer, example.messages)
-                answer = prompts.answer_ids(tokenizer, example.answers[0])
-            except DataError as fault:
-                raise DataError(f"example {example.id}: {fault}") from None
-            highest = max((*prompt, *answer))
-            if rows is not None and highest >= rows:
-                raise DataError(
-                    f"example {example.id}: its text has token {highest}, but base_model = "
-                    f"{config.base_model!r} has {rows} rows of embedding; the tokenizer is "
-                    "another model's"
-                )
-            task = sizes.setdefault(example.task, {"train": [], "scored": []})
-            task[part].append(len(prompt) + len(answer))
-            if part == "scored" and len(answer) > config.max_new_tokens:
-                cut[example.task] = cut.get(example.task, 0) + 1
-    return [
-        TaskCounts(
-            task,
-            read=len(parts["train"]),
-            too_long=_above(parts["train"], config.max_length),
-            longest=max(parts["train"], default=0),
-            scored=len(parts["scored"]) - _above(parts["scored"], config.max_length),
-            not_scored=_above(parts["scored"], config.max_length),
-            cut=cut.get(task, 0),
-        )
-        for task, parts in sorted(sizes.items())
-    ]
-
-
-def _above(sizes: Sequence[int], limit: int) -> int:
-    return sum(size > limit for size in sizes)
-
-
-def _facts_of(counts: Sequence[TaskCounts]) -> dict[str, object]:
-    facts: dict[str, object] = {}
-    for count in counts:
-        facts[f"data/trained_{count.task}"] = count.read - count.too_long
-        facts[f"data/too_long_{count.task}"] = count.too_long
-        facts[f"data/scored_{count.task}"] = count.scored
-        facts[f"data/cut_{count.task}"] = count.cut
-    return facts
 
 
 # ---------------------------------------------------------------------- the weights
@@ -252,7 +171,7 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> No
         "method": config.variant.quantization_method,
         "dtype": config.compute_dtype,
         "dropout": bool(config.lora_dropout),
-        "positions": config.max_length,
+        "positions": config.longest_length,
         "libraries": base_files.library_versions(),
     }
     remembered = root / "base_checks" / f"{digest(seen)}.json"
@@ -273,26 +192,41 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> No
 
 
 def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]]:
-    """Lines and problems of the data of many grid points, each data set looked at once. Those on
-    the hub are left to `prepare`."""
+    """Lines and problems of the data of many grid points, each data set looked at once, and once
+    at each set of limits. Those on the hub are left to `prepare`."""
     lines: list[str] = []
     problems: list[str] = []
-    seen: set[str] = set()
+    seen: dict[str, Data | None] = {}
+    counted: set[str] = set()
     for config in configs:
         fields = {name: getattr(config, name) for name in data.FIELDS}
-        if (key := digest(fields)) in seen:
-            continue
-        seen.add(key)
-        sources = [config.dataset, config.validation_dataset, config.test_dataset]
-        words = [w.strip() for source in sources for w in (source or "").split(",") if w.strip()]
-        if not all(is_path(word) for word in words):
-            lines.append(f"{config.dataset}: on the hub; `sweep-agent prepare` looks at it")
-            continue
-        try:
-            lines += look_at_data(config).lines
-        except DataError as fault:
-            problems.append(str(fault))
+        if (key := digest(fields)) not in seen:
+            seen[key] = _look(config, lines, problems)
+        names = ("base_model", *task_counts.LIMITS, "max_left_out_share")
+        limits = digest([key, {name: getattr(config, name) for name in names}])
+        loaded = seen[key]
+        if loaded is not None and limits not in counted:
+            counted.add(limits)
+            found, short = task_counts.at_least(config, loaded)
+            lines += [line for line in found if line not in lines]
+            problems += [problem for problem in short if problem not in problems]
     return lines, problems
+
+
+def _look(config: RunConfig, lines: list[str], problems: list[str]) -> Data | None:
+    """The data of a config, where they lie on this machine and can be used."""
+    sources = [config.dataset, config.validation_dataset, config.test_dataset]
+    words = [w.strip() for source in sources for w in (source or "").split(",") if w.strip()]
+    if not all(is_path(word) for word in words):
+        lines.append(f"{config.dataset}: on the hub; `sweep-agent prepare` looks at it")
+        return None
+    try:
+        found = look_at_data(config)
+    except DataError as fault:
+        problems.append(str(fault))
+        return None
+    lines += found.lines
+    return found.data
 
 
 def main(words: Sequence[str]) -> int:

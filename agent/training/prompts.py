@@ -8,7 +8,7 @@ tokenizer's special tokens.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -239,9 +239,13 @@ def is_within(tokenizer: Any, prompt: Sequence[int], answer: str, max_length: in
 
 
 def encode(
-    tokenizer: Any, examples: Sequence[Example], max_length: int
+    tokenizer: Any,
+    examples: Sequence[Example],
+    max_length: int,
+    by_task: Mapping[str, int] | None = None,
 ) -> tuple[list[TrainingSequence], int]:
-    """Training sequences, and how many examples were left out because they exceed `max_length`.
+    """Training sequences, and how many examples were left out because they exceed `max_length`,
+    or the limit that `by_task` sets for their task.
 
     Nothing is cut: an answer that lost its end would teach the model never to stop.
     """
@@ -249,6 +253,6 @@ def encode(
     for example in examples:
         prompt = prompt_ids(tokenizer, example.messages)
         ids = (*prompt, *answer_ids(tokenizer, example.answers[0]))
-        if len(ids) <= max_length:
+        if len(ids) <= (by_task or {}).get(example.task, max_length):
             sequences.append(TrainingSequence(ids, len(prompt)))
     return sequences, len(examples) - len(sequences)

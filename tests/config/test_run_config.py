@@ -109,6 +109,13 @@ def test_a_learning_rate_that_is_no_positive_number_is_refused(value: object) ->
         ({"adapter_method": "lore"}, "unknown adapter_method 'lore'; did you mean 'lora'?"),
         ({"quantization_method": "llm_int8"}, "QLoRA with int4 takes 'nf4'"),
         ({"pruner_options": "{"}, "is not JSON"),
+        ({"max_length_by_task": {"q_a": 64}}, "unknown task 'q_a'; did you mean 'qa'?"),
+        ({"max_length_by_task": {"qa": 7}}, "max_length_by_task: qa = 7: must be at least 8"),
+        ({"max_new_tokens_by_task": {"qa": 0}}, "qa = 0: must be at least 1"),
+        ({"max_new_tokens_by_task": {"qa": 2048}}, "2048 of qa leaves no room for the prompt"),
+        ({"max_length_by_task": {"qa": 256}}, "leaves no room for the prompt in its max_length"),
+        ({"max_length_by_task": {"qa": "long"}}, "max_length_by_task = {'qa': 'long'}"),
+        ({"max_length_by_task": "25000"}, "max_length_by_task = '25000'"),
         ({"model_variant": "qlora"}, "must be one of 'Full LoRA', 'QLoRA', 'LoRA+PTQ'"),
     ],
 )
@@ -116,6 +123,18 @@ def test_a_wrong_value_is_refused_and_the_message_says_why(
     changes: dict[str, object], words: str
 ) -> None:
     assert any(words in text for text in problems_of(**changes))
+
+
+def test_a_task_may_have_limits_of_its_own() -> None:
+    limits = {"document_structuring": 25000}
+    config = parse(max_length_by_task=limits, max_new_tokens_by_task='{"qa": "64"}')
+    assert [config.length_limit(t) for t in ("qa", "document_structuring")] == [2048, 25000]
+    assert [config.answer_limit(t) for t in ("qa", "document_structuring")] == [64, 256]
+    assert config.longest_length == 25000
+    assert parse(max_length_by_task=limits, task="qa").longest_length == 2048
+    assert config.training_key({}) != parse().training_key({})
+    assert parse(max_new_tokens_by_task={"qa": 64}).training_key({}) == parse().training_key({})
+    assert parse(max_new_tokens_by_task={"qa": 64}).evaluation_key({}) != parse().evaluation_key({})
 
 
 def test_a_missing_field_says_what_it_is_for() -> None:

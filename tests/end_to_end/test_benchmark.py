@@ -35,7 +35,7 @@ point = {
     "model_variant": "Full LoRA", "learning_rate": 5e-3, "lora_rank": 4,
     "base_model": "agent/demo/assets/base_model", "dataset": str(folder / "data"),
     "store": str(folder / "store"), "validation_fraction": 0.02, "test_fraction": 0.95,
-    "max_length": 128, "batch_size": 32, "eval_batch_size": 64, "max_new_tokens": 12,
+    "max_length": 128, "batch_size": 32, "eval_batch_size": 64, "max_new_tokens": 32,
     "test_dataset": str(folder / "test.json"), "device": "cpu",
 }
 rows = json.loads((folder / "data" / "step1_query-analysis.json").read_text())[:12]

@@ -83,6 +83,13 @@ def measure(model: FakeModel, **options: Any) -> dict[str, float | None]:
     return inference_benchmark.measure(served_by(model), PROMPTS, max_new_tokens=8, **options)
 
 
+def test_each_query_has_a_limit_of_its_own(clock: Clock) -> None:
+    model = FakeModel(clock)
+    limits = [1, 2, 3, 4]
+    timed = inference_benchmark.time_queries(served_by(model), PROMPTS[:4], limits)
+    assert [t.tokens_out for t in timed] == limits
+
+
 def test_times_are_those_of_single_queries_after_the_warm_up(clock: Clock) -> None:
     model = FakeModel(clock)
     values = measure(model, batch_sizes=(1,))

@@ -73,6 +73,45 @@ def test_document_structuring(output: str, f1: float, exact: float) -> None:
     assert score(output) == (f1, exact)
 
 
+OPEN = "<abstract>Marden is an old town<section: Harbour>opened in 1820<section: Farms>The soil"
+OPEN_WITH_MILL = OPEN + '<sub-section: "Mill">ground flour'  # four headings
+BARE = "<abstract><section: Harbour><section: Farms>"
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "f1", "exact"),
+    [
+        (OPEN, OPEN, 1.0, 1),
+        (OPEN_WITH_MILL, OPEN_WITH_MILL, 1.0, 1),
+        (OPEN + "</section: Farms>", OPEN, 1.0, 1),
+        (OPEN.replace("opened in 1820", "The harbour was"), OPEN, 1.0, 1),  # another true body
+        (OPEN.replace("opened in 1820", "built by Romans"), OPEN, 0.8, 0),
+        (OPEN.replace("opened in 1820", ""), OPEN, 0.8, 0),
+        (OPEN.replace("Harbour>", "Port>"), OPEN, 0.6667, 0),
+        (BARE, OPEN, 0.0, 0),
+        (f"I open {BARE} and close them.", OPEN, 0.0, 0),
+        (OPEN, OPEN_WITH_MILL, 0.8571, 0),
+        (BARE, BARE, 1.0, 1),  # an outline is all there is
+        # A document without sections closes its abstract.
+        (ABSTRACT, ABSTRACT, 1.0, 1),
+        ("<abstract>", ABSTRACT, 0.0, 0),
+        ("<abstract>Marden is an old town", ABSTRACT, 0.0, 0),
+        # Bodies that are in no document have to be the gold's own, between tags that close.
+        (
+            "<section: X>of another text</section: X>",
+            "<section: X>of another text</section: X>",
+            1,
+            1,
+        ),
+        ("<section: X>", "<section: X>of another text</section: X>", 0.0, 0),
+    ],
+)
+def test_golds_that_open_tags_only_and_other_rare_ones(
+    output: str, gold: str, f1: float, exact: float
+) -> None:
+    assert score(output, gold) == (f1, exact)
+
+
 @pytest.mark.parametrize(
     ("body", "found"),
     [

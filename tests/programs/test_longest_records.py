@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.cluster.submit import probe
+from agent.config.run_config import RunConfig
 from agent.errors import DataError
 from agent.programs import longest_records
 from agent.training import base_model, data
@@ -16,14 +16,14 @@ from tests.training import lab
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tokens_of(root: Path, config: Any) -> list[int]:
+def tokens_of(config: RunConfig) -> list[int]:
     tokenizer = base_model.load_tokenizer(lab.BASE_MODEL)
     examples = data.load(config).train
-    return sorted(r.whole for r in longest_records.measure(tokenizer, examples, 10**9))
+    return sorted(r.whole for r in longest_records.measure(tokenizer, examples, config))
 
 
 def test_the_longest_that_max_length_admits_are_written_and_read_back(tmp_path: Path) -> None:
-    lengths = tokens_of(tmp_path, lab.make_config(tmp_path))
+    lengths = tokens_of(lab.make_config(tmp_path))
     limit = lengths[len(lengths) // 2]  # half of the records are too long to be trained on
     config = lab.make_config(tmp_path, max_length=limit)
     longest_records.write_longest(config, tmp_path / "out", train=6, validation=4)
@@ -35,7 +35,7 @@ def test_the_longest_that_max_length_admits_are_written_and_read_back(tmp_path: 
         test_fraction=0.0,
         max_length=limit,
     )
-    assert tokens_of(tmp_path, chosen) == [n for n in lengths if n <= limit][-6:]
+    assert tokens_of(chosen) == [n for n in lengths if n <= limit][-6:]
     counts = json.loads((out / "counts.json").read_text())
     assert counts["train"] == sum(n <= limit for n in lengths)
     read = data.load(chosen)
@@ -71,7 +71,7 @@ def test_where_nothing_fits_it_says_what_to_raise(tmp_path: Path) -> None:
 
 def test_probe_measures_a_cell_whose_longest_records_are_too_long(tmp_path: Path) -> None:
     """With the real programs."""
-    lengths = tokens_of(tmp_path, lab.make_config(tmp_path))
+    lengths = tokens_of(lab.make_config(tmp_path))
     config = lab.make_config(
         tmp_path, max_length=lengths[len(lengths) // 2], batch_size=2, eval_batch_size=2
     )

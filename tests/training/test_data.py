@@ -248,6 +248,13 @@ def test_too_long_is_counted_and_nothing_is_cut() -> None:
     assert only.answer_start == 6
 
 
+def test_a_task_of_its_own_limit_is_held_to_that() -> None:
+    examples = [example("aaaaaaaaaa", answer="bb"), example("aaaaa", answer="bb")]
+    assert prompts.encode(Letters(), examples, 9, {examples[0].task: 99})[1] == 0
+    assert prompts.encode(Letters(), examples, 99, {examples[0].task: 9})[1] == 1
+    assert prompts.encode(Letters(), examples, 9, {"global_selection": 99})[1] == 1
+
+
 def test_exactly_max_length_fits() -> None:
     assert prompts.encode(Letters(), [example("aaaaa", answer="bb")], max_length=9)[1] == 0
     assert prompts.encode(Letters(), [example("aaaaa", answer="bb")], max_length=8)[1] == 1

@@ -30,6 +30,12 @@ def write(folder: Path, train: list[dict[str, Any]], dev: list[dict[str, Any]]) 
     return str(folder)
 
 
+def strict(root: Path, **values: Any) -> RunConfig:
+    """A config with the share that ships."""
+    share = RunConfig.model_fields["max_left_out_share"].default
+    return lab.make_config(root, max_left_out_share=share, test_fraction=0, **values)
+
+
 def test_counts_and_a_prompt_of_each_task_are_told(tmp_path: Path) -> None:
     found = preflight.examine(lab.make_config(tmp_path))
     assert "query_analysis: 10 of 10 examples trained, 4 scored" in "\n".join(found.lines)
@@ -59,8 +65,8 @@ def test_a_task_of_which_most_would_be_left_out_is_refused(tmp_path: Path) -> No
     long = " ".join(["word"] * 200)
     rows = [*(qa(f"q{i}") for i in range(2)), *(qa(f"{long} {i}") for i in range(8))]
     dataset = write(tmp_path / "nq", rows, [qa("v")])
-    with pytest.raises(DataError, match=r"2 of 10 examples trained .* max_left_out_share = 0\.5"):
-        preflight.examine(lab.make_config(tmp_path, dataset=dataset, test_fraction=0))
+    with pytest.raises(DataError, match=r"2 of 10 examples trained .* max_left_out_share = 0\.1"):
+        preflight.examine(strict(tmp_path, dataset=dataset))
     config = lab.make_config(tmp_path, dataset=dataset, max_left_out_share=0.9, test_fraction=0)
     assert preflight.examine(config).facts["data/too_long_qa"] == 8
 
@@ -126,7 +132,7 @@ def test_shared_documents_are_refused_above_the_share(tmp_path: Path) -> None:
 def test_a_task_that_is_scored_and_not_trained_is_refused(tmp_path: Path) -> None:
     rows = [{"instruction": f"q{i}", "output": "a" if i % 2 else "['a']"} for i in range(8)]
     dev = [{"instruction": f"v{i}", "output": "['a']"} for i in range(4)]
-    config = lab.make_config(tmp_path, dataset=write(tmp_path / "own", rows, dev))
+    config = strict(tmp_path, dataset=write(tmp_path / "own", rows, dev))
     with pytest.raises(DataError, match=r"dev:1 is of the task global_selection, .* \(only qa\)"):
         preflight.look_at_data(config)
 
@@ -182,7 +188,16 @@ def test_check_looks_at_each_data_set_once(tmp_path: Path) -> None:
     bad = lab.make_config(tmp_path, dataset=str(tmp_path / "bad.jsonl"))
     hub = lab.make_config(tmp_path, dataset="team/data:part")
     lines, problems = preflight.check_local_data([good, good, bad, bad, hub])
-    assert len(lines) == 5
+    assert sum(" validation examples" in line for line in lines) == 3
+    counts = [line for line in lines if "exceed max_length" in line]
+    assert [line.partition(":")[0] for line in counts] == [
+        "document_structuring",
+        "global_selection",
+        "query_analysis",
+    ]
+    assert "0 of 14 examples exceed max_length = 128 (the longest has 9" in counts[0]
+    assert "4 of 4 validation answers max_new_tokens = 16 (2" in counts[0]
+    assert counts[0].endswith("counted without the chat template")
     assert lines[-1].startswith("team/data:part: on the hub")
     (problem,) = problems
     assert "bad.jsonl:1: instruction is None" in problem

@@ -17,10 +17,10 @@ from agent.cluster.submit.node_checks import Check
 from agent.cluster.submit.preflight import job_environment
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
-from agent.config.run_config import RunConfig, is_path
+from agent.config.run_config import RunConfig, digest, is_path
 from agent.errors import ClusterError
 from agent.file_systems import file_system_of
-from agent.training import data
+from agent.training import data, task_counts
 
 ENVIRONMENT_FILE = "environment"  # in the state directory; every task of an array reads it
 SRUN_TIMEOUT_S = 900.0
@@ -124,10 +124,10 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 def distinct_looks(configs: Sequence[RunConfig]) -> list[RunConfig]:
     """One grid point for each pair of base and data, at each length."""
-    chosen: dict[tuple[object, ...], RunConfig] = {}
+    chosen: dict[str, RunConfig] = {}
     for config in configs:
-        fields = ("base_model", "base_revision", "max_length", "max_new_tokens", *data.FIELDS)
-        chosen.setdefault(tuple(getattr(config, name) for name in fields), config)
+        fields = ("base_model", "base_revision", *task_counts.LIMITS, *data.FIELDS)
+        chosen.setdefault(digest({name: getattr(config, name) for name in fields}), config)
     return list(chosen.values())
 
 

@@ -20,6 +20,7 @@ from agent.config import sweep_yaml
 from agent.errors import ConfigError, ReportError, TrackingError
 from agent.tracking.paths import split_path
 from agent.tracking.reader import Reader
+from agent.training import preflight
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def run_plan(args: argparse.Namespace) -> int:
     for project in dict.fromkeys(plan.project for plan in plans):
         for line in _size_lines(project):
             print(line)
+    configs = [point.config for plan in plans for point in plan.points]
+    lines, problems = preflight.check_local_data(c for c in configs if not c.missing_files())
+    for line in lines:
+        print(line)
+    if problems:
+        raise ConfigError(problems, where="the data of these sweeps")
     return 0
 
 

@@ -80,11 +80,12 @@ def _header_of(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_positions(config: RunConfig, settings: Any) -> None:
-    """DataError when `max_length` is beyond the positions that the model was made for."""
+    """DataError when a length limit is beyond the positions that the model was made for."""
     positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
-    if isinstance(positions, int) and 0 < positions < config.max_length:
+    longest = config.longest_length
+    if isinstance(positions, int) and 0 < positions < longest:
         raise DataError(
-            f"max_length = {config.max_length} is beyond the {positions} positions of base_model = "
+            f"max_length = {longest} is beyond the {positions} positions of base_model = "
             f"{config.base_model!r}; lower it to {positions} or take another base"
         )
 

@@ -33,7 +33,8 @@ def counts(
     encode: Callable[[], tuple[Sequence[TrainingSequence], int]],
 ) -> TokenCounts:
     """What `encode` gives, in numbers. `environment` is that of the training."""
-    depends = {"data": environment["data"], "max_length": config.max_length}
+    lengths = (config.max_length, config.max_length_by_task)
+    depends = {"data": environment["data"], "max_length": lengths}
     file = _file(store, str(environment["base"]), depends)
     if (known := _read(file)) is not None:
         return TokenCounts(tuple(map(int, known["lengths"])), int(known["too_long"]))
