@@ -12,6 +12,7 @@ from agent import files
 from agent.errors import ServerError
 
 NAME = "server.json"
+NOTICE = "server-notice"
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,22 @@ def read_note(data_dir: Path) -> ServerNote | None:
 def write_note(data_dir: Path, note: ServerNote) -> None:
     """Replace the note in one step; only its owner may read it."""
     files.write_atomically(data_dir / NAME, files.json_text(asdict(note)), mode=0o600)
+
+
+def write_notice(data_dir: Path, words: str) -> None:
+    """What people should know about the server of a directory, in one line; empty takes it back.
+
+    Raises OSError.
+    """
+    if words:
+        files.write_atomically(data_dir / NOTICE, words, mode=0o600)
+    else:
+        (data_dir / NOTICE).unlink(missing_ok=True)
+
+
+def read_notice(data_dir: Path) -> str:
+    """The notice; empty when there is none."""
+    try:
+        return (data_dir / NOTICE).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -41,6 +41,7 @@ from agent.server.store.claims import Policy, empty_bin, end_silent
 from agent.server.store.database import Database
 from agent.server.store.streams import KeyCatalogue
 from agent.server.store.tokens import Signer
+from agent.server_note import read_notice
 
 RESOLVERS = (
     account_fields,
@@ -75,6 +76,7 @@ def open_services(
         catalogue=KeyCatalogue(),
         clock=clock,
         address=address,
+        notice=lambda: read_notice(data_dir),
     )
 
 

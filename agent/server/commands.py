@@ -201,7 +201,7 @@ def run_sync(args: argparse.Namespace) -> int:
     """Recreate the sweeps of a data directory (or of a backup of one) on another W&B server."""
     from agent.server.backups import contents_held
     from agent.server.store.records import Project
-    from agent.server.sync.destination import Destination, whoami
+    from agent.server.sync.destination import Destination, server_mark, whoami
     from agent.server.sync.ledger import Ledger
     from agent.server.sync.remote import Remote, find_key
     from agent.server.sync.runs import sync_project
@@ -221,7 +221,7 @@ def run_sync(args: argparse.Namespace) -> int:
             ).fetchall()
             if args.project and not rows:
                 raise ServerError(f"{args.data} has no project {args.project!r}")
-            to = Destination(remote, entity, ledger)
+            to = Destination(remote, entity, ledger, server_mark(connection))
             for project in map(Project.of, rows):
                 with contents_held(args.data, fcntl.LOCK_SH):  # the server removes none meanwhile
                     tally = sync_project(connection, args.data, to, project, print)

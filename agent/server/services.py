@@ -26,6 +26,7 @@ class Services:
     catalogue: KeyCatalogue
     clock: Callable[[], float]
     address: str  # the base URL that links and signed addresses start with
+    notice: Callable[[], str] = lambda: ""  # what people should know of the server's state
 
     def excuse_pauses(self, connection: Connection) -> None:
         """Before anything is judged by its silence: the server's own pauses do not count."""

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from agent.tracking.credentials import ENVIRONMENT_NAME, with_key
 from agent.tracking.paths import project_of
 
 QUESTION_TIMEOUT_S = 90.0
+NOTICE_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 5.0
 
 
@@ -91,6 +94,23 @@ def read_note(directory: Path) -> ServerNote:
             f"{directory}` running?"
         )
     return note
+
+
+def server_notice(server_data: Path | None) -> str:
+    """What the embedded server says of its own state, such as a snapshot that fails; empty when
+    all is well, or when it cannot be asked."""
+    try:
+        note = server_note.read_note(server_data) if server_data else None
+        if note is None:
+            return ""
+        login = b64encode(f"api:{note.key}".encode()).decode()
+        request = urllib.request.Request(
+            f"{note.url}/notice", headers={"Authorization": f"Basic {login}"}
+        )
+        with urllib.request.urlopen(request, timeout=NOTICE_TIMEOUT_S) as answer:
+            return str(json.load(answer)["notice"])
+    except (ServerError, OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
 """Copies of a data directory: whole or recognisably unfinished, and a server that goes on."""
 
+import random
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from agent.cluster.job.server_task import take_snapshot
+from agent.cluster.job.server_task import note_problem, take_snapshot
+from agent.cluster.submit.status import Report, status_lines
 from agent.errors import ServerError
 from agent.server import backups
 from agent.server.backups import back_up, check_is_whole, copy_into
 from agent.server.data_dir import prepare
 from agent.server.store.blobs import BlobStore
 from agent.server.store.database import Database
+from tests.end_to_end.server_copies import KILLS
+from tests.server.server_lab import KEY, Lab
 
 
 def make_data(directory: Path, contents: int = 3) -> Path:
@@ -34,35 +36,34 @@ def test_a_backup_holds_every_content_and_serves_as_it_is(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
-from agent.server import backups
-left = int(sys.argv[3])
-def tick(*_):
-    global left
-    left -= 1
-    if left < 0:
-        os._exit(9)
-sys.setprofile(lambda frame, event, arg: tick() if event == "call" else None)
-backups.back_up(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
+@pytest.mark.parametrize("what", KILLS)
+def test_a_killed_copy_or_migration_is_whole_or_refused(what: str, tmp_path: Path) -> None:
+    found = KILLS[what](tmp_path, 5, random.Random(what))
+    assert found["kills"] == 5
+    assert found["broken"] == 0, found
 
 
-@pytest.mark.parametrize("calls", range(5, 230, 25))
-def test_a_backup_that_is_killed_leaves_nothing_under_its_name(calls: int, tmp_path: Path) -> None:
-    data = make_data(tmp_path / "data")
-    target = tmp_path / "copy"
-    command = [sys.executable, "-c", KILLED, str(data), str(target), str(calls)]
-    done = subprocess.run(command, check=False, capture_output=True)
-    if target.exists():
-        check_is_whole(target)
-        assert len(list((target / "blobs").glob("??/*"))) == 3
-    else:
-        assert done.returncode == 9
-        for part in tmp_path.glob(".copy.*"):
-            with pytest.raises(ServerError, match="not finished"):
-                check_is_whole(part)
+def test_a_failed_snapshot_is_on_the_pages_and_in_status_until_one_succeeds(lab: Lab) -> None:
+    data, shared = lab.services.database.path.parent, lab.services.database.path.parent / "shared"
+    shared.write_text("in the way")
+    lab.init("r")
+    note_problem(data, take_snapshot(data, shared))
+    page = lab.http.get("/local/p", auth=("api", KEY))
+    assert page.status_code == 200
+    assert "the server goes on, it is tried again" in page.text
+    assert "goes on" not in lab.http.get("/login").text  # for those with a key only
+    assert lab.http.get("/notice").status_code == 401
+    words = lab.http.get("/notice", auth=("api", KEY)).json()["notice"]
+    assert words.startswith("since 20")
+    assert f"no snapshot in {shared}" in words
+    assert status_lines(Report((), server_notice=words))[0] == f"server: {words}"
+    since = words.split(": ")[0]
+    note_problem(data, "no snapshot in elsewhere: it is still full")
+    assert lab.services.notice() == f"{since}: no snapshot in elsewhere: it is still full"
+    shared.unlink()
+    note_problem(data, take_snapshot(data, shared))
+    assert lab.services.notice() == ""
+    assert "goes on" not in lab.http.get("/local/p", auth=("api", KEY)).text
 
 
 def test_a_snapshot_leaves_out_what_is_still_arriving(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import ServerError
 from agent.server.store.records import Project
-from agent.server.sync.destination import Destination, Tally
+from agent.server.sync.destination import Destination, Tally, server_mark
 from agent.server.sync.ledger import Ledger
 from agent.server.sync.remote import Remote
 from agent.server.sync.runs import sync_project
@@ -39,7 +39,9 @@ class Pair:
         self.target = Lab(root / "there", source.policy)
         remote = Here("http://127.0.0.1", KEY)
         object.__setattr__(remote, "lab", self.target)
-        self.to = Destination(remote, "local", Ledger(root / "sync.db", "there"))
+        with source.services.database.read() as connection:
+            mark = server_mark(connection)
+        self.to = Destination(remote, "local", Ledger(root / "sync.db", "there"), mark)
         self.said: list[str] = []
 
     def sync(self) -> Tally:
@@ -108,6 +110,23 @@ def test_a_run_made_again_under_its_name_is_not_mixed_with_the_deleted_one(pair:
     for name, losses in (("point", [3, 2, 1]), ("point-3", [8, 7])):
         found = pair.target.http.get(f"/files/local/p/{name}/notes.txt", auth=("api", KEY))
         assert found.text == str(losses)
+
+
+def test_a_run_of_somebody_else_with_the_same_name_is_not_touched(pair: Pair) -> None:
+    make(pair.target, "mine", [1, 2])
+    make(pair.source, "mine", [7])
+    pair.sync()
+    assert (pair.lines("mine"), pair.lines("mine-2")) == ([1, 2], [7])
+
+
+def test_a_sync_that_lost_its_memory_sends_the_same_runs_again(pair: Pair) -> None:
+    make(pair.source, "a", [1])
+    pair.sync()
+    pair.to.ledger._connection.execute("DELETE FROM sent")
+    pair.source.log("a", 1, [{"_step": 1, "loss": 2}])
+    pair.sync()
+    assert pair.names() == ["a"]
+    assert pair.lines("a") == [1, 2]
 
 
 def test_a_run_that_was_deleted_there_stays_deleted_and_stops_nothing(pair: Pair) -> None:

@@ -25,6 +25,7 @@ from agent.cluster import slurm
 from agent.errors import ClusterError, one_line
 from agent.server.backups import DATABASE, copy_into
 from agent.server_note import NAME as NOTE_NAME
+from agent.server_note import read_notice, write_notice
 from agent.takeover import Term
 
 SNAPSHOT_EVERY_S = 60.0
@@ -44,6 +45,18 @@ def take_snapshot(local: Path, shared: Path) -> str | None:
     return None
 
 
+def note_problem(local: Path, problem: str | None) -> None:
+    """A failed snapshot stands in the job's log, on the server's pages and in `status`, until one
+    has succeeded."""
+    words = ""
+    if problem:
+        print(problem, file=sys.stderr, flush=True)
+        since = (read_notice(local) or f"since {time.strftime('%Y-%m-%d %H:%M')}: ").split(": ")[0]
+        words = f"{since}: {problem}"
+    with contextlib.suppress(OSError):  # a full disk here too
+        write_notice(local, words)
+
+
 def local_place(disk: Path, shared: Path) -> Path:
     """One place per user and shared directory, the same in every life on a node."""
     digest = hashlib.sha256(str(shared.resolve()).encode()).hexdigest()[:12]
@@ -59,10 +72,17 @@ def restore(shared: Path, local: Path, life: int = 1) -> None:
     if (shared / DATABASE).exists() and not is_latest:
         shutil.rmtree(local, ignore_errors=True)
         skipped = shutil.ignore_patterns(LIVES, f".{DATABASE}.*")
-        shutil.copytree(shared, local, ignore=skipped)
+        shutil.copytree(shared, local, ignore=skipped, copy_function=_copy_durably)
     local.mkdir(parents=True, exist_ok=True, mode=0o700)
     local.chmod(0o700)
     files.write_atomically(last_here, str(life))
+
+
+def _copy_durably(source: str, target: str) -> str:
+    """The note of the life that follows says that all of it is there: on the disk, too."""
+    shutil.copy2(source, target)
+    files.sync_file(Path(target))
+    return target
 
 
 def publish_note(local: Path, shared: Path) -> None:
@@ -132,8 +152,7 @@ def _watch(
             with contextlib.suppress(OSError):  # a full disk; the note there may still be right
                 publish_note(local, shared)
         if time.monotonic() - last >= SNAPSHOT_EVERY_S and (local / DATABASE).exists():
-            if problem := take_snapshot(local, shared):
-                print(problem, file=sys.stderr, flush=True)
+            note_problem(local, take_snapshot(local, shared))
             last = time.monotonic()
 
 

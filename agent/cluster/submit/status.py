@@ -51,6 +51,7 @@ class Report:
     tasks: Sequence[TaskStory] = ()
     hours: Hours = Hours()
     next_command: str = ""
+    server_notice: str = ""  # by the embedded server, such as a snapshot that fails
 
 
 def counts_of(status: SweepStatus) -> dict[str, int]:
@@ -91,7 +92,7 @@ def own_gpu_hours(runs: Iterable[RunFacts]) -> float:
 
 def status_lines(report: Report) -> list[str]:
     """The report, sweep by sweep, then the tasks and what they cost."""
-    lines: list[str] = []
+    lines = [f"server: {report.server_notice}", ""] if report.server_notice else []
     for status in report.sweeps:
         counts = counts_of(status)
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
@@ -154,6 +155,7 @@ def as_json(report: Report) -> dict[str, object]:
         },
         "expected_seconds": expected_seconds(report),
         "next": report.next_command,
+        "server_notice": report.server_notice,
     }
 
 

@@ -29,6 +29,7 @@ from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.errors import ClusterError
 from agent.results.query.picking import add_where
+from agent.tracking.endpoint import server_notice
 from agent.tracking.reader import Reader
 
 WATCH_EVERY_S = 10.0
@@ -78,7 +79,13 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
         )
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
     tasks, hours = _tasks(jobs, JobRecords(Path(options.state_dir)))
-    return Report(statuses, tasks, hours, _next_command(chosen, statuses, tasks, options))
+    return Report(
+        statuses,
+        tasks,
+        hours,
+        _next_command(chosen, statuses, tasks, options),
+        server_notice(access_of(options).server_data),
+    )
 
 
 def _tasks(jobs: Sequence[str], records: JobRecords) -> tuple[list[TaskStory], Hours]:

@@ -67,6 +67,7 @@ class Endpoints:
         return [
             Route("/ready", self.ready, methods=["GET"]),
             Route("/healthz", self.ready, methods=["GET"]),
+            Route("/notice", guarded(self.notice), methods=["GET"]),
             Route("/graphql", guarded(self.graphql), methods=["POST"]),
             Route(stream, guarded(self.file_stream), methods=["POST"]),
             Route(
@@ -111,6 +112,11 @@ class Endpoints:
 
     async def ready(self, _: Request) -> Response:
         return PlainTextResponse("ok")
+
+    async def notice(self, request: Request) -> Response:
+        """What people should know of this server, for `status`; empty when all is well."""
+        self.identity.entity_of(request)
+        return JSONResponse({"notice": await self.in_thread(self.services.notice)})
 
     async def preflight(self, request: Request) -> Response:
         """Pages of this server, and of no other, may use its signed addresses from a script."""

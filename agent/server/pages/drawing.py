@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -37,7 +38,7 @@ HEADERS = {
 class Drawing:
     """Makes responses of templates and assets."""
 
-    def __init__(self) -> None:
+    def __init__(self, notice: Callable[[], str] = lambda: "") -> None:
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -54,6 +55,7 @@ class Drawing:
             "pretty": _pretty,
         }
         self._templates.globals["text_of"] = text_of
+        self._templates.globals["server_notice"] = notice
         self._assets = {
             path.name: (path.read_bytes(), _TYPES[path.suffix])
             for path in sorted((_HERE / "static").rglob("*"))

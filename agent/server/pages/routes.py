@@ -67,7 +67,7 @@ class Pages:
         self.sessions = Sessions(services, identity)
         self.pool = pool
         self.lane = lane
-        self.drawing = Drawing()
+        self.drawing = Drawing(services.notice)
         self.changes = Changes(services, self.sessions, self.drawing, pool)
         self.rows = RowCache()
         self.curves = CurveCache()

@@ -1,23 +1,29 @@
 """Where things go: a server, an entity there, what it has of ours, and what was deleted there.
 
 What somebody deleted at the destination stays deleted. A run that was deleted here and made again
-under its name (as a grid point is) is another run, so it never changes the one that arrived before:
-it gets the next free name there.
+under its name (as a grid point is) is another run, so it never changes the one that arrived before,
+nor one that somebody else made: it gets the next free name there. A sent run carries in its config,
+where people do not see it, which run of which server it is, so that this holds for a data directory
+that was brought back from an older copy too.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from agent.errors import ServerError
+from agent.server.store.database import Connection
 from agent.server.store.records import Project, Run
+from agent.server.store.tokens import Signer
 from agent.server.sync.ledger import Ledger
 from agent.server.sync.remote import Remote
 
+_ORIGIN = "synced_from"
 _FIND_RUN = """
 query FindRun($project: String!, $entity: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { id } }
+  project(name: $project, entityName: $entity) { run(name: $name) { id config } }
 }"""
 _FIND_SWEEP = """
 query FindSweep($project: String!, $entity: String!, $name: String!) {
@@ -33,11 +39,16 @@ class Destination:
     remote: Remote
     entity: str
     ledger: Ledger
+    mark: str = ""  # of the server whose runs are sent
 
     def run_id(self, project: Project, name: str) -> str | None:
         """The id of the run with this name there, if there is one."""
         found = self._ask(_FIND_RUN, project, name)
         return str(found["run"]["id"]) if found.get("run") else None
+
+    def origin_of(self, run: Run) -> str:
+        """What a sent run carries: which run of which server it is."""
+        return f"{self.mark} {run.id}"
 
     def has_sweep(self, project: Project, name: str) -> bool:
         return bool(self._ask(_FIND_SWEEP, project, name).get("sweep"))
@@ -47,10 +58,10 @@ class Destination:
         return bool(found) and found["state"] != "DELETED"
 
     def free_name(self, project: Project, run: Run) -> str:
-        """Its own name, unless the run there with that name is one that was deleted here since."""
+        """Its own name, or that with a number where another run has it there."""
         for name in _names(run.name):
-            there = self.run_id(project, name)
-            if there is None or not self.ledger.others("run", run.id, there):
+            there = self._ask(_FIND_RUN, project, name).get("run")
+            if there is None or _origin_in(there.get("config")) == self.origin_of(run):
                 return name
         raise AssertionError("names do not end")
 
@@ -75,12 +86,33 @@ class Tally:
     artifacts: int = 0
 
 
+def server_mark(connection: Connection) -> str:
+    """What tells the server of a data directory, and of its copies, from any other."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'signing_secret'").fetchone()
+    return Signer(bytes.fromhex(row[0])).mark if row else ""
+
+
 def whoami(remote: Remote) -> str:
     """The entity of the key. Raises ServerError for a key the server does not know."""
     viewer = remote.ask("query Viewer { viewer { entity } }")["viewer"]
     if not viewer:
         raise ServerError(f"{remote.url} does not know this key; run `wandb login`")
     return str(viewer["entity"])
+
+
+def with_origin(config: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The config of a run with what `free_name` looks for."""
+    held = config.get("_wandb")
+    value = held.get("value") if isinstance(held, dict) else None
+    hidden = {**(value if isinstance(value, dict) else {}), _ORIGIN: origin}
+    return {**config, "_wandb": {**(held if isinstance(held, dict) else {}), "value": hidden}}
+
+
+def _origin_in(config: str | None) -> str | None:
+    try:
+        return str(json.loads(config or "{}")["_wandb"]["value"][_ORIGIN])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _names(name: str) -> Iterator[str]:

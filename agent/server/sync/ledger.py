@@ -35,14 +35,5 @@ class Ledger:
             (self._target, kind, str(source), json.dumps(known)),
         )
 
-    def others(self, kind: str, source: str | int, identifier: str) -> bool:
-        """Whether the thing with this id at the target came from another source."""
-        row = self._connection.execute(
-            "SELECT 1 FROM sent WHERE target = ? AND kind = ? AND source != ? "
-            "AND note ->> 'id' = ?",
-            (self._target, kind, str(source), identifier),
-        ).fetchone()
-        return row is not None
-
     def close(self) -> None:
         self._connection.close()

@@ -18,7 +18,7 @@ from agent.server.store.database import Connection
 from agent.server.store.records import Project, Run, RunFile, Sweep
 from agent.server.store.runs import find_run
 from agent.server.store.streams import EVENTS, HISTORY, OUTPUT, SUMMARY_FILE, numbered_lines
-from agent.server.sync.destination import Destination, Tally
+from agent.server.sync.destination import Destination, Tally, with_origin
 
 LINES_PER_PART = 2000
 BYTES_PER_PART = 4 * 2**20
@@ -149,7 +149,7 @@ def send_run(
         displayName=run.display_name,
         notes=run.notes,
         commit=run.commit_hash,
-        config=_portable(connection, run),
+        config=_portable(connection, to, run),
         host=run.host or "unknown",
         program=run.program,
         repo=run.repo,
@@ -185,14 +185,14 @@ def _is_gone(to: Destination, project: Project, run: Run) -> bool:
     return True
 
 
-def _portable(connection: Connection, run: Run) -> str:
-    """The config; without the fork point if the parent is gone, which the server there needs."""
+def _portable(connection: Connection, to: Destination, run: Run) -> str:
+    """The config with the run's origin; without the fork point if the parent is gone, which the
+    server there needs."""
     point = branch_point(run.config)
-    if point is None or find_run(connection, run.project_id, point[0]):
-        return run.config
     config = json.loads(run.config)
-    del config["_wandb"]["value"]["branch_point"]
-    return json.dumps(config)
+    if point is not None and not find_run(connection, run.project_id, point[0]):
+        del config["_wandb"]["value"]["branch_point"]
+    return json.dumps(with_origin(config, to.origin_of(run)))
 
 
 def _last_words(run: Run) -> dict[str, Any]:
