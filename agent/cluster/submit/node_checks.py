@@ -167,6 +167,19 @@ def check_locks(directory: Path, file_system: str | None) -> Check:
     return Check("file locks", True, f"{directory} ({file_system or 'unknown file system'})")
 
 
+def check_server_data(directory: Path, file_system: str | None) -> Check:
+    """Whether `sweep-agent serve` would take this directory."""
+    shown = f"{directory} ({file_system or 'unknown file system'})"
+    if are_locks_safe(file_system):
+        return Check("server data", True, shown)
+    return Check(
+        "server data",
+        False,
+        f"{shown}: cannot be locked safely, so the sweep server refuses it",
+        "give serve --data a directory on a local disk; `sweep-agent backup` copies it to this one",
+    )
+
+
 def check_space(directory: Path, *, needed_gb: float = MIN_FREE_GB) -> Check:
     """Free space."""
     existing = next(p for p in (directory, *directory.parents) if p.exists())

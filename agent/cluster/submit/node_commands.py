@@ -59,11 +59,20 @@ def run_checks(options: ArrayOptions) -> list[Check]:
         node_checks.check_driver(),
         *node_checks.check_gpu_software(),
         node_checks.check_locks(state_dir, kind),
+        *_check_server_data(options),
         node_checks.check_space(state_dir),
         node_checks.check_quota(state_dir),
         node_checks.check_network(url),
         login,
     ]
+
+
+def _check_server_data(options: ArrayOptions) -> list[Check]:
+    """The file system of the sweep server's data, where they can be seen from this node."""
+    directory = Path(options.server_data)
+    if not options.server_data or not directory.is_dir():
+        return []
+    return [node_checks.check_server_data(directory, file_system_of(directory))]
 
 
 def _doctor_on_a_node(options: ArrayOptions) -> bool:

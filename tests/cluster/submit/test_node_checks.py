@@ -29,6 +29,7 @@ from agent.cluster.submit.status import (
 from agent.cluster.submit.task_stories import TaskStory
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ServerError
+from agent.file_systems import UNSAFE_FOR_LOCKS
 from agent.server.data_dir import prepare
 from agent.tracking.credentials import read_key, write_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, read_note
@@ -206,14 +207,25 @@ def test_a_quota_is_judged_by_the_file_system_that_is_fullest() -> None:
     assert judge_quota(head) is None
 
 
-@pytest.mark.parametrize("kind", ["gpfs", "ceph", "panfs", "lustre", "fuse.s3fs", "nfs4"])
+@pytest.mark.parametrize("kind", sorted(UNSAFE_FOR_LOCKS | {"GPFS", "fuse.ceph-fuse", "dvs"}))
 def test_doctor_warns_of_every_file_system_that_the_server_refuses(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert node_checks.check_locks(tmp_path / "store", kind).ok is None
+    assert node_checks.check_server_data(tmp_path, kind).ok is False
     monkeypatch.setattr("agent.server.data_dir.file_system_of", lambda *_: kind)
     with pytest.raises(ServerError, match=kind):
         prepare(tmp_path / "data")
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "f2fs", None])
+def test_doctor_and_server_take_the_same_local_file_systems(
+    kind: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert node_checks.check_locks(tmp_path / "store", kind).ok is True
+    assert node_checks.check_server_data(tmp_path, kind).ok is True
+    monkeypatch.setattr("agent.server.data_dir.file_system_of", lambda *_: kind)
+    prepare(tmp_path / "data")
 
 
 def config(**values: object) -> RunConfig:
