@@ -34,6 +34,7 @@ from agent.config.field_types import (
     TaskLimits,
 )
 from agent.config.rules import CELL, RULES, unknown_name
+from agent.config.values import number_text
 from agent.config.variants import Variant
 from agent.errors import ConfigError
 
@@ -376,7 +377,7 @@ def digest(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
 # ---------------------------------------------------------------------- violations

@@ -27,6 +27,23 @@ def read_number(value: Any) -> int | float | None:
     return value if math.isfinite(value) else None
 
 
+def number_text(value: float) -> str:
+    """A setting for people, in six digits at most: `0.0003`, `3e-5`, `2`. Everywhere the same, in a
+    run's name as in every table."""
+    digits, _, power = f"{value:g}".partition("e")
+    return f"{digits}e{int(power)}" if power else digits
+
+
+def point_text(point: Mapping[str, Any]) -> str:
+    """A point's values in one stable line: its identity where runs compete. Other digits than
+    these would part it from what is stored."""
+    parts = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in sorted(point.items())
+    ]
+    return " ".join(parts)
+
+
 def read_whole(value: Any) -> int | None:
     """The whole number that a value is, 4.0 included (JSON knows one kind of number)."""
     number = read_number(value)

@@ -19,7 +19,7 @@ from agent.report.terminal import print_answer, print_table
 from agent.report.writing import with_scores
 from agent.results.csv_table import read_csv, with_curves
 from agent.results.outcome import Outcome, outcome_of
-from agent.results.presentation import variant_label
+from agent.results.presentation import setting_text, variant_label
 from agent.results.study import Study, examine
 from agent.tracking.paths import project_of, split_path
 
@@ -168,6 +168,8 @@ def _at_end(row: Mapping[str, Any], name: str) -> object:
 
 def _number(value: object, form: str) -> str:
     """Blank for what was not measured."""
+    if form == "setting":
+        return setting_text(value)
     try:
         return format(float(str(value)), form)
     except ValueError:
@@ -181,7 +183,7 @@ def _megabytes(row: Mapping[str, Any]) -> object:
 
 # The columns after state and variant: where their number comes from, and how it is written.
 _COLUMNS: dict[str, tuple[Callable[[Mapping[str, Any]], object], str]] = {
-    "Learning rate": (lambda row: row.get("learning_rate"), "g"),
+    "Learning rate": (lambda row: row.get("learning_rate"), "setting"),
     "Epochs": (lambda row: _at_end(row, "epoch"), "g"),
     "F1": (lambda row: _at_end(row, "validation_f1_score"), ".3f"),
     "Exact match": (lambda row: _at_end(row, "validation_accuracy"), ".3f"),

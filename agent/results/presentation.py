@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.config import variants
+from agent.config.values import number_text
 
 Better = Literal["higher", "lower"]
 Group = Literal["score", "training", "inference", "cost", "progress"]
@@ -176,8 +177,7 @@ def style_of(label: str | None) -> int | None:
 
 # ---------------------------------------------------------------------- numbers
 def setting_text(value: object) -> str:
-    """A tuned value for people, with all its digits: `0.0003`, `3e-5`; empty when missing."""
+    """A tuned value for people: `0.0003`, `3e-5`; empty when missing."""
     if isinstance(value, float):
-        digits, _, power = f"{value:g}".partition("e")
-        return f"{digits}e{int(power)}" if power else digits
+        return number_text(value)
     return "" if value is None else str(value)

@@ -15,6 +15,7 @@ from agent.results.comparable import BASELINE, Family, seed_of, tuned_values
 from agent.results.costs import mean_of
 from agent.results.intervals import Interval, ratio_interval
 from agent.results.noise import aligned
+from agent.results.presentation import setting_text
 from agent.results.run_table import Row
 
 NO_INTERVAL = "no interval"  # how a note begins that says why
@@ -75,7 +76,7 @@ def _matched(
     point = (tuned_values(row), seed_of(row))
     same = [other for other in baselines if (tuned_values(other), seed_of(other)) == point]
     if not same:
-        listed = ", ".join(f"{key} = {value}" for key, value in tuned_values(row))
+        listed = ", ".join(f"{key} = {setting_text(v)}" for key, v in tuned_values(row))
         return MatchedRun(
             row, None, Retention(note=f"no {BASELINE} run at {listed}, seed {point[1]}")
         )

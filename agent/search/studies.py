@@ -18,6 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from agent.config.run_config import RunConfig
+from agent.config.values import point_text
 from agent.search import paired_pruner
 
 LONGEST_NAME = 250  # databases cut longer study names
@@ -57,15 +58,6 @@ def open_study(storage: BaseStorage, scope: str, config: RunConfig, pruner: Base
         return study
 
 
-def point_text(config: RunConfig) -> str:
-    """The tuned values of a grid point in one stable line, fit for people."""
-    parts = [
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in sorted(config.tuned_values().items())
-    ]
-    return " ".join(parts)
-
-
 def adopt_trial(
     study: Study, storage: BaseStorage, config: RunConfig, run_id: str, alive_until: float
 ) -> FrozenTrial:
@@ -102,7 +94,7 @@ def _new_trial(
     distributions = {name: found for name in values if (found := distribution_of(name)) is not None}
     attributes: dict[str, Any] = {
         paired_pruner.RUN: run_id,
-        paired_pruner.POINT: point_text(config),
+        paired_pruner.POINT: point_text(config.tuned_values()),
         paired_pruner.ALIVE_UNTIL: alive_until,
     }
     reported: Mapping[int, float] = {}

@@ -25,6 +25,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from agent.config.run_config import RunConfig
+from agent.config.values import point_text
 from agent.errors import StudyError
 from agent.search import paired_pruner
 from agent.search.example_scores import HISTORY_KEY, ExampleScores
@@ -34,7 +35,6 @@ from agent.search.storages import open_storage, release_connections, shown, stor
 from agent.search.studies import (
     adopt_trial,
     open_study,
-    point_text,
     release_stale,
     supersede,
 )
@@ -285,7 +285,7 @@ def open_trial(
         frozen = adopt_trial(study, storage, config, run_id, now + BEATS_MISSED * beat_s)
         release_stale(storage, now)
         supersede(study, storage, run_id, paired_pruner.point_of(frozen), now)
-        former = _former_verdict(study, run_id, point_text(config))
+        former = _former_verdict(study, run_id, point_text(config.tuned_values()))
         trial = Trial(study, storage, frozen, rungs=rungs, place=place, former=former)
         release_connections(storage)
     with _signs_of_life(trial, beat_s):

@@ -189,6 +189,8 @@ def test_a_stratum_is_everything_but_the_tuned_keys() -> None:
 def test_the_run_name_contains_every_swept_key() -> None:
     name = parse().display_name(["learning_rate", "seed", "lora_rank", "model_variant"])
     assert name == "QLoRA int4 lr=0.0001 seed=0 r=16"
+    small = parse(learning_rate=3e-5)
+    assert small.display_name() == "QLoRA int4 lr=3e-5"  # as every table writes it
 
 
 def test_local_files_that_do_not_exist_are_named(tmp_path: Any) -> None:

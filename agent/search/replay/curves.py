@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
 
+from agent.config.values import point_text
 from agent.errors import DataError
 from agent.search.example_scores import ExampleScores
 
@@ -139,13 +140,6 @@ def _curve(entry: Any, stratum: str) -> Curve:
         point,
         str(entry.get("training") or f"{stratum} {point}"),
         np.array(entry["scores"], dtype=np.float64),
-    )
-
-
-def point_text(point: Mapping[str, object]) -> str:
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in sorted(point.items())
     )
 
 
