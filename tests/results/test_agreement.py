@@ -106,10 +106,10 @@ def of_terminal(study: Study, labels: list[str]) -> dict[str, Answer]:
     found = {}
     for label in labels:
         cells = re.split(r"\s{2,}", next(x for x in lines if x.startswith(f"{label}  ")))
-        known = [cell for cell in cells[1:] if cell != tables.MARK]  # rate, score, best vs best
-        rate = known[0] if known and re.fullmatch(r"[\d.e-]+", known[0].strip()) else ""
-        ratio = next((c for c in known[2:3] if c), "") if rate else ""
-        found[label] = (rate.strip(), _numbers(ratio))
+        cells = [cell.strip() for cell in cells]  # variant, rate, seeds, score, best vs best, …
+        is_chosen = len(cells) > 4 and re.match(r"\d\.\d", cells[3])
+        rate, ratio = (cells[1], cells[4]) if is_chosen else ("", "")
+        found[label] = (rate, _numbers(ratio))
     return found
 
 
