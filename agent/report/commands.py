@@ -206,7 +206,7 @@ def add_workspace_arguments(parser: argparse.ArgumentParser) -> None:
 def run_workspace(args: argparse.Namespace) -> int:
     """Build the saved view and the Report on W&B, or print what would be built."""
     from agent.report import workspace, workspace_views
-    from agent.results.selected import marks_of
+    from agent.results.selected import marks_of, selected_families
     from agent.results.study import examine
     from agent.tracking import project_runs
 
@@ -215,10 +215,13 @@ def run_workspace(args: argparse.Namespace) -> int:
         print(json.dumps(specification.to_json(), indent=1, ensure_ascii=False))
         return 0
     rows = project_runs.read_projects([args.project], with_examples=False, with_curves=False)
-    marks = marks_of(examine(rows))
-    count = project_runs.write_marks(marks)
+    study = examine(rows)
+    count = project_runs.write_marks(marks_of(study))
     print(f"{count} runs carry selected/ keys: each variant at its best setting")
-    specification = workspace.specify(args.name, rows)
+    families = selected_families(study)
+    for family in families[1:]:
+        print(f"selected_{family.number}/ keys are those of {family.label}")
+    specification = workspace.specify(args.name, rows, families)
     for what, address in workspace_views.save(specification, args.project):
         print(f"{what}: {address}")
     return 0

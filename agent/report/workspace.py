@@ -4,7 +4,7 @@
 on W&B, so its colours are given run by run: every run has the colour of its variant.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -13,7 +13,7 @@ from agent.results.columns import COLUMNS, COST_AXES, CURVE, SCORE, TEST_SCORE, 
 from agent.results.comparable import cell_label, cell_of
 from agent.results.presentation import LIGHT
 from agent.results.run_table import Row
-from agent.results.selected import selected_key
+from agent.results.selected import SelectedFamily, selected_key
 
 PanelKind = Literal["line", "scatter", "bar", "importance", "parallel"]
 VARIANT_KEY = "variant"  # `QLoRA int4`: the two cell keys in one, which a bar chart groups by
@@ -57,11 +57,22 @@ class Workspace:
         return tuple(panel for section in self.sections for panel in section.panels)
 
 
-def specify(name: str, runs: Iterable[Row] = ()) -> Workspace:
-    """The view of a project; `runs` get the colour of their variant."""
+def specify(
+    name: str, runs: Iterable[Row] = (), families: Sequence[SelectedFamily] = ()
+) -> Workspace:
+    """The view of a project; `runs` get the colour of their variant. The first of the `families`,
+    and each other one that compares variants, has bars of its own."""
+    compared = [f for f in families if f.number == 1 or len(f.variants) > 1]
+    compared = compared or [SelectedFamily("", 1, ())]
     return Workspace(
         name,
-        (_convergence(), _comparison(), _pareto(), _search(), _training()),
+        (
+            _convergence(),
+            *(_comparison(family, len(compared) > 1) for family in compared),
+            _pareto(),
+            _search(),
+            *(_training(family, len(compared) > 1) for family in compared),
+        ),
         _pinned_columns(),
         tuple((row.run_id, colour_of(row)) for row in runs if row.text("model_variant")),
     )
@@ -88,13 +99,22 @@ def _convergence() -> Section:
     )
 
 
-def _comparison() -> Section:
+def _title(title: str, family: SelectedFamily, is_named: bool) -> str:
+    return f"{title}: {family.label}" if is_named else title
+
+
+def _comparison(family: SelectedFamily, is_named: bool) -> Section:
     """One bar chart per metric worth comparing: the selected runs of each variant."""
     keys = [TEST_SCORE, SCORE, *(c.key for c in COLUMNS if c.gain or c.is_context)]
     return Section(
-        "Variants compared",
+        _title("Variants compared", family, is_named),
         tuple(
-            Panel("bar", column.heading, (selected_key(column.key),), group_by=VARIANT_KEY)
+            Panel(
+                "bar",
+                column.heading,
+                (selected_key(column.key, family.number),),
+                group_by=VARIANT_KEY,
+            )
             for column in COLUMNS
             if column.key in keys
         ),
@@ -133,13 +153,18 @@ def _search() -> Section:
     )
 
 
-def _training() -> Section:
+def _training(family: SelectedFamily, is_named: bool) -> Section:
     keys = ("train/peak_vram_gb", "train/epoch_time_min", "train/throughput_samples_per_sec")
     known = {column.key: column for column in COLUMNS}
     return Section(
-        "Training cost",
+        _title("Training cost", family, is_named),
         tuple(
-            Panel("bar", known[key].heading, (selected_key(key),), group_by=VARIANT_KEY)
+            Panel(
+                "bar",
+                known[key].heading,
+                (selected_key(key, family.number),),
+                group_by=VARIANT_KEY,
+            )
             for key in keys
         ),
         "The selected runs. Runs that share a training show the same cost; only "

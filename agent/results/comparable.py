@@ -199,7 +199,10 @@ def gpu_of(row: Row, group: str = "training") -> str | None:
 
 
 def _plain(value: Scalar | None) -> Scalar | None:
-    """1e-4 and 0.0001 are the same number, 3 and 3.0 too."""
+    """1e-4 and 0.0001 are the same number, 3 and 3.0 too; an empty object is none at all, as in
+    runs that are older than its key."""
+    if value == "{}":
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return float(value)

@@ -8,7 +8,7 @@ from agent.errors import TrackingError
 from agent.report import workspace
 from agent.results.columns import SCORE
 from agent.results.run_table import Scalar
-from agent.results.selected import marks_of, selected_key
+from agent.results.selected import marks_of, selected_families, selected_key
 from agent.results.study import examine
 from agent.tracking.project_runs import write_marks
 from tests.results.known_table import pruned, run
@@ -48,6 +48,32 @@ def test_a_plain_group_by_variant_meets_like_with_like() -> None:
     )
     assert _means(rows, marks, LATENCY) == {"Full LoRA": 10.0}  # the other is of another GPU
     assert marks["demo", "d"]["selected/variant"] == "LoRA+PTQ int4"
+
+
+def test_each_family_has_keys_of_its_own_with_its_name() -> None:
+    rows = [
+        *(run("full", rate, 0.8, run_id=f"long-{rate}", max_length=4096) for rate in (1e-3, 1e-4)),
+        run("qlora4", 1e-3, 0.7, run_id="quantised", max_length=4096),
+        run("full", 1e-3, 0.4, run_id="short"),
+        run("qlora4", 1e-3, 0.3, run_id="short-quantised"),
+        run("full", 1e-3, 0.9, run_id="alone", lora_rank=64),
+    ]
+    study = examine(rows)
+    marks = marks_of(study)
+    assert _means(rows, marks, SCORE) == pytest.approx({"Full LoRA": 0.8, "QLoRA": 0.7})
+    assert {k.partition("/")[0] for k in marks["demo", "short"]} == {"selected_2"}
+    assert marks["demo", "short"][selected_key(SCORE, 2)] == 0.4
+    assert marks["demo", "short"]["selected_2/family"] == study.families[1].label
+    assert marks["demo", "alone"][selected_key(SCORE, 3)] == 0.9
+    families = selected_families(study)
+    assert [(f.number, f.variants) for f in families] == [
+        (1, ("Full LoRA", "QLoRA int4")),
+        (2, ("Full LoRA", "QLoRA int4")),
+        (3, ("Full LoRA",)),
+    ]
+    sections = [section.name for section in workspace.specify("v", rows, families).sections]
+    compared = [name for name in sections if name.startswith("Variants compared")]
+    assert compared == [f"Variants compared: {f.label}" for f in families[:2]]  # one is none
 
 
 def test_an_earlier_choice_is_taken_back() -> None:

@@ -153,7 +153,7 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
                     f"{line.complete} of {line.total}",
                     f"{line.tuned}{f', {line.seeds} seeds' if line.seeds > 1 else ''}",
                     "" if line.score is None else f"{line.score:.3f}",
-                    _retention(line.retention),
+                    _retention(line),
                     *(_cost(keys[i], line.costs[i]) for i in known),
                     *([line.gains] if any(each.gains for each in lines) else []),
                 ],
@@ -163,15 +163,15 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _retention(found: Retention) -> str:
+def _retention(line: Line) -> str:
     """`75.0 % [70.1, 80.3]`; with one seed it says that the noise of training is left out."""
+    found = line.retention
     if found.value is None:
         return ""
     text = f"{100 * found.value:.1f} %"
-    if found.interval is None:
-        return text
-    text += f" [{100 * found.interval.low:.1f}, {100 * found.interval.high:.1f}]"
-    return f"{text} ({ONE_SEED})" if found.is_one_seed else text
+    if found.interval is not None:
+        text += f" [{100 * found.interval.low:.1f}, {100 * found.interval.high:.1f}]"
+    return f"{text} ({ONE_SEED})" if found.is_one_seed and line.is_compared else text
 
 
 def _cost(key: str, cost: Cost | None) -> str:
