@@ -1,6 +1,8 @@
 """Who may come in: hosts, origins, keys, cookies, sizes and rates."""
 
+import asyncio
 import base64
+import contextlib
 import time
 import zlib
 from collections import OrderedDict
@@ -44,7 +46,11 @@ class Gate:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:  # the server ends before the answer: the client asks again
+            with contextlib.suppress(RuntimeError):  # raised where an answer has begun
+                await refuse("the server is being stopped", 503)(scope, receive, send)
 
     def _is_own(self, origin: bytes) -> bool:
         return host_of(origin.decode("latin-1")) in self.hosts

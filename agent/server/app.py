@@ -147,5 +147,6 @@ def _tidy(services: Services) -> None:
         end_silent(connection, services.clock(), services.policy)
         if empty_bin(connection, services.clock(), services.policy):
             services.blobs.is_suspect = True
+    services.database.move_log()
     if services.blobs.is_suspect:
         collect(services.database, services.blobs)

@@ -16,6 +16,7 @@ from agent.server.store import large_json, sampling
 from agent.server.store.budget import Budget
 from agent.server.store.runs import LEFT_OUT, MAX_SUMMARY
 from agent.server.store.sampling import MAX_KEYS
+from agent.server.turns import Turns
 from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 SAMPLES = (
@@ -199,3 +200,35 @@ def test_long_requests_of_one_entity_leave_threads_to_the_others(lab: Lab) -> No
     asyncio.run(go())
     lane.close()
     assert get(lab, "/others/p", OTHER_KEY).status_code in (200, 404)
+
+
+def test_turns_are_taken_in_the_order_of_asking() -> None:
+    turns, order = Turns(), list[int]()
+
+    def ask(number: int) -> None:
+        with turns:
+            order.append(number)
+
+    with turns:
+        threads = []
+        for number in range(20):
+            threads.append(threading.Thread(target=ask, args=(number,)))
+            threads[-1].start()
+            while len(turns._waiting) <= number:
+                pass
+        assert turns.locked()
+    for thread in threads:
+        thread.join()
+    assert order == list(range(20))
+    assert not turns.locked()
+
+
+def test_the_log_of_the_database_is_moved_beside_a_change_that_is_under_way(lab: Lab) -> None:
+    lab.init("r")
+    database = lab.services.database
+    before = database.path.read_bytes()
+    with database.write() as connection:
+        connection.execute("UPDATE run SET notes = 'under way'")
+        database.move_log()
+    assert database.path.read_bytes() != before
+    assert lab.run("r", "notes")["notes"] == "under way"

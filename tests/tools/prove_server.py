@@ -15,9 +15,11 @@ from typing import Any
 
 from agent.server.process import running_server
 from tests.end_to_end.server_client import client_of
+from tests.end_to_end.server_copies import kill_copies
 from tests.end_to_end.server_hostility import be_hostile
 from tests.end_to_end.server_kills import kill_under_load
 from tests.end_to_end.server_load import percentile_ms, put_under_load
+from tests.end_to_end.server_neighbours import measure
 
 
 def prove_kills(kills: int = 100) -> dict[str, Any]:
@@ -84,11 +86,25 @@ def prove_verify() -> dict[str, Any]:
     }
 
 
+def prove_neighbours(seconds: float = 20.0) -> dict[str, Any]:
+    """Heavy requests of one key beside the heartbeats and streams of another."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(Path(folder) / "data", seconds=seconds)
+
+
+def prove_copies(kills: int = 50) -> dict[str, Any]:
+    """Kills inside backup, snapshot, restore and migration."""
+    with tempfile.TemporaryDirectory() as folder:
+        return kill_copies(Path(folder), kills)
+
+
 PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "kills": prove_kills,
     "hostility": prove_hostility,
     "load": prove_load,
     "verify": prove_verify,
+    "neighbours": prove_neighbours,
+    "copies": prove_copies,
 }
 
 

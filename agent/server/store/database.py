@@ -19,11 +19,13 @@ from agent.server.refusals import Refused
 from agent.server.store.budget import Budget
 from agent.server.store.sql_functions import add_functions
 from agent.server.store.tables import IDENTIFIED, MIGRATIONS
+from agent.server.turns import Turns
 
 Connection = sqlite3.Connection
 MAX_BATCH = 64
 BUSY_S = 5.0  # how long a change waits for a program outside
 BRIEF_S = 0.1
+LOG_PAGES = 16_000  # of the log, at which a change moves them to the file; upkeep does so before
 STEPS_PER_LOOK = 20_000  # of SQLite's machine, between two looks at the clock
 
 
@@ -47,7 +49,7 @@ class Database:
         Raises ServerError for a version that cannot be used.
         """
         self.path = path
-        self._turn = threading.Lock()
+        self._turn = Turns()
         self._counting = threading.Lock()
         self._waiting = 0  # how many changes wait for their turn
         self._batch: _Batch | None = None  # the open transaction
@@ -73,6 +75,7 @@ class Database:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA cache_size=-16000")
         add_functions(connection)
@@ -173,6 +176,20 @@ class Database:
         finally:
             connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")
+            with self._idle_lock:
+                self._idle.append(connection)
+
+    def move_log(self) -> None:
+        """Move what is committed from the log to the file, while others read and write: a change
+        that did so itself would wait for the disk."""
+        with self._idle_lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        finally:
             with self._idle_lock:
                 self._idle.append(connection)
 

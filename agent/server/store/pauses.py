@@ -55,6 +55,7 @@ def shift(connection: Connection, seconds: float) -> None:
     connection.execute(
         "UPDATE run SET heartbeat_at = heartbeat_at + ? WHERE state = 'running'", (seconds,)
     )
+    connection.execute("UPDATE deleted_run SET due_at = due_at + ?", (seconds,))
     connection.execute("UPDATE agent SET heartbeat_at = heartbeat_at + ?", (seconds,))
     connection.execute(
         "UPDATE point SET claimed_at = claimed_at + ?, seen_at = seen_at + ?, "

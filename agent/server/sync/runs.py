@@ -299,7 +299,9 @@ def sync_project(
         if names[sweep.id] is None:
             tell(f"{project.name}: sweep {sweep.name} was deleted there; its runs go without one")
     runs = connection.execute(
-        "SELECT * FROM run WHERE project_id = ? AND initialised = 1 ORDER BY id", (project.id,)
+        "SELECT * FROM run WHERE project_id = ? AND initialised = 1 "
+        "AND id NOT IN (SELECT run_id FROM deleted_run) ORDER BY id",
+        (project.id,),
     ).fetchall()
     for run in map(Run.of, runs):
         if _is_sent(to, run):
