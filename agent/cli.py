@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from agent import extensions
 from agent.config.rules import unknown_name
@@ -163,6 +163,10 @@ class Parser(argparse.ArgumentParser):
     def unknown_option(self, word: str) -> str:
         known = [action.option_strings[-1] for action in self._actions if action.option_strings]
         return unknown_name(word.partition("=")[0], known, "option")
+
+    def error(self, message: str) -> NoReturn:
+        """One line; the whole usage is for those who ask for it."""
+        self.exit(2, f"{self.prog}: {message} (usage: {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

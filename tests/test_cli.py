@@ -33,6 +33,7 @@ def test_a_wrong_call_exits_2_without_a_traceback(
         main(words)
     told = capsys.readouterr().err
     assert "usage: sweep-agent" in told
+    assert told.count("\n") == 1
     assert "Traceback" not in told
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.config.rules import TASKS
+from agent.config.rules import TASKS, unknown_name
 from agent.errors import DataError
 from agent.training.reading import contents, files, tables
 from agent.training.reading.rows import Row, raise_faults
@@ -310,9 +310,7 @@ def _task_of(record: Mapping[str, Any], answer: str, where: str, source: str) ->
         word = re.sub(r"[-\s]+", "_", _label(named, "task", where).strip().lower())
         word = {"doc_structuring": "document_structuring"}.get(word, word)
         if word not in TASKS:
-            raise DataError(
-                f"{where}: unknown task {reprlib.repr(named)}; known: {', '.join(TASKS)}"
-            )
+            raise DataError(f"{where}: {unknown_name(word[:40], TASKS, 'task')}")
         return word, False
     if match := _TASK_IN_NAME.search(source.lower()):
         first = match.group()[0]

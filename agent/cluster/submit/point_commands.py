@@ -10,6 +10,7 @@ import yaml
 
 from agent import files
 from agent.cluster.claims import Claim
+from agent.config.rules import unknown_name
 from agent.errors import ConfigError
 from agent.tracking.paths import split_path
 
@@ -23,23 +24,28 @@ def expand_command(
 ) -> tuple[str, ...]:
     """W&B's macros, as its agent expands them. ConfigError for one that is not known."""
     words = {name: str(value) for name, value in values.items()}
+    pairs = [f"{name}={word}" for name, word in words.items()]
+    flags = {f"--{name}" if v is True else f"--{name}={v}": v for name, v in values.items()}
     macros: dict[str, list[str]] = {
-        "${env}": ["/usr/bin/env"],
-        "${interpreter}": ["python"],
-        "${program}": [program],
-        "${args}": [f"--{name}={word}" for name, word in words.items()],
-        "${args_no_hyphens}": [f"{name}={word}" for name, word in words.items()],
-        "${args_json}": [json.dumps(dict(values))],
-        "${args_json_file}": [str(json_file)],
+        "env": ["/usr/bin/env"],
+        "interpreter": ["python"],
+        "program": [program],
+        "args": [f"--{pair}" for pair in pairs],
+        "args_no_equals": [part for name, word in words.items() for part in (f"--{name}", word)],
+        "args_no_hyphens": pairs,
+        "args_no_boolean_flags": [word for word, value in flags.items() if value is not False],
+        "args_append_hydra": [f"+{pair}" for pair in pairs],
+        "args_override_hydra": [f"++{pair}" for pair in pairs],
+        "args_json": [json.dumps(dict(values))],
+        "args_json_file": [str(json_file)],
     }
     expanded: list[str] = []
     for word in map(str, command or DEFAULT_COMMAND):
-        if word.startswith("${") and word not in macros:
-            raise ConfigError(
-                [f"command: {word} is not known here; known: {', '.join(macros)}"],
-                where="the sweep",
-            )
-        expanded += macros.get(word, [word])
+        is_macro = word.startswith("${") and word.endswith("}")
+        if is_macro and word[2:-1] not in macros:
+            hint = unknown_name(word[2:-1], macros, "macro").partition("; ")[2]
+            raise ConfigError([f"command: {word} is not known here; {hint}"], where="the sweep")
+        expanded += macros[word[2:-1]] if is_macro else [word]
     return tuple(expanded)
 
 

@@ -53,8 +53,9 @@ def run_status(args: argparse.Namespace) -> int:
     records = SweepRecords(Path(options.state_dir)).all()
     chosen = _choose(records, args.sweeps)
     if not chosen:
+        of_it = f" of {', '.join(args.sweeps)}" if args.sweeps else ""
         raise ClusterError(
-            f"no sweep was submitted from here ({options.state_dir}); name one: "
+            f"no sweep{of_it} was submitted from here ({options.state_dir}); name one: "
             "sweep-agent status ENTITY/PROJECT/SWEEP"
         )
     reader = Reader(access_of(options))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from agent.config.rules import unknown_name
 from agent.errors import ConfigError
 from agent.search.replay.curves import Curve, Stratum
 
@@ -46,9 +47,7 @@ def made(
 ) -> MadeStratum:
     """Stratum `number` of a family; the same arguments give the same scores."""
     if family not in FAMILIES:
-        raise ConfigError(
-            [f"unknown family {family!r}; known: {', '.join(FAMILIES)}"], where="replay"
-        )
+        raise ConfigError([unknown_name(family, FAMILIES, "family")], where="replay")
     rng = np.random.default_rng([list(FAMILIES).index(family), number, examples])
     truth = np.clip(FAMILIES[family](rng, runs, rungs), 0.001, 0.999)
     scores = drawn_scores(truth, examples, rng)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from agent.cluster.claims import Claim
 from agent.cluster.job.point_source import PointSource
@@ -16,6 +17,7 @@ from agent.cluster.submit.point_commands import expand_command, make_claim
 from agent.cluster.submit.submission import is_sweep_path, order_by_sharing, read_created_sweep
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
+from agent.config.sweep_config import MACROS
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.reader import RunFacts
 
@@ -144,6 +146,14 @@ def test_the_command_of_a_sweep_is_expanded_as_the_agent_does() -> None:
     )
     with pytest.raises(ConfigError, match=r"\$\{envvar:X\} is not known here"):
         expand_command(["${envvar:X}"], "t.py", values, Path("x"))
+
+
+@pytest.mark.parametrize("macro", [m for m in MACROS if m.startswith("args") and "file" not in m])
+def test_every_macro_is_what_wandb_s_own_agent_puts_in_its_place(macro: str) -> None:
+    values = {"learning_rate": 1e-4, "watch": "none", "a": True, "b": False, "c": None}
+    theirs = create_sweep_command_args({"args": {k: {"value": v} for k, v in values.items()}})
+    ours = expand_command([f"${{{macro}}}"], "t.py", values, Path("x"))
+    assert list(ours) == theirs[macro]
 
 
 def test_a_claim_holds_all_that_a_run_needs_to_stand_under_its_sweep(tmp_path: Path) -> None:

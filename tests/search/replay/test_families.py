@@ -50,7 +50,7 @@ def test_regret_is_told_by_the_truth() -> None:
 
 
 def test_an_unknown_family_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown family 'flatt'; known: power_law, crossing"):
+    with pytest.raises(ConfigError, match="unknown family 'flatt'; did you mean 'flat'"):
         made("flatt", 0, examples=20)
 
 
