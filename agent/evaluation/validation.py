@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Part of every evaluation key: raise it when a score's definition changes.
 SCORES_FORMAT = 5
 PREDICTIONS = "predictions.jsonl"
+PROMPT_HEAD, PROMPT_TAIL = 600, 400  # characters of a prompt that stand beside its answer
 SCORES = "scores.json"
 
 
@@ -47,6 +48,7 @@ class Prediction:
     tokens_out: int
     finish: str  # "stop" or "length"
     source: str = ""  # the document or question that several examples may share
+    prompt: str = ""  # what was asked last, cut in its middle: for people who read the answers
 
 
 # Metrics over all predictions beside the headline ones; None where one does not apply.
@@ -282,7 +284,15 @@ def score_answer(example: Example, prompt: Sequence[int], answer: "Answer") -> P
         tokens_out=answer.tokens_out,
         finish=answer.finish,
         source=example.source,
+        prompt=shortened(example.messages[-1][1]),
     )
+
+
+def shortened(text: str) -> str:
+    """A prompt's beginning and end: between them stand its documents."""
+    if len(text) <= PROMPT_HEAD + PROMPT_TAIL:
+        return text
+    return f"{text[:PROMPT_HEAD]} […] {text[-PROMPT_TAIL:]}"
 
 
 def hash_prompt(prompt: Sequence[int]) -> str:

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import time
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ class Desk:
 
     server: ServerAddress
     driver: Any
+    saved: Path = field(default_factory=Path)  # where downloads go
 
     @property
     def key(self) -> str:
@@ -61,12 +65,18 @@ class Desk:
     def wait(self, condition: str) -> Any:
         return wait_for(self.driver, condition)
 
+    def until(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "this never came true"
+            time.sleep(0.05)
+
     def click(self, selector: str) -> None:
         """A real click in the middle of an element, which is scrolled into sight first."""
         from selenium.webdriver.common.by import By
 
         element = self.driver.find_element(By.CSS_SELECTOR, selector)
-        self.js("arguments[0].scrollIntoView({block: 'center'})", element)
+        self.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
         element.click()
 
     def chart(self, figure: str, expression: str) -> Any:
@@ -75,7 +85,8 @@ class Desk:
 
     def at_point(self, figure: str, run: str) -> tuple[Any, int, int]:
         """The plot of a chart, and how far a run's last point is from the plot's middle."""
-        self.js(f"document.querySelector('{figure}').scrollIntoView({{block: 'center'}})")
+        options = "{block: 'center', behavior: 'instant'}"
+        self.js(f"document.querySelector('{figure}').scrollIntoView({options})")
         x, y = self.chart(
             figure,
             f"(() => {{ const p = chart.all().filter((p) => p.series.id === '{run}').at(-1);"

@@ -240,7 +240,7 @@ def test_pages_are_dark_where_the_reader_wants_it_and_fit_a_narrow_screen(desk: 
     desk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     for path in ("", "/sweeps/seeded-study", "/runs/run00000"):
         desk.open(f"/local/study{path}")
-        assert desk.js("return document.documentElement.scrollWidth - innerWidth") <= 0, path
+        assert desk.js("return [innerWidth, document.documentElement.scrollWidth]") == [380, 380]
     desk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 

@@ -70,7 +70,9 @@ def test_an_answer_is_scored_with_everything_that_explains_it() -> None:
         1.0,
         4,
         "length",
+        prompt="Who?",
     )
+    assert len(validation.shortened("x" * 5000)) < 1010
 
 
 def test_scores_written_are_scores_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.results.run_table import Row
+from agent.results.sentences import ONE_SEED
 from agent.results.study import Study, examine
 from agent.server.pages.table import shown_state
 from agent.server.pages.variants import compare, comparison_payload
@@ -77,7 +78,8 @@ def test_texts_leave_out_costs_that_nobody_knows() -> None:
         "Retention",
         "Model size (GB)",
     ]
-    assert found["lines"][1]["texts"] == ["2 of 4", "learning_rate 0.001", "0.600", "75.0 %", "2"]
+    kept = f"75.0 % ({ONE_SEED})"
+    assert found["lines"][1]["texts"] == ["2 of 4", "learning_rate 0.001", "0.600", kept, "2"]
     assert found["lines"][0]["texts"][1] == "learning_rate 0.0001, 2 seeds"
 
 

@@ -34,10 +34,11 @@ def importance_payload(shown: dict[str, Any]) -> dict[str, Any]:
     keys = [key for key in shown["keys"] if key in columns]
     parameters = {key: values_of(key) for key in keys}
     known = [i for i, score in enumerate(scores) if number_of(score) is not None]
-    known = [i for i in known if all(parameters[key][i] is not None for key in keys)]
     if len(known) < FEWEST_RUNS:
         return {"problem": f"Needs at least {FEWEST_RUNS} runs with {heading_of(metric or '')}."}
-    points = [{key: parameters[key][i] for key in keys} for i in known]
+    points = [
+        {key: value for key in keys if (value := parameters[key][i]) is not None} for i in known
+    ]
     goal = "maximize" if shown["better"] == "higher" else "minimize"
     request = {"points": points, "values": [scores[i] for i in known], "goal": goal}
     found = _ask(json.dumps(request, sort_keys=True))

@@ -92,9 +92,12 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether numbers stand in it, and nothing else."""
-        known = [value for value in self.values if value is not None and value not in NOT_FINITE]
+        known = [value for value in self.values if value is not None]
         return bool(known) and all(
-            isinstance(value, int | float) and not isinstance(value, bool) for value in known
+            value in NOT_FINITE
+            if isinstance(value, str)
+            else isinstance(value, int | float) and not isinstance(value, bool)
+            for value in known
         )
 
     @property
@@ -157,13 +160,13 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     """A run as one row: its own fields, its config and the scalars of its summary."""
     config = as_read(run.config_values())
     variant = variant_of(config)
-    end = run.finished_at or run.heartbeat_at
+    summary = run.summary_values()
     own: dict[str, Scalar] = {
         "name": run.display_name,
         "state": shown_state(run),
         "variant": variant,
         "created": round(run.created_at),
-        "duration_s": round(max(0.0, end - run.created_at)),
+        "duration_s": round(duration_of(run, summary)),
         "id": run.name,
         "sweep": sweeps.get(run.sweep_id) if run.sweep_id is not None else None,
         "job_type": run.job_type,
@@ -172,7 +175,7 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     }
     values: dict[str, Scalar] = {k: value for k, value in own.items() if value not in (None, "")}
     origins = dict.fromkeys(values, "run")
-    for origin, tree in (("summary", run.summary_values()), ("config", config)):
+    for origin, tree in (("summary", summary), ("config", config)):
         for key, value in islice(flat(tree), MAX_KEYS):
             if key == "variant" and value == variant:  # the same word, for W&B's charts
                 continue
@@ -185,13 +188,24 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     return Row(run.name, style, run.updated_at, values, origins, study_row(run), place, words)
 
 
-def decimals_of(values: Sequence[float]) -> int | None:
-    """So many that the largest has four significant digits, the smallest at least two; None for
-    whole numbers and for values too far apart."""
+def duration_of(run: Run, summary: Mapping[str, Any]) -> float:
+    """Seconds that a run worked, which is what it had by its last logged point.
+
+    What comes after, in the same run or days later (a benchmark, the score on the test split),
+    logs no point. A run that goes on, or that has logged none, has its age.
+    """
+    age = max(0.0, (run.finished_at or run.heartbeat_at) - run.created_at)
+    worked = number_of(summary.get("_runtime"))
+    return worked if worked is not None and run.is_over and 0 < worked < age else age
+
+
+def decimals_of(values: Sequence[float], significant: int = 4) -> int | None:
+    """So many that the largest value has that many significant digits, the smallest at least two;
+    None for whole numbers and for values too far apart."""
     sizes = [abs(value) for value in values if value]
     if not sizes or all(value == int(value) for value in values):
         return None
-    decimals = 3 - math.floor(math.log10(max(sizes)))
+    decimals = significant - 1 - math.floor(math.log10(max(sizes)))
     if not 0 <= decimals <= 7 or min(sizes) < 10.0 ** (1 - decimals):
         return None
     return decimals

@@ -64,7 +64,12 @@ export class Chart {
     this.box.replaceChildren();
     this.plot = new uPlot(this.options(width), this.data(), this.box);
     this.overlay();
-    if (this.marked) this.mark(this.all().find((p) => p.series.id === this.marked.series.id && p.x === this.marked.x) ?? null);
+  }
+
+  // Drawn anew, read on: places are known only now.
+  remark() {
+    const { marked } = this;
+    if (marked) this.mark(this.all().find((p) => p.series.id === marked.series.id && p.x === marked.x) ?? null);
   }
 
   // ---------------------------------------------------------------- for uPlot
@@ -79,7 +84,7 @@ export class Chart {
         y: { distr: spec.logY ? 3 : 1, range: range("y") } },
       axes: [this.axis(spec.x, spec.logX, 60), this.axis(spec.y, spec.logY, 34)],
       series: [null, ...this.groups().map((group) => ({ facets: [{ scale: "x" }, { scale: "y" }], ...group }))],
-      hooks: { setSelect: [(plot) => this.select(plot)], draw: [(plot) => this.name(plot)] },
+      hooks: { ready: [() => queueMicrotask(() => this.remark())], setSelect: [(plot) => this.select(plot)], draw: [(plot) => this.name(plot)] },
     };
   }
 
@@ -180,7 +185,7 @@ export class Chart {
 
   // Every point that can be read, in pixels of the plot.
   all() {
-    if (this.points || !this.plot) return this.points ?? [];
+    if (this.points || !this.plot || this.plot.status !== 1) return this.points ?? [];
     const { plot, view } = this;
     const within = (value, [low, high]) => value >= low && value <= high;
     this.points = this.seen.flatMap((series) => series.xs.flatMap((x, i) => {

@@ -18,7 +18,7 @@ export class Parallel {
   constructor(figure, brushes, on = {}) {
     Object.assign(this, { figure, on, brushes: new Map(brushes.map(([key, from, to]) => [key, [Number(from), Number(to)]])) });
     this.root = svg("svg", { role: "img", height: HEIGHT });
-    this.box = make("div", { class: "parallel", tabindex: 0, role: "region", "aria-label": "Parallel coordinates" }, this.root);
+    this.box = make("div", { class: "parallel", tabindex: 0, role: "group", "aria-label": "Parallel coordinates" }, this.root);
     this.said = make("p", { class: "said-of-chart", role: "status" });
     this.clear = make("button", { type: "button", class: "reset", hidden: true, click: () => this.brush(null) }, "Show all");
     const table = make("button", { type: "button", class: "quiet small", "aria-label": "Save as CSV", click: () => this.saveCsv() }, "CSV");

@@ -286,7 +286,8 @@ export class Table {
       const value = row.values[column.key];
       if (column.key === "name") {
         const href = `${this.address}/runs/${encodeURIComponent(row.id)}`;
-        return make("th", { scope: "row", title: name }, row.id ? make("a", { href, "data-hold": `run ${row.id}` }, name) : "");
+        if (!row.id) return make("td");
+        return make("th", { scope: "row", title: name }, make("a", { href, "data-hold": `run ${row.id}` }, name));
       }
       if (column.key === "state") return make("td", {}, badge(value ?? ""));
       const isSwatch = column.key === "variant" && row.style !== null;

@@ -28,7 +28,7 @@ export function showVariants(comparisons) {
   section.querySelector("div").replaceChildren(...comparisons.map((comparison) => {
     const { label, gpu } = comparison;
     const name = label ? `Variants of ${label}` : "Variants";
-    const box = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, tableOf(comparison));
+    const box = make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": name }, tableOf(comparison));
     const note = gpu && make("p", { class: "faint" }, `Times and memory belong to ${gpu}.`);
     if (comparisons.length === 1) return make("div", {}, box, note || "");
     return make("details", { "data-label": label, open: open.has(label) }, make("summary", {}, label), box, note || "");

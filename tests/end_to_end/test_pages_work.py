@@ -1,0 +1,395 @@
+"""What a researcher does with runs on the pages, each by real clicks in a headless Chromium."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+
+from agent.server.process import running_server
+from tests.end_to_end.pages_desk import Desk, needs_browser
+from tests.end_to_end.pages_lab import log_in, opened_browser
+from tests.end_to_end.pages_work import LONG, fill_work
+
+AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
+PAGES = [
+    "/local/work",
+    "/local/work/runs/run3",
+    "/local/work/runs/run28",
+    "/local/work/compare?runs=run3,run8",
+    "/local/weighed/sweeps/weighed-1",
+    "/",
+    "/authorize",
+    "/login",
+]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    folder = tmp_path_factory.mktemp("work")
+    fill_work(folder / "data")
+    with running_server(folder / "data") as server, opened_browser() as driver:
+        (folder / "saved").mkdir()
+        driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior",
+            {"behavior": "allow", "downloadPath": str(folder / "saved")},
+        )
+        log_in(driver, server.base_url, server.env["WANDB_API_KEY"], "/local/work")
+        found = Desk(server, driver)
+        found.saved = folder / "saved"
+        yield found
+
+
+def saved(desk: Desk, button: str, name: str) -> bytes:
+    """What pressing a button saves."""
+    path = desk.saved / name
+    path.unlink(missing_ok=True)
+    desk.click(button)
+    desk.until(lambda: path.exists() and path.stat().st_size > 0)
+    return path.read_bytes()
+
+
+def colours(desk: Desk, figure: str) -> int:
+    """How many colours a chart's canvas shows: what is drawn is more than paper and ink."""
+    code = (
+        "(() => { const c = chart.plot.ctx.canvas; const seen = new Set(); const data ="
+        " chart.plot.ctx.getImageData(0, 0, c.width, c.height).data;"
+        " for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200)"
+        " seen.add(data[i] << 16 | data[i + 1] << 8 | data[i + 2]); return seen.size; })()"
+    )
+    count: int = desk.chart(figure, code)
+    return count
+
+
+# ------------------------------------------------------------------ charts
+@needs_browser
+def test_the_answer_counts_and_gains_stand_above_the_charts(desk: Desk) -> None:
+    desk.open("/local/work")
+    assert "established" in desk.texts("#found .headline")[0]
+    assert len(desk.texts("#found li")) == 4
+    for words in ("1 failed", "1 crashed", "1 pruned", "1 running"):
+        assert words in " ".join(desk.texts("#states")[0].split())
+    assert "2.47× smaller model" in desk.texts("#variants tbody tr")[1]
+    top = "document.querySelector(arguments[0]).getBoundingClientRect().top"
+    assert desk.js(f"return {top}", "#curves") < desk.js(f"return {top}", "#variants")
+    assert colours(desk, "#curves") > 20
+    assert desk.is_quiet()
+
+
+@needs_browser
+def test_a_curve_keeps_its_colour_under_the_mouse_and_is_selected_by_a_click(desk: Desk) -> None:
+    desk.open("/local/work?curve=f1")
+    desk.point_at("#curves", "run6")  # QLoRA int4
+    assert desk.texts("#curves .said-of-chart")[0].startswith("run 6: Epoch 2")
+    assert (
+        "s1" in desk.js("return document.querySelector('#curves .marked').classList.value").split()
+    )
+    desk.point_at("#curves", "run6", press=True)
+    assert "sel=run6" in desk.driver.current_url
+    assert desk.texts("#picked output") == ["1 selected"]
+    assert desk.js("return document.querySelector('[aria-label=\"Select run 6\"]').checked")
+    desk.point_at("#curves", "run6", press=True)
+    assert "sel=" not in desk.driver.current_url
+
+
+@needs_browser
+def test_axes_lines_smoothing_and_zoom_are_chosen_and_stand_in_the_address(desk: Desk) -> None:
+    desk.open("/local/work")
+    desk.choose("#curve-key", "loss")
+    desk.wait("document.querySelector('#curves').chart.spec.name === 'loss'")
+    raw = desk.chart("#curves", "chart.seen[0].ys")
+    desk.click("#curves .chart-tools summary")
+    desk.click("#curve-logy")
+    assert desk.chart("#curves", "chart.plot.scales.y.distr") == 3
+    desk.choose("#curve-smooth", "0.9")
+    smoothed = desk.chart("#curves", "chart.seen[0].ys")
+    assert len(smoothed) == len(raw)
+    assert smoothed[0] == raw[0]
+    assert smoothed[-1] > raw[-1]  # it falls, and its mean falls behind it
+    desk.choose("#curve-lines", "sd")
+    assert len(desk.chart("#curves", "chart.spec.bands")) == 5
+    desk.choose("[name=group]", "seed")
+    assert len(desk.chart("#curves", "chart.spec.bands")) == 3
+    plot = desk.chart("#curves", "chart.plot.over")
+    desk.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    desk.drag(plot, (-60, -60), (120, 100))
+    desk.wait("document.querySelector('#curves').chart.zoom")
+    x = desk.chart("#curves", "chart.view.x")
+    full = desk.chart("#curves", "chart.full.x")
+    assert full[0] < x[0] < x[1] < full[1]
+    address = desk.driver.current_url
+    asked = unquote_plus(address)
+    for part in ("curve=loss", "cly=1", "smooth=0.9", "lines=sd", "group=seed", "cz="):
+        assert part in asked
+    desk.open(address.removeprefix(desk.server.base_url))
+    assert desk.chart("#curves", "chart.view.x") == pytest.approx(x, rel=1e-4)
+    assert len(desk.chart("#curves", "chart.spec.bands")) == 3
+    desk.click("#curves .reset")
+    assert desk.chart("#curves", "chart.view.x") == full
+    assert "cz=" not in desk.driver.current_url
+    assert desk.is_quiet()
+
+
+@needs_browser
+def test_the_legend_hides_a_group_and_has_its_colour_dash_and_marker(desk: Desk) -> None:
+    desk.open("/local/work?group=variant")
+    assert len(desk.texts("#legend button")) == 5
+    marks = desk.js(
+        "return [...document.querySelectorAll('#legend svg')].map((s) => s.getAttribute('class')"
+        " + s.querySelector('.line').getAttribute('stroke-dasharray')"
+        " + s.querySelector('.point').getAttribute('d'))"
+    )
+    assert len(set(marks)) == 5
+    before = desk.chart("#scatter", "chart.seen.length")
+    desk.click("#legend button")
+    assert desk.chart("#scatter", "chart.seen.length") < before
+    assert "off=Full+LoRA" in desk.driver.current_url
+
+
+@needs_browser
+def test_missing_values_are_gaps_and_the_best_value_and_distinct_ticks_are_named(
+    desk: Desk,
+) -> None:
+    desk.open("/local/work?curve=loss&q=run28")
+    ys = desk.chart("#curves", "chart.seen[0].ys")
+    assert ys.count(None) >= 2
+    assert "missing or not finite" in desk.texts("#curves-note")[0]
+    assert desk.chart("#curves", "chart.figure.dataset.best") == "0.1"
+    for low, high in ((23.7301, 23.7309), (0, 1), (1e-9, 3e-9), (-1e149, 1e149), (5, 5.0000001)):
+        words = desk.driver.execute_async_script(
+            "const done = arguments[2]; import('/static/scales.js').then((m) =>"
+            " done(m.labels(m.ticks(arguments[0], arguments[1]))))",
+            low,
+            high,
+        )
+        assert len(set(words)) == len(words) > 1, (low, high)
+
+
+@needs_browser
+def test_what_is_seen_is_saved_as_png_svg_and_csv(desk: Desk) -> None:
+    desk.open("/local/work?q=seed:0&sx=inference/model_size_gb")
+    desk.wait("document.querySelector('#scatter').chart.seen.length === 10")
+    name = "final_validation_f1_score_by_inference_model_size_gb"
+    png = saved(desk, "#scatter [aria-label='Save as PNG']", f"{name}.png")
+    assert png.startswith(b"\x89PNG")
+    drawing = saved(desk, "#scatter [aria-label='Save as SVG']", f"{name}.svg").decode()
+    assert drawing.startswith("<svg")
+    assert "QLoRA int4, 2 runs" in drawing
+    assert drawing.count("<path") > 10
+    text = saved(desk, "#scatter [aria-label='Save as CSV']", f"{name}.csv").decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 10
+    assert {row["run"] for row in rows} == {f"run{i}" for i in range(10)}
+    table = saved(desk, "#table-csv", "runs.csv").decode()
+    assert len(list(csv.DictReader(io.StringIO(table)))) == 10
+
+
+# ------------------------------------------------------------------ runs
+@needs_browser
+def test_runs_are_hidden_from_the_charts_and_shown_again(desk: Desk) -> None:
+    desk.open("/local/work")
+    before = desk.chart("#curves", "chart.seen.length")
+    desk.click("[aria-label='Hide run 6 from the charts']")
+    assert desk.chart("#curves", "chart.seen.length") == before - 1
+    assert "1 hidden" in desk.texts("#count")[0]
+    desk.click("[aria-label='Select run 7']")
+    desk.click("[aria-label='Select run 8']")
+    desk.click("#picked [value=only]")
+    assert desk.chart("#curves", "chart.seen.length") == 2
+    desk.click("#picked [value=show]")
+    assert desk.chart("#curves", "chart.seen.length") == before
+    assert "hide=" not in desk.driver.current_url
+
+
+@needs_browser
+def test_two_runs_are_compared_with_configs_curves_and_predictions(desk: Desk) -> None:
+    desk.open("/local/work")
+    desk.click("[aria-label='Select run 3']")
+    desk.click("[aria-label='Select run 8']")
+    desk.click("#picked [value=compare]")
+    desk.wait("document.documentElement.dataset.ready && location.pathname.endsWith('/compare')")
+    assert desk.texts("[data-what=config-differ] tbody th") == ["learning_rate"]
+    assert "final/validation_f1_score" in desk.texts("[data-what=summary-differ] tbody th")
+    assert desk.chart("#curves", "chart.seen.length") == 2
+    first = desk.texts(".predictions tbody tr:first-child td")
+    assert first[0] == "question 0?"
+    assert first[2:] == ["answer 0", "1.000", "answer 1", "0.000"]
+    assert "3 of 6 examples got different scores" in desk.texts("main")[0]
+    assert desk.is_quiet()
+
+
+@needs_browser
+def test_a_run_shows_prompts_beside_predictions_and_a_plain_console(desk: Desk) -> None:
+    desk.open("/local/work/runs/run3")
+    assert desk.texts(".predictions thead th")[:4] == ["score", "prompt", "output", "gold"]
+    assert desk.texts("#console") == ["loading: 100%\n"]
+    assert desk.texts("#duration") == ["1 min 00 s"]  # of an hour, most for what came after
+    best = desk.js("return document.querySelector('#history figure').dataset.best")
+    assert best
+    desk.click("#log-y")
+    assert "ly=1" in desk.driver.current_url
+
+
+@needs_browser
+def test_name_notes_and_tags_are_edited(desk: Desk) -> None:
+    desk.open("/local/work/runs/run9")
+    desk.click("#describe summary")
+    for name, words in (("name", "renamed"), ("tags", "good, <b>bold</b>"), ("notes", "a\nb")):
+        desk.js("document.querySelector(`#describe [name=${arguments[0]}]`).value = ''", name)
+        desk.driver.find_element("css selector", f"#describe [name={name}]").send_keys(words)
+    desk.click("#describe button")
+    desk.wait("document.querySelector('h1')?.textContent.includes('renamed')")
+    assert desk.texts(".notes") == ["a\nb"]
+    assert "good, <b>bold</b>" in desk.texts(".facts dd")
+    desk.open("/local/work")
+    desk.click("[aria-label='Select run 11']")
+    desk.driver.find_element("css selector", "#picked [name=tag]").send_keys("seen")
+    desk.click("#picked [value=tag]")
+    desk.wait("document.querySelector('#notice').textContent.includes('1 run tagged seen')")
+    desk.filter("tags:seen", "1 of 30")
+
+
+@needs_browser
+def test_a_run_is_stopped_and_others_deleted_and_brought_back(desk: Desk) -> None:
+    desk.open("/local/work?q=state:running&sel=run27")
+    assert desk.js("return document.querySelector('#picked [value=delete]').disabled")
+    desk.click("#picked [value=stop]")
+    desk.wait("document.querySelector('#notice').textContent.includes('1 run asked to stop')")
+    desk.open("/local/work/runs/run27")
+    assert "person" in desk.texts(".facts dd")
+    desk.open("/local/work")
+    for name in ("run 12", "run 13"):
+        desk.click(f"[aria-label='Select {name}']")
+    desk.click("#picked [value=delete]")
+    desk.wait("document.querySelector('#count').textContent === '28 of 28 runs'")
+    assert "2 runs deleted" in desk.texts("#notice")[0]
+    desk.open("/local/work")  # the way back outlives the page
+    assert desk.texts("#count") == ["28 of 28 runs"]
+    desk.click("#notice button")
+    desk.wait("document.querySelector('#count').textContent === '30 of 30 runs'")
+    assert "2 runs brought back" in desk.texts("#notice")[0]
+    desk.open("/local/work/runs/run12")
+    assert desk.texts("h1")[0].startswith("run 12")
+    assert desk.is_quiet()
+
+
+@needs_browser
+def test_parallel_coordinates_are_brushed_and_missing_values_have_their_place(desk: Desk) -> None:
+    desk.open("/local/weighed/sweeps/weighed-1")
+    assert desk.texts("#parallel .absent") == ["missing"]
+    assert desk.js("return document.querySelector('#parallel').dataset.within") == "12"
+    grip = desk.js("return document.querySelector('#parallel [data-key=learning_rate]')")
+    desk.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", grip)
+    desk.drag(grip, (0, -138), (0, 60))  # the upper part of the axis
+    assert desk.js("return document.querySelector('#parallel').dataset.within") == "4"
+    assert "4 of 12 runs" in desk.texts("#parallel .said-of-chart")[0]
+    assert "brush=learning_rate" in desk.driver.current_url
+    text = saved(desk, "#parallel [aria-label='Save as CSV']", "parallel.csv").decode()
+    assert len(text.splitlines()) == 5
+    desk.click("#parallel .reset")
+    assert desk.js("return document.querySelector('#parallel').dataset.within") == "12"
+
+
+@needs_browser
+def test_the_parameter_that_decides_is_called_the_most_important(desk: Desk) -> None:
+    desk.open("/local/weighed/sweeps/weighed-1")
+    desk.wait("document.querySelector('#importance tbody tr')")
+    assert desk.texts("#importance tbody th")[0] == "learning_rate"
+    assert float(desk.texts("#importance tbody td")[0]) > 0.5
+    assert desk.is_quiet()
+
+
+@needs_browser
+def test_a_filter_says_what_is_wrong_under_the_word_and_completes(desk: Desk) -> None:
+    desk.open("/local/work")
+    desk.filter('variant:"QLoRA int4" learning_rate=1e-4', "3 of 30 runs")
+    desk.choose("[name=q]", "learning_rat:3 seed:1")
+    desk.wait("!document.querySelector('#query-problem').hidden")
+    assert desk.texts("#query-problem mark") == ["learning_rat"]
+    assert "learning_rate" in desk.texts("#query-problem")[0]
+    box = desk.driver.find_element("css selector", "[name=q]")
+    desk.js("arguments[0].value = ''", box)
+    box.send_keys("datas")
+    desk.wait("document.querySelector('#query-words option')?.value.startsWith('dataset')")
+    desk.filter("-state:finished", "4 of 30 runs")
+
+
+# ------------------------------------------------------------------ any reader, any value
+@needs_browser
+def test_a_finger_reads_values_and_charts_come_first_on_a_phone(desk: Desk) -> None:
+    touch = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    desk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", touch)
+    desk.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        desk.open("/local/work")
+        top = desk.js("return document.querySelector('#curves').getBoundingClientRect().top")
+        assert top < 600
+        plot, x, y = desk.at_point("#curves", "run6")
+        box = desk.js(
+            "const b = arguments[0].getBoundingClientRect();"
+            "return [b.left + b.width / 2, b.top + b.height / 2]",
+            plot,
+        )
+        for kind, points in (
+            ("touchStart", [{"x": box[0] + x, "y": box[1] + y}]),
+            ("touchEnd", []),
+        ):
+            event: dict[str, Any] = {"type": kind, "touchPoints": points}
+            desk.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+        desk.wait("document.querySelector('#curves .said-of-chart').textContent.includes('Epoch')")
+        for path in PAGES[:5]:
+            desk.open(path)
+            assert desk.js("return [innerWidth, document.documentElement.scrollWidth]") == [
+                390,
+                390,
+            ]
+    finally:
+        desk.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        desk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@needs_browser
+def test_odd_values_and_long_names_break_no_page(desk: Desk) -> None:
+    for path in PAGES[:4]:
+        desk.open(path)
+        assert desk.is_quiet()
+    desk.open("/local/work?sort=f1&columns=f1,huge,loss&rows=all")
+    assert {"NaN", "∞"} == set(desk.texts("#runs td.odd"))
+    column = desk.texts("#runs td:nth-child(3)")
+    assert column[0] == "0.8027"  # the best first, all with the same decimals, NaN last
+    assert {len(text) for text in column if text and text != "NaN"} == {len("0.5000")}
+    assert column[-1] == "NaN"
+    desk.open("/local/work/runs/run28")
+    assert desk.texts("h1")[0].startswith(LONG)
+    assert len(desk.texts("#history figure")) == 2
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_has_no_finding_on_any_page(desk: Desk, theme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    desk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        found = {}
+        for path in PAGES if theme == "light" else PAGES[:2]:
+            desk.driver.get(desk.server.base_url + path)
+            desk.wait("document.readyState === 'complete'")
+            desk.wait(
+                "!document.querySelector('[data-page]') || document.documentElement.dataset.ready"
+            )
+            desk.js("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+            desk.js("arguments.length; " + AXE.read_text(encoding="utf-8"))
+            result = desk.driver.execute_async_script(
+                "const done = arguments[0]; axe.run().then(({violations}) => done(violations.map("
+                "({id, impact, nodes}) => [id, impact, nodes.length, nodes[0].html])))"
+            )
+            if result:
+                found[path] = result
+        assert found == {}, json.dumps(found, indent=1)
+    finally:
+        desk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
