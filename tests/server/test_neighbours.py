@@ -14,9 +14,9 @@ from agent.server.lanes import Lane
 from agent.server.refusals import Refused
 from agent.server.store import large_json, sampling
 from agent.server.store.budget import Budget
+from agent.server.store.database import Turns
 from agent.server.store.runs import LEFT_OUT, MAX_SUMMARY
 from agent.server.store.sampling import MAX_KEYS
-from agent.server.turns import Turns
 from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 SAMPLES = (

@@ -9,6 +9,7 @@ import os
 import secrets
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ from agent.server.refusals import Refused
 from agent.server.store.budget import Budget
 from agent.server.store.sql_functions import add_functions
 from agent.server.store.tables import IDENTIFIED, MIGRATIONS
-from agent.server.turns import Turns
 
 Connection = sqlite3.Connection
 MAX_BATCH = 64
@@ -27,6 +27,39 @@ BUSY_S = 5.0  # how long a change waits for a program outside
 BRIEF_S = 0.1
 LOG_PAGES = 16_000  # of the log, at which a change moves them to the file; upkeep does so before
 STEPS_PER_LOOK = 20_000  # of SQLite's machine, between two looks at the clock
+
+
+class Turns:
+    """A lock that serves its waiters first come, first served.
+
+    A plain lock goes to whichever thread is running when it is freed, which is often the one that
+    has just freed it: a large part written slice by slice could keep a heartbeat waiting.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._is_held = False
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._is_held:
+                self._is_held = True
+                return
+            gate = threading.Lock()
+            gate.acquire()
+            self._waiting.append(gate)
+        gate.acquire()  # freed by the one before
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_held = False
+
+    def locked(self) -> bool:
+        return self._is_held
 
 
 class _Batch:
