@@ -78,6 +78,10 @@ def adopt_trial(
             storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
         if not trial.state.is_finished():
             storage.set_trial_system_attr(trial._trial_id, paired_pruner.ALIVE_UNTIL, alive_until)
+            attributes = trial.system_attrs
+            if attributes.get(paired_pruner.LEAVING) and paired_pruner.VERDICT not in attributes:
+                # its last life was killed while it asked whether it may leave
+                storage.set_trial_system_attr(trial._trial_id, paired_pruner.LEAVING, False)
         return storage.get_trial(trial._trial_id)
     study.add_trial(_new_trial(config, run_id, alive_until, own[-1] if own else None))
     return next(

@@ -308,6 +308,18 @@ def test_a_killed_run_is_not_waited_for_and_not_left_running(journal: Path) -> N
     assert {t.state for t in trials_in(journal)} == {TrialState.FAIL, TrialState.PRUNED}
 
 
+def test_a_run_killed_while_it_asked_whether_it_may_leave_is_back_in_the_race(
+    journal: Path,
+) -> None:
+    with opened(journal, "a", 1e-3) as trial:
+        trial.report(1, examples(0.5))
+        trial._storage.set_trial_system_attr(trial._id, paired_pruner.LEAVING, True)
+        trial.suspend()
+    with opened(journal, "a", 1e-3):
+        (running,) = trials_in(journal)
+        assert paired_pruner.standing_of(running, time.time()) == "running"
+
+
 def test_running_a_dead_runs_grid_point_again_fails_what_it_left(journal: Path) -> None:
     with opened(journal, "first", 1e-3) as trial:
         trial.report(1, examples(0.4))
