@@ -19,11 +19,13 @@ from pathlib import Path
 from agent.config import sweep_yaml
 from agent.demo import data, results
 from agent.errors import SweepAgentError
+from agent.files import write_atomically
 from agent.programs.warm_start import warm_worker
 from agent.server.process import running_server
 from agent.tracking.paths import project_of
 
 PROJECT = "sweep-agent-demo"
+USUAL_OUT = Path("outputs/demo")  # as the sweep YAMLs have it
 POLL_S = 2.0
 _MEASURED = re.compile(r"^(.+): logged as ", re.MULTILINE)
 _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
@@ -82,8 +84,23 @@ class Demo:
             shutil.rmtree(self._out / name, ignore_errors=True)
         (self._out / "logs").mkdir(parents=True, exist_ok=True)
         (self._out / "wandb").mkdir(exist_ok=True)
+        self._files = [self._placed(file) for file in self._files]
         files = data.write_data(self._out / "data")
         print(f"data     {len(files)} LongRefiner-format files in {self._out / 'data'}", flush=True)
+
+    def _placed(self, file: Path) -> Path:
+        """The sweep YAML with its data and store in the folder of this demo."""
+        if self._out == USUAL_OUT:
+            return file
+        text = re.sub(
+            rf"{re.escape(str(USUAL_OUT))}/(\S+)",
+            lambda found: json.dumps(str(self._out / found[1])),  # a JSON text is one of YAML
+            file.read_text(encoding="utf-8"),
+        )
+        placed = self._out / "sweeps" / file.name
+        placed.parent.mkdir(exist_ok=True)
+        write_atomically(placed, text)
+        return placed
 
     def _environment(self, server: Mapping[str, str]) -> dict[str, str]:
         """Nothing of the user's own W&B settings; one core per worker, so that results repeat."""

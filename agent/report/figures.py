@@ -6,19 +6,23 @@ that the three never disagree.
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["line", "points", "bars", "front"]
+Kind = Literal["line", "points", "interval", "front"]
 
 NEUTRAL = {"light": "#767676", "dark": "#9A9A9A"}
 NEUTRAL_STYLE = -1
+FAR = 1.5  # times the spread of the others
+DODGE = 0.012  # of the width, from one line to the next
 
 
 @dataclass(frozen=True)
 class Series:
     """Points of one label. `style` is the cell's place in the study (colour, marker, dash), or
-    NEUTRAL_STYLE. `low` and `high` are the ends of intervals, empty where there are none."""
+    NEUTRAL_STYLE; a `symbol` is the place of a marker of its own. `low` and `high` are the ends of
+    intervals, empty where there are none."""
 
     label: str
     kind: Kind
@@ -32,6 +36,7 @@ class Series:
     is_pruned: bool = False  # its last point is where the run was stopped
     is_named: bool = True  # stands in the legend
     is_hollow: bool = False  # rests on one seed: the noise of training is not in its interval
+    symbol: int | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.x), len(self.y)}
@@ -41,8 +46,20 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A value of the vertical axis that is worth a line."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Figure:
-    """`name` is the stem of its files. `reference` is a value of the score axis worth a line."""
+    """`name` is the stem of its files. `reference` is a value of the score axis worth a line.
+
+    With `rows` (texts from top to bottom, `row_notes` under them) it is horizontal: `y` counts rows
+    from 0. `x_range` is what such an axis shows; points outside of it are drawn at its edge as
+    arrows. `beside` is a second panel over the same rows."""
 
     name: str
     title: str
@@ -51,18 +68,55 @@ class Figure:
     series: tuple[Series, ...]
     caption: str = ""
     is_log_x: bool = False
+    is_dodged: bool = False  # lines of one x are moved apart a little, so that none hides another
     reference: float | None = None
+    reference_label: str = ""
+    levels: tuple[Level, ...] = ()
+    y_range: tuple[float, float] | None = None  # leaves out levels and base that lie far below
+    rows: tuple[str, ...] = ()
+    row_notes: tuple[str, ...] = ()
+    x_range: tuple[float, float] | None = None
+    beside: "Figure | None" = None
 
     @property
     def is_horizontal(self) -> bool:
-        """Bars lie, so that long names stay readable: labels on y, values on x."""
-        return any(series.kind == "bars" for series in self.series)
+        return bool(self.rows)
+
+    @property
+    def panels(self) -> "tuple[Figure, ...]":
+        """Itself, and what stands beside it."""
+        return (self,) if self.beside is None else (self, self.beside)
+
+    def edge_of(self, x: float) -> int:
+        """-1 or 1 for a point that lies left or right of what the axis shows, else 0."""
+        if self.x_range is None:
+            return 0
+        return -1 if x < self.x_range[0] else 1 if x > self.x_range[1] else 0
+
+    def place_of(self, x: float) -> float:
+        """Where on the axis a point is drawn."""
+        return x if self.x_range is None else min(max(x, self.x_range[0]), self.x_range[1])
+
+    def moved(self, series: Series) -> tuple[float, ...]:
+        """Where a line's points are drawn across: a little beside those of the other lines."""
+        xs = tuple(float(x) for x in series.x)
+        styles = sorted({s.style for s in self.series})
+        every = [float(x) for s in self.series for x in s.x]
+        if not self.is_dodged or len(styles) < 2 or min(every) == max(every):
+            return xs
+        step = DODGE * (styles.index(series.style) - (len(styles) - 1) / 2)
+        if self.is_log_x:
+            factor = (max(every) / min(every)) ** step
+            return tuple(x * factor for x in xs)
+        return tuple(x + step * (max(every) - min(every)) for x in xs)
 
     def to_csv(self) -> str:
         """Every drawn point: series, role, x, y, low, high, note."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["series", "role", self.x_title, self.y_title, "low", "high", "note"])
+        writer.writerow(
+            ["series", "role", self.x_title, self.y_title or "row", "low", "high", "note"]
+        )
         for series in self.series:
             role: str = series.kind
             if series.is_pruned or series.is_faint:
@@ -75,3 +129,12 @@ class Figure:
                 )
                 writer.writerow([series.label, role, x, y, low, high, note])
         return out.getvalue()
+
+
+def range_without(values: Sequence[float], below: Sequence[float]) -> tuple[float, float] | None:
+    """What a vertical axis shows where some values lie so far below the others that those could not
+    be told apart; None where all of them fit."""
+    spread = max(values) - min(values) if values else 0.0
+    if not below or not spread or min(below) > min(values) - FAR * spread:
+        return None
+    return min(values) - 0.1 * spread, max(values) + 0.1 * spread

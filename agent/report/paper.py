@@ -1,6 +1,10 @@
-"""Figures for papers: PDF and PNG at column width, by matplotlib without a display."""
+"""Figures for papers: PDF and PNG at the widths of a column and of a page, by matplotlib without a
+display."""
 
 import io
+import math
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
@@ -10,10 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-COLUMN_WIDTH_IN = 3.35  # one column of a two-column paper
+POINTS_PER_INCH = 72.27  # TeX's points
+COLUMN_PT = 241.0  # one column of a two-column paper
+PAGE_PT = 505.0  # both columns
+WIDE_PT = 350.0  # from here on two panels stand side by side
 HEIGHT_IN = 2.5
+ROW_IN = 0.31  # of a horizontal figure
 PNG_DPI = 300
-MOST_TICKS = 7
+LABEL_LETTERS = 36  # of a line below an axis, which may be short
+LETTER_PT = 4.3  # of a tick's name
 MARKERS = ("o", "s", "D", "^", "v", "p", "*")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -45,22 +54,41 @@ STYLE: Any = {
 }
 
 
-def render(figure: Figure, kinds: tuple[str, ...] = ("pdf", "png")) -> dict[str, bytes]:
+def render(
+    figure: Figure, kinds: tuple[str, ...] = ("pdf", "png"), width_pt: float = COLUMN_PT
+) -> dict[str, bytes]:
     """The figure's files by kind. The same figure gives the same bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
+    width = width_pt / POINTS_PER_INCH
     with mpl.rc_context(STYLE):
-        bars = sum(series.kind == "bars" for series in figure.series)
-        height = 0.95 + 0.24 * bars if figure.is_horizontal else HEIGHT_IN
-        canvas = Canvas(figsize=(COLUMN_WIDTH_IN, height), layout="constrained")
-        axes = canvas.add_subplot()
         if figure.is_horizontal:
-            _draw_bars(axes, figure)
+            canvas = _horizontal(figure, width)
         else:
-            _draw_series(axes, figure)
-        _legend(canvas, axes, figure)
+            canvas = Canvas(figsize=(width, HEIGHT_IN), layout="constrained")
+            axes = canvas.add_subplot()
+            _draw_series(axes, figure, width)
+            _legend(canvas, [axes], 5 if width_pt > WIDE_PT else 3)
         return {kind: _save(canvas, kind) for kind in kinds}
+
+
+def _horizontal(figure: Figure, width: float) -> "Canvas":
+    """A forest plot, with what stands beside it to the right or, in a narrow column, below."""
+    from matplotlib.figure import Figure as Canvas
+
+    is_wide = width * POINTS_PER_INCH > WIDE_PT
+    count = len(figure.panels)
+    height = 0.65 + ROW_IN * len(figure.rows)
+    size = (width, height + 0.25 if is_wide else count * height + 0.35)
+    canvas = Canvas(figsize=size, layout="constrained")
+    columns = count if is_wide else 1
+    drawn = canvas.subplots(count // columns, columns, squeeze=False, sharey=is_wide)
+    panels = [axes for line in drawn for axes in line]
+    for number, (axes, panel) in enumerate(zip(panels, figure.panels, strict=True)):
+        draw_rows(axes, panel, has_names=number == 0 or not is_wide)
+    _legend(canvas, panels, 4 if is_wide else 2)
+    return canvas
 
 
 def _save(canvas: "Canvas", kind: str) -> bytes:
@@ -77,10 +105,12 @@ def _colour(series: Series) -> str:
 
 
 def _marker(series: Series) -> str:
+    if series.symbol is not None:
+        return MARKERS[(series.symbol) % len(MARKERS)]
     return "X" if series.style == NEUTRAL_STYLE else MARKERS[series.style % len(MARKERS)]
 
 
-def _draw_series(axes: "Axes", figure: Figure) -> None:
+def _draw_series(axes: "Axes", figure: Figure, width: float) -> None:
     for series in figure.series:
         if series.kind == "front":
             axes.plot(
@@ -93,42 +123,112 @@ def _draw_series(axes: "Axes", figure: Figure) -> None:
                 label=series.label,
             )
         elif series.kind == "line":
-            _draw_line(axes, series)
+            _draw_line(axes, series, figure.moved(series))
         elif series.is_pruned:
-            axes.plot(series.x, series.y, "x", color=_colour(series), ms=4, mew=0.9, zorder=2)
-        else:
+            xs = figure.moved(series)
+            axes.plot(xs, series.y, "x", color=_colour(series), ms=4, mew=0.9, zorder=2)
+        else:  # rings: of two in one place both are seen
             axes.plot(
                 series.x,
                 series.y,
                 _marker(series),
                 color=_colour(series),
-                alpha=0.85,
+                mfc="none",
+                ls="none",
+                mew=1.0,
                 zorder=3,
-                mec="white",
-                mew=0.4,
                 ms=5,
                 label=series.label,
             )
-    _set_ticks(axes, figure)
+    _draw_levels(axes, figure)
+    for series in figure.series:
+        if series.kind == "front":
+            _name_front(axes, series)
+    _set_ticks(axes, figure, width)
     axes.set_xlabel(figure.x_title)
     axes.set_ylabel(figure.y_title)
     axes.grid(visible=True, axis="y")
     axes.set_axisbelow(True)
 
 
-def _set_ticks(axes: "Axes", figure: Figure) -> None:
-    """Ticks where something was measured: the tuned values, or whole epochs."""
-    from matplotlib.ticker import MaxNLocator, NullLocator
+def _draw_levels(axes: "Axes", figure: Figure) -> None:
+    """Lines across; of what lies below the axis the value stands at its foot."""
+    if figure.y_range is not None:
+        axes.set_ylim(*figure.y_range)
+    below = []
+    for number, level in enumerate(figure.levels):
+        if figure.y_range is not None and level.value < figure.y_range[0]:
+            below.append(f"{level.label} {level.value:.3f}")
+            continue
+        style: Any = (0, (1, 1.5 + 2 * number))
+        axes.axhline(level.value, color=NEUTRAL["light"], lw=0.9, ls=style, label=level.label)
+    if below:
+        axes.annotate(
+            f"below: {', '.join(below)}",
+            (0, 0),
+            xycoords="axes fraction",
+            xytext=(3, 3),
+            textcoords="offset points",
+            fontsize=6.3,
+            color=NEUTRAL["light"],
+        )
+
+
+def _name_front(axes: "Axes", series: Series) -> None:
+    """The names of the runs on the front, each on the side that has more room."""
+    low, high = axes.get_xlim()
+    named = [
+        (float(x), y, n) for x, y, n in zip(series.x, series.y, series.notes, strict=True) if n
+    ]
+    for number, (x, y, name) in enumerate(named):
+        is_left = x <= (low + high) / 2
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(5 if is_left else -5, -9 if number % 2 else 5),
+            textcoords="offset points",
+            ha="left" if is_left else "right",
+            fontsize=6.3,
+            zorder=6,
+            bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+        )
+
+
+def _set_ticks(axes: "Axes", figure: Figure, width: float) -> None:
+    """Ticks where something was measured: the tuned values, or whole epochs. Of values that lie
+    close together only some are named, so that no two names touch."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
     values = sorted({float(x) for series in figure.series for x in series.x})
     if figure.is_log_x:
         axes.set_xscale("log")
-        if len(values) <= MOST_TICKS:
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticks(values, [_short(value) for value in values])
+        named = apart(values, width * POINTS_PER_INCH - 55)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xticks(named, [_short(value) for value in named])
+        axes.set_xticks([value for value in values if value not in named], minor=True)
     else:
         whole = all(value.is_integer() for value in values)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
+
+
+def apart(values: Sequence[float], width: float) -> list[float]:
+    """Which of some values on a logarithmic axis of `width` points get a name: both ends, and those
+    between them whose names touch no other."""
+    if len(values) < 2:
+        return list(values)
+    low, high = math.log(values[0]), math.log(values[-1])
+    scale = 0.9 * width / (high - low)
+
+    def touches(one: float, other: float) -> bool:
+        room = (len(_short(one)) + len(_short(other))) / 2 * LETTER_PT + LETTER_PT
+        return abs(math.log(one) - math.log(other)) * scale < room
+
+    kept = [values[0]]
+    for value in values[1:-1]:
+        if not touches(value, kept[-1]) and not touches(value, values[-1]):
+            kept.append(value)
+    return [*kept, values[-1]]
 
 
 def _short(value: float) -> str:
@@ -138,7 +238,7 @@ def _short(value: float) -> str:
     return f"{float(digits):g}e{int(power)}" if power else text
 
 
-def _draw_line(axes: "Axes", series: Series) -> None:
+def _draw_line(axes: "Axes", series: Series, xs: tuple[float, ...]) -> None:
     colour = _colour(series)
     if series.is_faint:
         axes.plot(series.x, series.y, color=colour, lw=0.6, alpha=0.35, zorder=1)
@@ -147,7 +247,7 @@ def _draw_line(axes: "Axes", series: Series) -> None:
         return
     dash = DASHES[series.style % len(DASHES)]
     axes.plot(
-        series.x,
+        xs,
         series.y,
         color=colour,
         ls=dash,
@@ -165,71 +265,81 @@ def _draw_line(axes: "Axes", series: Series) -> None:
             value if value is not None else y
             for value, y in zip(series.high, series.y, strict=True)
         ]
-        axes.fill_between([float(x) for x in series.x], low, high, color=colour, alpha=0.15, lw=0)
+        axes.fill_between(xs, low, high, color=colour, alpha=0.15, lw=0)
 
 
-def _draw_bars(axes: "Axes", figure: Figure) -> None:
-    """Lying bars, first on top; points of other series sit on the bar they name."""
-    bars = [series for series in figure.series if series.kind == "bars"]
-    places = {series.label: len(bars) - 1 - index for index, series in enumerate(bars)}
-    for series in bars:
-        _draw_bar(axes, series, places[series.label])
+def draw_rows(axes: "Axes", figure: Figure, *, has_names: bool) -> None:
+    """Intervals and points over named rows, the first on top; no row begins at 0."""
+    if figure.x_range is not None:
+        axes.set_xlim(*figure.x_range)
     for series in figure.series:
-        if series.kind == "points":
+        if series.kind == "interval":
+            _draw_interval(axes, figure, series)
+        else:
             axes.plot(
-                series.x,
-                [places[name] for name in series.notes],
-                "D",
-                color="white",
-                mec="black",
+                [figure.place_of(float(x)) for x in series.x],
+                series.y,
+                _marker(series),
+                color="black",
+                mfc="white",
                 mew=0.8,
                 ms=3.5,
+                ls="none",
                 zorder=5,
                 label=series.label,
             )
     if figure.reference is not None:
-        axes.axvline(figure.reference, color="black", lw=0.7, ls=(0, (3, 2)), zorder=3)
-    axes.set_yticks(list(places.values()), list(places))
-    axes.tick_params(axis="y", length=0)
-    axes.margins(x=0.1)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(figure.x_title)
+        axes.axvline(figure.reference, color="black", lw=0.7, ls=(0, (3, 2)), zorder=1)
+    if has_names:
+        notes = figure.row_notes or ("",) * len(figure.rows)
+        pairs = zip(figure.rows, notes, strict=True)
+        names = [f"{row}\n{note}" if note else row for row, note in pairs]
+        axes.set_yticks(range(len(names)), names, fontsize=7, linespacing=0.95)
+        axes.set_ylim(len(figure.rows) - 0.4, -0.7)
+    axes.tick_params(axis="y", length=0, labelleft=has_names)
+    axes.grid(visible=True, axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel(textwrap.fill(figure.x_title, LABEL_LETTERS))
 
 
-def _draw_bar(axes: "Axes", series: Series, place: int) -> None:
-    """One bar with its interval, and its value behind both."""
-    value = float(series.x[0])
-    fill: dict[str, Any] = {"color": _colour(series), "alpha": 0.85}
-    hollow: dict[str, Any] = {"facecolor": "none", "edgecolor": _colour(series), "linewidth": 1.1}
-    axes.barh(place, value, height=0.62, zorder=2, **(hollow if series.is_hollow else fill))
-    ends = [value, *(end for end in (*series.low, *series.high) if end is not None)]
-    if len(ends) == 3:
-        gaps = [[max(value - ends[1], 0.0)], [max(ends[2] - value, 0.0)]]
-        axes.errorbar(
-            value,
-            place,
-            xerr=gaps,
-            fmt="none",
-            ecolor="black",
-            elinewidth=0.8,
-            capsize=2,
-            zorder=4,
-        )
+def _draw_interval(axes: "Axes", figure: Figure, series: Series) -> None:
+    """A point with its interval and, above it, both as text."""
+    value, row = float(series.x[0]), series.y[0]
+    place, edge = figure.place_of(value), figure.edge_of(value)
+    colour = _colour(series)
+    ends = [end for end in (*series.low, *series.high) if end is not None]
+    if len(ends) == 2 and not edge:
+        drawn = [figure.place_of(end) for end in ends]
+        axes.plot(drawn, [row, row], color=colour, lw=1.3, zorder=2, solid_capstyle="butt")
+        for end in ends:
+            mark = "|" if not figure.edge_of(end) else "<" if figure.edge_of(end) < 0 else ">"
+            axes.plot(figure.place_of(end), row, mark, color=colour, ms=4, zorder=2, clip_on=False)
+    mark = {0: _marker(series), -1: "<", 1: ">"}[edge]
+    face = "white" if series.is_hollow else colour
+    axes.plot(place, row, mark, color=colour, mfc=face, mew=1.1, ms=5, zorder=4, clip_on=False)
+    low, high = axes.get_xlim()
+    share = (place - low) / (high - low)
     axes.annotate(
-        f"{value:.0f}",
-        (max(ends), place),
-        xytext=(4, 0),
+        series.notes[0],
+        (place, row),
+        xytext=(-7 * edge, -2.2 if edge else 4.5),
         textcoords="offset points",
-        va="center",
-        fontsize=7,
+        ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
+        fontsize=6.3,
+        zorder=6,
     )
 
 
-def _legend(canvas: "Canvas", axes: "Axes", figure: Figure) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(canvas: "Canvas", panels: Sequence["Axes"], most: int) -> None:
+    handles, labels = [], []
+    for axes in panels:
+        found = axes.get_legend_handles_labels()
+        handles += found[0]
+        labels += found[1]
     if not handles:
         return
-    columns = 1 if figure.is_horizontal else 3 if max(map(len, labels)) <= 15 else 2
+    longest = max(map(len, labels))
+    columns = most if longest <= 15 else max(most - 1, 1) if longest < 24 else max(most // 2, 1)
     canvas.legend(
         handles,
         labels,

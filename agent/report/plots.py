@@ -1,15 +1,15 @@
-"""The four figures of a family of runs, as data: convergence, learning rates, retention, Pareto."""
+"""The figures of a family of runs, as data: convergence and learning rates, and those of `forest`
+and `trade_off`."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.report.figures import NEUTRAL_STYLE, Figure, Series
-from agent.results import columns, pareto
-from agent.results.columns import COST_AXES, Column
-from agent.results.comparable import BASELINE, base_label, seed_of, tuned_values
-from agent.results.presentation import setting_text
-from agent.results.retention import Retention
+from agent.report.figures import Figure, Level, Series, range_without
+from agent.report.forest import retention_and_cost
+from agent.report.trade_off import describe, pareto_scatters
+from agent.results import columns
+from agent.results.comparable import BASE, tuned_values
 from agent.results.run_table import Row
 from agent.results.selection import candidates_of
 from agent.results.study import CellReport, FamilyReport, Study
@@ -24,8 +24,8 @@ def figures_of(study: Study, x: str | None = None, y: str | None = None) -> tupl
         drawn = (
             convergence(family, styles, mark),
             learning_rates(family, styles, mark),
-            retention_bars(family, styles, mark),
-            pareto_scatter(family, styles, mark, x, y),
+            retention_and_cost(family, styles, mark.suffix, mark.words),
+            *pareto_scatters(family, styles, mark.suffix, mark.words, x, y),
         )
         found += [figure for figure in drawn if figure is not None]
     return tuple(found)
@@ -132,6 +132,7 @@ def learning_rates(family: FamilyReport, styles: Mapping[str, int], mark: Mark) 
         series += _pruned_points(cell, key, style)
     if not series:
         return None
+    levels = _base_levels(family)
     return Figure(
         f"learning_rates{mark.suffix}",
         f"Score over {key.replace('_', ' ')}{mark.words}",
@@ -139,8 +140,24 @@ def learning_rates(family: FamilyReport, styles: Mapping[str, int], mark: Mark) 
         "Validation F1",
         tuple(series),
         "Mean over seeds at the last evaluation point (bars: lowest to highest seed). Crosses: "
-        "pruned runs at their last rung, not comparable with the lines.",
+        "pruned runs at their last rung, not comparable with the lines. Points of one rate are "
+        f"moved apart a little.{' Dotted: the untouched base.' if levels else ''}",
         is_log_x=all(isinstance(x, int | float) and x > 0 for s in series for x in s.x),
+        is_dodged=True,
+        levels=levels,
+        y_range=range_without([y for s in series for y in s.y], [one.value for one in levels]),
+    )
+
+
+def _base_levels(family: FamilyReport) -> tuple[Level, ...]:
+    """The untouched base's validation score in each form; forms that score alike share a line."""
+    scores: dict[float, list[str]] = {}
+    for base in family.bases:
+        score = base.row.number(columns.SCORE)
+        if score is not None:
+            scores.setdefault(round(score, 3), []).append(base.label)
+    return tuple(
+        Level(labels[0] if len(labels) == 1 else BASE, score) for score, labels in scores.items()
     )
 
 
@@ -166,151 +183,3 @@ def _tuned_number(rows: Sequence[Row]) -> str | None:
     """The first tuned key with numbers: what the learning-rate figure has on its axis."""
     keys = dict.fromkeys(key for row in rows for key, _ in tuned_values(row))
     return next((key for key in keys if any(row.number(key) is not None for row in rows)), None)
-
-
-def retention_bars(family: FamilyReport, styles: Mapping[str, int], mark: Mark) -> Figure | None:
-    """Retention of every cell and of the untouched base, best against best and matched."""
-    bars = [(cell.label, styles[cell.label], cell.best) for cell in family.cells]
-    bars += [(base.label, NEUTRAL_STYLE, base.retention) for base in family.bases]
-    series = [_bar(label, style, found) for label, style, found in bars if found.value is not None]
-    if not series:
-        return None
-    matched = [
-        (cell.label, cell.matched)
-        for cell in family.cells
-        if cell.matched.value is not None and not cell.is_baseline
-    ]
-    if matched:
-        series.append(
-            Series(
-                "same learning rate and seed",
-                "points",
-                NEUTRAL_STYLE,
-                tuple(100 * (found.value or 0.0) for _, found in matched),
-                (0.0,) * len(matched),
-                notes=tuple(label for label, _ in matched),
-            )
-        )
-    return Figure(
-        f"retention{mark.suffix}",
-        f"Performance retention{mark.words}",
-        f"Retention (% of {BASELINE}'s {columns.find(family.metric).phrase})",
-        "",
-        tuple(series),
-        "Bars: each variant at its own best learning rate, with the 95 % interval over seeds and "
-        "examples where per-example scores are known. Hollow: one seed, so that the noise of "
-        "training is not included and nothing is significant. Diamonds: at the variant's learning "
-        f"rate and seeds, against {BASELINE} at the same ones.",
-        reference=100.0,
-    )
-
-
-def _bar(label: str, style: int, found: Retention) -> Series:
-    ends = found.interval
-    return Series(
-        label,
-        "bars",
-        style,
-        (100 * (found.value or 0.0),),
-        (0.0,),
-        (100 * ends.low,) if ends else (),
-        (100 * ends.high,) if ends else (),
-        (label,),
-        is_named=False,
-        is_hollow=found.is_one_seed,
-    )
-
-
-def pareto_scatter(
-    family: FamilyReport,
-    styles: Mapping[str, int],
-    mark: Mark,
-    x: str | None = None,
-    y: str | None = None,
-) -> Figure | None:
-    """Two metrics of every complete run, and their front. None when no run has both."""
-    rows = family.compared_rows
-    # only the choices are tested, and a scatter is of every complete run
-    is_tested = all(row.number(family.metric) is not None for row in rows)
-    score = columns.find(y or (family.metric if is_tested else columns.SCORE))
-    cost = _cost_axis(rows, score.key, x)
-    if cost is None:
-        return None
-    known = [row for row in rows if _both(row, cost.key, score.key)]
-    points = [(row.number(cost.key) or 0.0, row.number(score.key) or 0.0) for row in known]
-    on_front = pareto.front_of(known, cost, score)
-    alike = pareto.comparable_in(known, cost)
-    series = _scatter_series(family, known, points, styles)
-    front = Series(
-        "Pareto front",
-        "front",
-        NEUTRAL_STYLE,
-        tuple(points[i][0] for i in on_front),
-        tuple(points[i][1] for i in on_front),
-    )
-    return Figure(
-        f"pareto{mark.suffix}",
-        f"{score.title} against {cost.phrase}{mark.words}",
-        cost.heading,
-        score.heading,
-        (front, *series),
-        f"Every complete run ({cost.phrase}: {cost.better} is better). The line joins the "
-        f"runs that no other run beats in both{'' if all(alike) else _left_out(cost)}.",
-    )
-
-
-def _left_out(cost: Column) -> str:
-    """Why some of the runs cannot stand on the line."""
-    reasons = ["measured on another type of GPU"] if cost.is_hardware_bound else []
-    reasons += ["whose answers are much longer or shorter"] if cost.is_per_answer else []
-    return f", without runs {' or '.join(reasons)}"
-
-
-def _scatter_series(
-    family: FamilyReport,
-    rows: Sequence[Row],
-    points: Sequence[tuple[float, float]],
-    styles: Mapping[str, int],
-) -> list[Series]:
-    """One series per cell, the untouched base last."""
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(family.label_of(row), []).append(index)
-    return [
-        Series(
-            label,
-            "points",
-            styles.get(label, NEUTRAL_STYLE),
-            tuple(points[i][0] for i in indices),
-            tuple(points[i][1] for i in indices),
-            notes=tuple(describe_in(family, rows[i]) for i in indices),
-        )
-        for label, indices in sorted(groups.items(), key=lambda g: styles.get(g[0], len(styles)))
-    ]
-
-
-def _cost_axis(rows: Sequence[Row], score: str, wanted: str | None) -> Column | None:
-    """The wanted axis, else the first one with at least two different values."""
-    if wanted is not None:
-        axis = columns.find(wanted)
-        return axis if any(_both(row, wanted, score) for row in rows) else None
-    for key in COST_AXES:
-        if len({row.number(key) for row in rows if _both(row, key, score)}) > 1:
-            return columns.find(key)
-    return None
-
-
-def _both(row: Row, x: str, y: str) -> bool:
-    return row.number(x) is not None and row.number(y) is not None
-
-
-def describe_in(family: FamilyReport, row: Row) -> str:
-    """A point of a scatter in few words; of the untouched base, in which form it is."""
-    return base_label(row) if family.is_base(row) else describe(row)
-
-
-def describe(row: Row) -> str:
-    """A run in few words: its tuned values and its seed."""
-    names = {"learning_rate": "lr"}
-    words = [f"{names.get(key, key)} {setting_text(value)}" for key, value in tuned_values(row)]
-    return ", ".join([*words, f"seed {seed_of(row)}"])

@@ -48,9 +48,13 @@ def write_report(
 
 
 def _figure_files(figure: Figure) -> Mapping[str, str | bytes]:
-    drawn = paper.render(figure)
-    files: dict[str, str | bytes] = {f"figures/{figure.name}.{k}": b for k, b in drawn.items()}
-    return {**files, f"figures/{figure.name}.csv": figure.to_csv()}
+    """At the width of a column and, `-wide`, of a page; with the data of every panel."""
+    files: dict[str, str | bytes] = {}
+    for suffix, width in (("", paper.COLUMN_PT), ("-wide", paper.PAGE_PT)):
+        for kind, content in paper.render(figure, width_pt=width).items():
+            files[f"figures/{figure.name}{suffix}.{kind}"] = content
+    data = {f"figures/{panel.name}.csv": panel.to_csv() for panel in figure.panels}
+    return {**files, **data}
 
 
 def _write(path: Path, content: str | bytes) -> Path:

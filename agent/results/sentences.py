@@ -13,13 +13,15 @@ NO_SCORES = "no per-example scores, so no interval"
 
 
 def percent(found: Retention) -> str:
-    """`96 % [93, 99]`; empty when there is no ratio. A small interval gets a decimal."""
+    """`96 % [93, 99]`; empty when there is no ratio. A small interval gets a
+    decimal, and so does one that excludes 100 % by less than a half."""
     if found.value is None:
         return ""
     if found.interval is None:
         return f"{100 * found.value:.0f} %"
     low, high = 100 * found.interval.low, 100 * found.interval.high
-    digits = 1 if high - low < 2 else 0
+    hides_it = found.is_resolved and f"{100:.0f}" in (f"{low:.0f}", f"{high:.0f}")
+    digits = 1 if high - low < 2 or hides_it else 0
     return f"{100 * found.value:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"
 
 

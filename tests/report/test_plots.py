@@ -7,8 +7,8 @@ import pytest
 from agent.errors import ReportError
 from agent.report.figures import NEUTRAL_STYLE, Figure, Series
 from agent.report.paper import render
+from agent.report.plotly_traces import to_plotly
 from agent.report.plots import figures_of
-from agent.report.web import to_plotly
 from agent.results.run_table import Row
 from agent.results.study import examine
 from tests.results.known_table import known_rows, run
@@ -48,13 +48,98 @@ def test_seeds_become_a_band() -> None:
     assert line.y == pytest.approx((0.4,))
 
 
-def test_retention_bars_are_percentages_with_the_base_last() -> None:
+def test_retention_is_a_forest_of_percentages_with_the_base_last() -> None:
     figure = _figures(Row("base", "baseline", {"final/validation_f1_score": 0.2}))["retention"]
-    bars = {s.label: s.x[0] for s in figure.series if s.kind == "bars"}
-    assert bars["QLoRA int4"] == pytest.approx(75.0)
-    assert list(bars)[-1] == "Untouched base"
+    points = {s.label: s.x[0] for s in figure.series if s.kind == "interval"}
+    assert points["QLoRA int4"] == pytest.approx(75.0)
+    assert figure.rows == tuple(points)
+    assert figure.rows[-1] == "Untouched base"
     matched = figure.series[-1]
     assert matched.notes == ("QLoRA int4", "QLoRA int8", "LoRA+PTQ int8")
+    assert figure.row_notes[:2] == ("1 seed", "1 seed")
+
+
+def _kept(*shares: float, base: float | None = None) -> Figure:
+    """A forest over variants that keep these shares, three seeds each."""
+    cells = ("full", "qlora4", "qlora8", "ptq8")
+    rows = []
+    for cell, share in zip(cells, (1.0, *shares), strict=False):
+        for seed in range(3):
+            right = round(400 * share) - seed
+            scores = {f"e{i}": float(i < right * 0.8) for i in range(400)}
+            f1 = sum(scores.values()) / 400
+            size: dict[str, Any] = {"inference__model_size_gb": 2 * share}
+            rows.append(run(cell, 1e-3, f1, seed=seed, scores=scores, **size))
+    if base is not None:
+        rows.append(Row("base", "baseline", {"final/validation_f1_score": base}))
+    return {figure.name: figure for figure in figures_of(examine(rows))}["retention"]
+
+
+def test_the_axis_of_a_forest_tells_95_from_103_also_beside_a_base_at_0() -> None:
+    for base in (None, 0.0):
+        low, high = _kept(0.95, 1.03, base=base).x_range or (0.0, 0.0)
+        assert low > 60
+        assert high < 140
+    figure = _kept(0.95, 1.03, base=0.0)
+    assert figure.edge_of(0.0) == -1
+    assert figure.place_of(0.0) == (figure.x_range or (0.0, 0.0))[0]
+    drawn = to_plotly(figure)
+    base_point = next(t for t in drawn["data"] if t["name"] == "Untouched base")
+    assert base_point["marker"]["symbol"] == "triangle-left"
+    assert base_point["text"] == ["0 %"]
+
+
+def test_rows_name_n_and_seeds() -> None:
+    assert _kept(0.95).row_notes == ("3 seeds", "n = 400, 3 seeds")
+
+
+def test_costs_stand_beside_quality_as_shares() -> None:
+    beside = _kept(0.9, 0.5).beside
+    assert beside is not None
+    (size,) = beside.series
+    assert (size.label, size.notes) == ("Model size", ("Full LoRA", "QLoRA int4", "QLoRA int8"))
+    assert size.x == pytest.approx((100, 90, 50))
+    assert beside.rows == size.notes
+    assert "Model size,points" in beside.to_csv()
+    assert _figures()["retention"].beside is not None
+
+
+def test_no_line_hides_another_of_the_same_values() -> None:
+    rows = [run(cell, rate, 0.5) for cell in ("full", "ptq8") for rate in (1e-4, 1e-3)]
+    figure = next(f for f in figures_of(examine(rows)) if f.name == "learning_rates")
+    one, other = figure.series
+    assert one.x == other.x
+    assert all(a < b for a, b in zip(figure.moved(one), figure.moved(other), strict=True))
+    assert figure.moved(one) == pytest.approx(one.x, rel=0.05)
+
+
+def test_learning_rates_show_the_untouched_base() -> None:
+    base = Row("base", "baseline", {"final/validation_f1_score": 0.1})
+    figure = _figures(base)["learning_rates"]
+    assert [(level.label, level.value) for level in figure.levels] == [("Untouched base", 0.1)]
+    assert figure.y_range is None  # it lies among the scores
+    near = [run("full", rate, f1) for rate, f1 in ((1e-4, 0.70), (1e-3, 0.72))]
+    far = {f.name: f for f in figures_of(examine([*near, base]))}["learning_rates"]
+    assert far.y_range is not None
+    assert far.y_range[0] > 0.6
+    assert "below: Untouched base 0.100" in str(to_plotly(far)["layout"]["annotations"])
+
+
+def test_every_type_of_gpu_has_a_pareto_figure_of_its_own() -> None:
+    rows = [
+        run("full", rate, f1, inference__avg_latency_ms_per_sample=ms, inference__gpu=gpu)
+        for gpu, factor in (("H100", 1), ("A100", 2))
+        for rate, f1, ms in ((1e-4, 0.5, 4.0 * factor), (1e-3, 0.6, 5.0 * factor))
+    ]
+    rows.append(
+        run("full", 2e-3, 0.1, inference__avg_latency_ms_per_sample=9.0, inference__gpu="H100")
+    )
+    found = {f.name: f for f in figures_of(examine(rows)) if f.name.startswith("pareto")}
+    assert list(found) == ["pareto", "pareto-a100"]
+    assert found["pareto"].title.endswith("on H100")
+    fronts = [next(s for s in f.series if s.kind == "front") for f in found.values()]
+    assert [front.x for front in fronts] == [(4.0, 5.0), (8.0, 10.0)]
+    assert [front.notes for front in fronts] == [("", "Full LoRA"), ("", "Full LoRA")]
 
 
 def test_retention_intervals_are_percentages_too() -> None:
@@ -72,11 +157,11 @@ def test_retention_intervals_are_percentages_too() -> None:
     assert bar.is_hollow  # one seed
     drawn = {trace["name"]: trace["meta"] for trace in to_plotly(found)["data"]}
     assert drawn["QLoRA int4"]["hollow"]
-    assert 'QLoRA int4,"bars, one seed"' in found.to_csv()
+    assert 'QLoRA int4,"interval, one seed"' in found.to_csv()
     assert render(found, ("png",))["png"].startswith(b"\x89PNG")
 
 
-def test_a_front_is_drawn_over_one_type_of_gpu_and_answers_of_one_length() -> None:
+def test_a_front_is_drawn_over_answers_of_one_length() -> None:
     def one(rate: float, f1: float, ms: float, gpu: str, tokens: float) -> Row:
         more: dict[str, Any] = {"inference__gpu": gpu, "inference__tokens_out": tokens}
         return run("full", rate, f1, inference__avg_latency_ms_per_sample=ms, **more)
@@ -84,12 +169,11 @@ def test_a_front_is_drawn_over_one_type_of_gpu_and_answers_of_one_length() -> No
     rows = [
         one(1e-4, 0.5, 40.0, "A100", 12.0),
         one(1e-3, 0.6, 50.0, "A100", 11.0),
-        one(1e-2, 0.4, 10.0, "H100", 12.0),
         one(2e-2, 0.1, 5.0, "A100", 1.9),
     ]
     found = {figure.name: figure for figure in figures_of(examine(rows))}["pareto"]
     assert [series.x for series in found.series if series.kind == "front"] == [(40.0, 50.0)]
-    assert "another type of GPU or whose answers are much longer" in found.caption
+    assert "whose answers are much longer" in found.caption
 
 
 def test_the_pareto_figure_has_every_complete_run_and_its_front() -> None:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from agent.report import web
+from agent.report.plotly_traces import to_plotly
 from agent.report.plots import figures_of
 from agent.results.run_table import Row
 from agent.results.study import examine
@@ -60,7 +61,7 @@ def test_metrics_that_no_run_has_are_named(page: str) -> None:
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_plotly_accepts_every_figure(figure: Any) -> None:
-    drawn = web.to_plotly(figure)
+    drawn = to_plotly(figure)
     assert len(go.Figure(drawn).data) == len(figure.series)
 
 
@@ -70,7 +71,7 @@ def test_the_scatter_carries_the_front_of_every_pair_of_metrics() -> None:
     keys = [axis["key"] for axis in scatter["axes"]]
     assert len(scatter["fronts"]) == len(keys) * (len(keys) - 1) / 2
     points = scatter["points"]
-    front = scatter["fronts"]["final/validation_f1_score inference/model_size_gb"]
+    front = scatter["fronts"]["H100|final/validation_f1_score inference/model_size_gb"]
     found = [points[i]["values"]["final/validation_f1_score"] for i in front]
     assert sorted(found) == [0.6, 0.8]
     assert scatter["x"] == "inference/avg_latency_ms_per_sample"
@@ -93,3 +94,30 @@ def test_embedded_json_holds_no_markup_and_reads_back() -> None:
 def test_not_a_number_never_reaches_the_page() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         web.embed({"a": float("nan")})
+
+
+def test_a_scatter_has_a_front_for_each_type_of_gpu() -> None:
+    rows = [
+        run("full", rate, f1, inference__avg_latency_ms_per_sample=ms, inference__gpu=gpu)
+        for gpu, rate, f1, ms in (
+            ("A", 1e-4, 0.5, 9.0),
+            ("B", 1e-3, 0.6, 5.0),
+            ("B", 2e-3, 0.4, 4.0),
+        )
+    ]
+    study = examine(rows)
+    scatter = web.payload(study, figures_of(study))[1]["scatter-1"]
+    assert scatter["gpus"] == ["B", "A"]
+    pair = "final/validation_f1_score inference/avg_latency_ms_per_sample"
+    assert {gpu: len(scatter["fronts"][f"{gpu}|{pair}"]) for gpu in "AB"} == {"A": 1, "B": 2}
+
+
+def test_the_first_section_has_the_figure_before_the_table(page: str) -> None:
+    body = page[page.index("<body>") :]
+    order = ['class="answer"', 'data-figure="retention"', 'data-figure="relative_costs"', "<table"]
+    places = [body.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_no_part_that_is_an_image_holds_buttons(page: str) -> None:
+    assert 'role="img"' not in page.split("<script>")[0]

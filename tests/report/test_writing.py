@@ -22,7 +22,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_figure_has_pdf_png_and_its_data(written: Path) -> None:
     names = sorted(path.name for path in (written / "figures").iterdir())
     stems = ("convergence", "learning_rates", "pareto", "retention")
-    assert names == sorted(f"{stem}.{kind}" for stem in stems for kind in ("csv", "pdf", "png"))
+    kinds = (".csv", ".pdf", ".png", "-wide.pdf", "-wide.png")
+    made = [f"{stem}{kind}" for stem in stems for kind in kinds]
+    assert names == sorted([*made, "relative_costs.csv"])
 
 
 def test_every_table_has_latex_and_csv(written: Path) -> None:
