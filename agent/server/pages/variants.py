@@ -3,7 +3,6 @@
 The numbers are those of `agent.results.study`, as in a report; here they become texts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,6 @@ from agent.results.retention import Retention
 from agent.results.sentences import ONE_SEED
 from agent.results.study import CellReport, FamilyReport, Study
 from agent.server.pages.metrics import heading_of
-from agent.server.pages.table import decimals_of
 
 # What stands beside score and retention. An answer's length stands beside every latency.
 COSTS = (
@@ -133,7 +131,6 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
     lines = comparison.lines
     keys = (SCORE, *COSTS) if comparison.metric == TEST_SCORE else COSTS
     known = [i for i in range(len(keys)) if any(line.costs[i] is not None for line in lines)]
-    columns = {i: _costs(keys[i], [line.costs[i] for line in lines]) for i in known}
     return {
         "label": comparison.label,
         "headline": comparison.headline,
@@ -157,11 +154,11 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
                     f"{line.tuned}{f', {line.seeds} seeds' if line.seeds > 1 else ''}",
                     "" if line.score is None else f"{line.score:.3f}",
                     _retention(line),
-                    *(columns[i][place] for i in known),
+                    *(_cost(keys[i], line.costs[i]) for i in known),
                     *([line.gains] if any(each.gains for each in lines) else []),
                 ],
             }
-            for place, line in enumerate(lines)
+            for line in lines
         ],
     }
 
@@ -177,15 +174,9 @@ def _retention(line: Line) -> str:
     return f"{text} ({ONE_SEED})" if found.is_one_seed and line.is_compared else text
 
 
-def _costs(key: str, costs: Sequence[Cost | None]) -> list[str]:
-    """One column of costs, all with the same number of decimals."""
-    means = [cost.mean for cost in costs if cost is not None]
-    digits = decimals_of(means, find(key).digits)
-    return [_cost(key, cost, digits) for cost in costs]
-
-
-def _cost(key: str, cost: Cost | None, digits: int | None) -> str:
+def _cost(key: str, cost: Cost | None) -> str:
+    """As the report writes it."""
     if cost is None:
         return ""
-    text = format_number(cost.mean, find(key)) if digits is None else f"{cost.mean:.{digits}f}"
+    text = format_number(cost.mean, find(key))
     return f"{text} (on {cost.other_gpu})" if cost.other_gpu else text
