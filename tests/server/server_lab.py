@@ -26,16 +26,21 @@ parameters:
 class Lab:
     """What a client does, in one call each."""
 
-    def __init__(self, data_dir: Path, policy: Policy) -> None:
+    def __init__(self, data_dir: Path, policy: Policy, *, has_keys: bool = False) -> None:
         self.now = 1_000_000.0
         self.policy = policy
         self.services = open_services(data_dir, "http://127.0.0.1:1", policy, lambda: self.now)
-        with self.services.database.write() as connection:
-            add_key(connection, KEY, "local", now=self.now)
-            add_key(connection, OTHER_KEY, "others", now=self.now)
+        if not has_keys:
+            with self.services.database.write() as connection:
+                add_key(connection, KEY, "local", now=self.now)
+                add_key(connection, OTHER_KEY, "others", now=self.now)
         self.app = build_app(self.services)
         self.http = TestClient(self.app, base_url="http://127.0.0.1")
         self.executor = Executor(self.services, build_schema())
+
+    def close(self) -> None:
+        self.http.close()
+        self.services.database.close()
 
     def ask(self, document: str, entity: str = "local", **variables: Any) -> dict[str, Any]:
         """The data of an operation that must succeed."""

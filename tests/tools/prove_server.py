@@ -9,6 +9,7 @@ import json
 import sqlite3
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tests.end_to_end.server_hostility import be_hostile
 from tests.end_to_end.server_kills import kill_under_load
 from tests.end_to_end.server_load import percentile_ms, put_under_load
 from tests.end_to_end.server_neighbours import measure
+from tests.server.schedules import run_schedule
 
 
 def prove_kills(kills: int = 100) -> dict[str, Any]:
@@ -98,6 +100,24 @@ def prove_copies(kills: int = 50) -> dict[str, Any]:
         return kill_copies(Path(folder), kills)
 
 
+def prove_schedules(schedules: int = 1000) -> dict[str, Any]:
+    """Random schedules against the model of what must be visible to whom."""
+    happened: Counter[str] = Counter()
+    failures = []
+    for seed in range(schedules):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                happened += run_schedule(Path(folder), seed)
+            except AssertionError as error:
+                failures.append(str(error)[:500])
+    return {
+        "schedules": schedules,
+        "failed": len(failures),
+        "failures": failures[:3],
+        "happened": dict(happened.most_common()),
+    }
+
+
 PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "kills": prove_kills,
     "hostility": prove_hostility,
@@ -105,6 +125,7 @@ PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "verify": prove_verify,
     "neighbours": prove_neighbours,
     "copies": prove_copies,
+    "schedules": prove_schedules,
 }
 
 

@@ -193,6 +193,6 @@ def _send_use(connection: Connection, to: Destination, project: Project, use: An
             },
         )
     except ServerError:
-        if to.has_artifact(there) and to.run_id(project, run_name):
+        if to.has_artifact(there) and to.find_run(project, run_name):
             raise
     to.ledger.write("use", source, done=True)

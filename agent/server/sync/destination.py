@@ -2,9 +2,10 @@
 
 What somebody deleted at the destination stays deleted. A run that was deleted here and made again
 under its name (as a grid point is) is another run, so it never changes the one that arrived before,
-nor one that somebody else made: it gets the next free name there. A sent run carries in its config,
-where people do not see it, which run of which server it is, so that this holds for a data directory
-that was brought back from an older copy too.
+nor one that somebody else made: it gets the next free name there. So does a run that began anew and
+has fewer lines now than have arrived: the parts of two attempts are never mixed. A sent run carries
+in its config, where people do not see it, which run of which server it is, so that this holds for a
+data directory that was brought back from an older copy too.
 """
 
 import json
@@ -23,13 +24,23 @@ from agent.server.sync.remote import Remote
 _ORIGIN = "synced_from"
 _FIND_RUN = """
 query FindRun($project: String!, $entity: String!, $name: String!) {
-  project(name: $project, entityName: $entity) { run(name: $name) { id config } }
+  project(name: $project, entityName: $entity) { run(name: $name) { id config historyLineCount }
+  }
 }"""
 _FIND_SWEEP = """
 query FindSweep($project: String!, $entity: String!, $name: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $name) { id } }
 }"""
 _FIND_ARTIFACT = "query FindArtifact($id: ID!) { artifact(id: $id) { id state } }"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run there."""
+
+    id: str
+    origin: str | None  # which run it was sent from
+    lines: int  # of its history
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,12 @@ class Destination:
     ledger: Ledger
     mark: str = ""  # of the server whose runs are sent
 
-    def run_id(self, project: Project, name: str) -> str | None:
-        """The id of the run with this name there, if there is one."""
-        found = self._ask(_FIND_RUN, project, name)
-        return str(found["run"]["id"]) if found.get("run") else None
+    def find_run(self, project: Project, name: str) -> Found | None:
+        """The run with this name there, if there is one."""
+        run = self._ask(_FIND_RUN, project, name).get("run")
+        if not run:
+            return None
+        return Found(run["id"], _origin_in(run.get("config")), run.get("historyLineCount") or 0)
 
     def origin_of(self, run: Run) -> str:
         """What a sent run carries: which run of which server it is."""
@@ -57,12 +70,23 @@ class Destination:
         found = self.remote.ask(_FIND_ARTIFACT, id=identifier)["artifact"]
         return bool(found) and found["state"] != "DELETED"
 
-    def free_name(self, project: Project, run: Run) -> str:
-        """Its own name, or that with a number where another run has it there."""
-        for name in _names(run.name):
-            there = self._ask(_FIND_RUN, project, name).get("run")
-            if there is None or _origin_in(there.get("config")) == self.origin_of(run):
-                return name
+    def place_of(self, project: Project, run: Run) -> tuple[str, Found | None] | None:
+        """The name that the run has or gets there, and what is there of it; None when it was sent
+        and has been deleted there since."""
+        known = self.ledger.note("run", run.id)
+        names = _names(run.name)
+        if known:
+            name = known.get("name", run.name)
+            there = self.find_run(project, name)
+            if there is None or there.id != known["id"]:
+                return None
+            if there.lines <= run.history_lines:
+                return name, there
+        for name in names:
+            there = self.find_run(project, name)
+            is_own = there is not None and there.origin == self.origin_of(run)
+            if there is None or (is_own and there.lines <= run.history_lines):
+                return name, there
         raise AssertionError("names do not end")
 
     def name_of(self, run: Run) -> str | None:

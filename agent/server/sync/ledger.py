@@ -35,5 +35,12 @@ class Ledger:
             (self._target, kind, str(source), json.dumps(known)),
         )
 
+    def forget(self, kind: str, source: str | int) -> None:
+        """Forget a thing at this target."""
+        self._connection.execute(
+            "DELETE FROM sent WHERE target = ? AND kind = ? AND source = ?",
+            (self._target, kind, str(source)),
+        )
+
     def close(self) -> None:
         self._connection.close()

@@ -64,6 +64,10 @@ mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $fil
 }"""
 
 
+class Deleted(Exception):
+    """The run was sent and has been deleted there since."""
+
+
 def send_sweep(to: Destination, project: Project, sweep: Sweep, tally: Tally) -> str | None:
     """Make the sweep there, once; its short name there, None when it was deleted there since."""
     known = to.ledger.note("sweep", sweep.id)
@@ -134,13 +138,19 @@ def send_run(
 ) -> None:
     """Send what the run there lacks: its description, lines, files and final state.
 
-    Raises ServerError, also when the run was deleted there.
+    Raises Deleted when it was deleted there, ServerError for anything else that is refused.
     """
+    place = to.place_of(project, run)
+    if place is None:
+        raise Deleted
+    name, there = place
     known = to.ledger.note("run", run.id)
-    name = known.get("name") or (run.name if known else to.free_name(project, run))
+    if known and (there is None or there.id != known["id"]):
+        to.ledger.forget("run", run.id)
+        known = {}
     found = to.remote.ask(
         _UPSERT_RUN,
-        id=known.get("id"),
+        id=there.id if there else None,
         name=name,
         project=project.name,
         entity=to.entity,
@@ -159,6 +169,8 @@ def send_run(
         summaryMetrics=run.summary,
     )["upsertBucket"]["bucket"]
     to.ledger.write("run", run.id, id=found["id"], name=name)
+    if there is None or there.lines < int(known.get(HISTORY, 0)):  # it has lost some
+        to.ledger.write("run", run.id, **dict.fromkeys(_STREAMS, 0))
     for stream in _STREAMS:
         _send_lines(connection, to, project, run, name, stream, tally)
     _send_files(connection, blobs, to, project, run, name, tally)
@@ -174,15 +186,6 @@ def _is_sent(to: Destination, run: Run) -> bool:
     known = to.ledger.note("run", run.id)
     is_over = known.get("ended") == [run.state, run.updated_at, run.revision]
     return is_over or bool(known.get("gone"))
-
-
-def _is_gone(to: Destination, project: Project, run: Run) -> bool:
-    """Whether the run that was sent before is not there any more; noted, so that it stays so."""
-    known = to.ledger.note("run", run.id)
-    if not known or to.run_id(project, known.get("name", run.name)) == known["id"]:
-        return False
-    to.ledger.write("run", run.id, gone=True)
-    return True
 
 
 def _portable(connection: Connection, to: Destination, run: Run) -> str:
@@ -264,14 +267,15 @@ def _send_files(
 ) -> None:
     rows = connection.execute("SELECT * FROM run_file WHERE run_id = ? ORDER BY name", (run.id,))
     for file in [RunFile.of(row) for row in rows]:
-        if to.ledger.note("file", file.id).get("md5") == file.md5:
+        known = to.ledger.note("file", file.id)
+        if (known.get("md5"), known.get("run", run.name)) == (file.md5, name):
             continue
         answer = to.remote.ask(
             _CREATE_FILES, entity=to.entity, project=project.name, run=name, files=[file.name]
         )["createRunFiles"]
         url = answer["files"][0]["uploadUrl"]
         to.remote.put(url, blobs.path_of(file.blob), answer["uploadHeaders"] or [])
-        to.ledger.write("file", file.id, md5=file.md5)
+        to.ledger.write("file", file.id, md5=file.md5, run=name)
         tally.files += 1
 
 
@@ -309,9 +313,10 @@ def sync_project(
         name = names.get(run.sweep_id) if run.sweep_id is not None else None
         try:
             send_run(connection, blobs, to, project, run, name, tally)
-        except ServerError:
-            if not _is_gone(to, project, run):
+        except (Deleted, ServerError) as error:
+            if isinstance(error, ServerError) and to.place_of(project, run) is not None:
                 raise
+            to.ledger.write("run", run.id, gone=True)
             tell(f"{project.name}: run {run.name} was deleted there; it is not sent again")
         else:
             tell(f"{project.name}: run {run.display_name} ({run.name}) {run.state}")
