@@ -96,17 +96,6 @@ def test_what_an_inference_run_repeats_comes_last_and_pruned_is_a_state(lab: Lab
     assert data(lab, "/local/p/runs/stopped/data")["state"] == "pruned"
 
 
-def test_a_column_says_on_what_its_values_depend() -> None:
-    keys = ("inference/avg_latency_ms_per_sample", "train/epoch_time_min", "final/avg_f1")
-    (sent,) = [payload(rows_of(dict.fromkeys(keys, 1.0), dict.fromkeys(keys, 2.0)), 2, None)]
-    found = {column["key"]: column.get("gpu") for column in sent["columns"]}
-    assert found == {
-        keys[0]: ["inference/gpu", "hardware/gpu"],
-        keys[1]: ["hardware/gpu", "hardware/gpu"],
-        keys[2]: None,
-    }
-
-
 def test_a_project_without_the_studys_metrics_begins_with_what_differs() -> None:
     rows = rows_of(
         {"name": "a", "x": 1, "y": 5, "same": 0}, {"name": "b", "x": 2, "y": 6, "same": 0}

@@ -114,7 +114,7 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
         run("QLoRA int4", 1e-3, 0.6, **on("A100", 20.0)),
     )
     (found,) = comparison_payload(rows)
-    assert found["gpu"] == "H100"
+    assert found["gpu"] == found["gpus"][latency] == "H100"
     place = found["headings"].index("Latency (ms/sample)")
     texts = {line["variant"]: line["texts"] for line in found["lines"]}
     assert {variant: line[place] for variant, line in texts.items()} == {
@@ -123,6 +123,27 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
         "QLoRA int4": "20 (on A100)",
     }
     assert texts["QLoRA int4"][found["headings"].index("Model size (GB)")] == "2"
+
+
+def test_the_scatter_knows_which_runs_stand_on_a_front_as_the_report_does() -> None:
+    latency, length = "inference/avg_latency_ms_per_sample", "inference/tokens_out"
+
+    def told(gpu: str, tokens: float) -> dict[str, Any]:
+        return {latency: 10.0, length: tokens, "inference/gpu": gpu, "inference/model_size_gb": 2.0}
+
+    rows = [
+        run("Full LoRA", 1e-3, 0.8, **told("H100", 20.0)),
+        run("Full LoRA", 1e-4, 0.8, **told("H100", 21.0)),
+        run("QLoRA int8", 1e-3, 0.7, **told("A100", 20.0)),
+        run("QLoRA int4", 1e-3, 0.6, **told("H100", 2.0)),
+        run("QLoRA int4", 1e-4, 0.9, tags="diverged", **told("H100", 20.0)),
+        run("QLoRA int4", 1e-4, 0.9, max_length=64, **told("H100", 20.0)),
+    ]
+    largest, small = comparison_payload(study_of(*rows))
+    assert largest["runs"] == ("r0", "r1", "r2", "r3")
+    assert small["runs"] == ("r5",)
+    assert set(largest["unlike"][latency]) == {"r2", "r3"}
+    assert "inference/model_size_gb" not in largest["unlike"]
 
 
 def test_without_variants_there_is_no_comparison(lab: Lab) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 
 from agent.results.presentation import (
     BY_KEY,
-    GPU,
-    INFERENCE_GPU,
     LATENCY,
     MODEL_SIZE,
     RUN_COST,
@@ -56,14 +54,6 @@ def better_of(key: str) -> Better:
     if known is not None:
         return known.better
     return "lower" if _LOWER.search(key) and not _HIGHER.search(key) else "higher"
-
-
-def gpu_key_of(key: str) -> str | None:
-    """Which value says on what type of GPU a metric was measured; None for what depends on none."""
-    known = BY_KEY.get(key)
-    if known is None or not known.is_hardware_bound:
-        return None
-    return INFERENCE_GPU if known.group == "inference" else GPU
 
 
 def variant_of(config: Mapping[str, Any]) -> str | None:

@@ -16,14 +16,13 @@ from typing import Any
 from agent.config.objective import number_of
 from agent.config.point_values import as_read
 from agent.results.outcome import Outcome, outcome_of
-from agent.results.presentation import BY_KEY, GPU, TOKENS_OUT, style_of
+from agent.results.presentation import BY_KEY, style_of
 from agent.results.query.records import words_of
 from agent.results.run_table import Row as StudyRow
 from agent.server.pages.metrics import (
     FIRST_COLUMNS,
     NOT_FINITE,
     better_of,
-    gpu_key_of,
     heading_of,
     variant_of,
 )
@@ -310,10 +309,6 @@ def column_payload(column: Column) -> dict[str, Any]:
     if column.is_number:
         described["better"] = better_of(column.key)
         described["digits"] = column.digits
-    if (gpu_key := gpu_key_of(column.key)) is not None:
-        described["gpu"] = [gpu_key, GPU]
-    if (known := BY_KEY.get(column.key)) is not None and known.is_per_answer:
-        described["per_answer"] = TOKENS_OUT
     if column.is_constant:
         described["constant"] = column.values[0]
     else:

@@ -3,12 +3,14 @@
 The numbers are those of `agent.results.study`, as in a report; here they become texts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from agent.results.columns import find, format_number
+from agent.results.columns import COLUMNS, find, format_number
 from agent.results.comparable import tuned_keys
 from agent.results.costs import Cost, reference_gpu
+from agent.results.pareto import comparable_in
 from agent.results.presentation import (
     LATENCY,
     MODEL_SIZE,
@@ -64,6 +66,9 @@ class Comparison:
     headline: str
     lines: tuple[Line, ...]
     gpu: str = ""  # the type that times and memory belong to, where it is known
+    runs: tuple[str, ...] = ()  # those that may stand on a front with each other
+    unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # but not by this metric
+    gpus: Mapping[str, str] = field(default_factory=dict)  # the type that a metric belongs to
 
 
 def compare(study: Study) -> tuple[Comparison, ...]:
@@ -78,10 +83,39 @@ def compare(study: Study) -> tuple[Comparison, ...]:
             headline,
             tuple(_line(family, cell) for cell in family.cells),
             _gpu_of(family),
+            tuple(row.run_id for row in family.compared_rows),
+            _unlike(family),
+            _gpus_of(family),
         )
         for family, headline in zip(study.families, study.headline, strict=True)
     ]
     return tuple(sorted(found, key=lambda one: -sum(line.total for line in one.lines)))
+
+
+def _unlike(family: FamilyReport) -> dict[str, tuple[str, ...]]:
+    """By metric the runs whose value was measured on another type of GPU, or for answers of
+    another length, than that of most: the rule of the report's fronts."""
+    rows = family.compared_rows
+    found = {}
+    for column in COLUMNS:
+        pairs = zip(rows, comparable_in(rows, column), strict=True)
+        others = [
+            row.run_id
+            for row, is_alike in pairs
+            if not is_alike and row.number(column.key) is not None
+        ]
+        if others:
+            found[column.key] = tuple(others)
+    return found
+
+
+def _gpus_of(family: FamilyReport) -> dict[str, str]:
+    named = ((column.key, reference_gpu(family.compared_rows, column)) for column in COLUMNS)
+    return {key: _shown_gpu(gpu) for key, gpu in named if gpu}
+
+
+def _shown_gpu(gpu: str) -> str:
+    return {"cpu": "the CPU"}.get(gpu, gpu)
 
 
 def _gpu_of(family: FamilyReport) -> str:
@@ -134,7 +168,10 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
     return {
         "label": comparison.label,
         "headline": comparison.headline,
-        "gpu": {"cpu": "the CPU"}.get(comparison.gpu, comparison.gpu),
+        "gpu": _shown_gpu(comparison.gpu),
+        "runs": comparison.runs,
+        "unlike": comparison.unlike,
+        "gpus": comparison.gpus,
         "headings": [
             "Complete runs",
             "Best at",

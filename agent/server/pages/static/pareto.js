@@ -6,11 +6,12 @@ export function front(points, [betterX, betterY]) {
   const [signX, signY] = [betterX, betterY].map((better) => (better === "higher" ? 1 : -1));
   const ranked = [...points].sort((a, b) => signX * (b.x - a.x) || signY * (b.y - a.y));
   const kept = [];
-  let best = -Infinity;
+  let [best, at] = [-Infinity, null];
   for (const point of ranked) {
-    if (signY * point.y > best) {
+    const y = signY * point.y;
+    if (y > best || (y === best && point.x === at)) { // equal points stand together
       kept.push(point);
-      best = signY * point.y;
+      [best, at] = [y, point.x];
     }
   }
   return kept.sort((a, b) => a.x - b.x);

@@ -94,6 +94,7 @@ class Project {
   }
 
   tell({ comparisons, deleted }) {
+    this.compared = comparisons;
     showFound(comparisons);
     showVariants(comparisons);
     this.actions.tell(deleted);
@@ -259,18 +260,12 @@ class Project {
     const every = this.rows();
     const rows = every.filter((row) => [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
-    const ended = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
-    const [onX, onY] = [referenceGpu(x, ended), referenceGpu(y, ended)];
-    const onGpu = ended.filter(({ row }) => [onX, onY].every(({ holds }) => holds(row)));
-    const isAlike = [x, y].map((column) => sameLength(column, onGpu));
-    const whole = onGpu.filter(({ row }) => isAlike.every((holds) => holds(row)));
+    const { compared, whole, gpu } = comparable(this.compared, points, [x, y]);
     const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
-    const gpu = onX.name ?? onY.name;
-    const pale = [ended.length < points.length && "pruned or not finished",
-      onGpu.length < ended.length && "measured elsewhere",
-      whole.length < onGpu.length && "with much longer or shorter answers"].filter(Boolean).join(", or ");
+    const pale = [compared.length < points.length && "not complete, or of other settings",
+      whole.length < compared.length && "measured elsewhere, or with much longer or shorter answers"].filter(Boolean).join(", or ");
     const absent = every.length - rows.length;
-    document.getElementById("scatter-note").textContent = [gpu && `on ${gpu === "cpu" ? "the CPU" : gpu}`, pale && `pale: ${pale}`,
+    document.getElementById("scatter-note").textContent = [gpu && `on ${gpu}`, pale && `pale: ${pale}`,
       absent && `${absent} without both values`].filter(Boolean).join("; ");
     const known = new Set(whole);
     const series = points.map((point) => ({ id: point.row.id, label: this.describe(point.row), href: this.href(point.row),
@@ -312,26 +307,19 @@ function isInference({ values }) {
   return values.job_type === "inference";
 }
 
-// Which type of GPU most values of a column come from, and whether a row's value does. What depends
-// on no GPU holds for every row.
-function referenceGpu(column, points) {
-  if (!column.gpu) return { name: null, holds: () => true };
-  const on = ({ values }) => column.gpu.map((key) => values[key]).find((gpu) => gpu !== undefined);
-  const counts = new Map();
-  for (const { row } of points) if (on(row)) counts.set(on(row), (counts.get(on(row)) ?? 0) + 1);
-  const [name] = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0] ?? [null];
-  return { name, holds: (row) => [name, undefined].includes(on(row)) };
-}
-
-// A cost per answer rewards saying less: whether a row's answers are about as long as the median.
-// `agent/results/pareto.py` has the same rule.
-function sameLength(column, points) {
-  if (!column.per_answer) return () => true;
-  const length = ({ values }) => values[column.per_answer];
-  const known = points.map(({ row }) => length(row)).filter((value) => typeof value === "number").sort((a, b) => a - b);
-  if (!known.length) return () => true;
-  const median = (known[(known.length - 1) >> 1] + known[known.length >> 1]) / 2;
-  return (row) => length(row) === undefined || (length(row) >= median / 1.25 && length(row) <= median * 1.25);
+// Which points may stand on a front: of the largest group of runs that may be compared those which
+// the server counts as complete, less those whose value of an axis was measured elsewhere or for
+// answers of another length. Where no run is of the study, all finished ones.
+function comparable(comparisons, points, axes) {
+  const [largest] = comparisons;
+  if (!largest) {
+    const ended = points.filter(({ row }) => !isPruned(row) && row.values.state === "finished");
+    return { compared: ended, whole: ended, gpu: null };
+  }
+  const runs = new Set(largest.runs);
+  const unlike = new Set(axes.flatMap(({ key }) => largest.unlike[key] ?? []));
+  const compared = points.filter(({ row }) => runs.has(row.id));
+  return { compared, whole: compared.filter(({ row }) => !unlike.has(row.id)), gpu: axes.map(({ key }) => largest.gpus[key]).find(Boolean) };
 }
 
 function isPruned({ values }) {
