@@ -193,6 +193,6 @@ _COLUMNS: dict[str, tuple[Callable[[Mapping[str, Any]], object], str]] = {
 }
 LEAST_NEEDED = ("TFLOP", "Exact match", "Epochs", "Model MB", "ms/query")
 OTHER_PROCESSORS = (
-    "Scores differ between types of processor, whose arithmetic rounds differently: expect other "
-    "figures than the README's, and the same ones on this machine."
+    "A run's score repeats on one machine and differs between types of processor, whose arithmetic "
+    "rounds differently: expect other figures than the README's."
 )

@@ -1,8 +1,9 @@
 """The report's tables as text cells; `markdown`, `latex` and the page lay the same cells out."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent.report import captions
 from agent.results.columns import SCORE, Column, find, format_number
 from agent.results.comparable import BASELINE, cell_label, cell_of, seed_of, tuned_values
 from agent.results.costs import Cost
@@ -32,17 +33,20 @@ class Heading:
     title: str
     is_number: bool = True
     hint: str = ""
+    is_detail: bool = False  # a paper does without it
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """`name` is the stem of its files."""
+    """`name` is the stem of its files. The `caption` is a paper's: all that a reader has to know
+    who sees nothing but the table."""
 
     name: str
     title: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    caption: str = ""
 
 
 def family_tables(study: Study) -> tuple[tuple[TextTable, ...], ...]:
@@ -59,7 +63,12 @@ def family_tables(study: Study) -> tuple[tuple[TextTable, ...], ...]:
         )
         found.append(
             tuple(
-                TextTable(t.name + suffix, t.title + words, t.headings, t.rows, t.notes)
+                replace(
+                    t,
+                    name=t.name + suffix,
+                    title=t.title + words,
+                    caption=f"{t.caption}{f' Runs with {family.label}.' if several else ''}",
+                )
                 for t in tables
             )
         )
@@ -78,8 +87,8 @@ def retention_table(family: FamilyReport) -> TextTable:
         Heading("Best vs best (%)", hint=f"each against {BASELINE} at its own best"),
         Heading("Matched (%)", hint="same learning rate and seed"),
         Heading("n", hint="examples of the interval, and how many sources they come from"),
-        Heading("Complete"),
-        Heading("Pruned"),
+        Heading("Complete", is_detail=True),
+        Heading("Pruned", is_detail=True),
     )
     rows, notes = [], []
     for cell in family.cells:
@@ -107,7 +116,9 @@ def retention_table(family: FamilyReport) -> TextTable:
         rows.append(tuple(filled + [Cell()] * 4))
     if any(part.is_one_seed for cell in family.cells for part in (cell.best, cell.matched)):
         notes.append(ONE_SEED_NOTE)
-    return TextTable("retention", "Performance retention", headings, tuple(rows), tuple(notes))
+    title = "Performance retention"
+    caption = captions.retention(family)
+    return TextTable("retention", title, headings, tuple(rows), tuple(notes), caption)
 
 
 def _examples(found: Retention) -> Cell:
@@ -151,7 +162,7 @@ def cost_table(family: FamilyReport, columns: Sequence[Column]) -> TextTable:
     for base in family.bases:
         numbers = [(base.row.number(column.key), column) for column in shown]
         rows.append((Cell(base.label), *(Cell(format_number(v, c), v) for v, c in numbers)))
-    return TextTable("costs", "Cost", headings, tuple(rows))
+    return TextTable("costs", "Cost", headings, tuple(rows), caption=captions.costs(family))
 
 
 def _cost(found: Cost | None, column: Column) -> Cell:
@@ -181,7 +192,8 @@ def gain_table(family: FamilyReport, columns: Sequence[Column]) -> TextTable:
         rows.append((Cell(cell.label), *cells))
         notes += [f"{cell.label}: {g.note}." for g in ratios if g.ratio is None and g.note]
     title = "Efficiency gains over Full LoRA (2 = half the cost)"
-    return TextTable("gains", title, headings, tuple(rows), tuple(dict.fromkeys(notes)))
+    said = tuple(dict.fromkeys(notes))
+    return TextTable("gains", title, headings, tuple(rows), said, captions.gains(family))
 
 
 def _capital(text: str) -> str:
@@ -191,7 +203,9 @@ def _capital(text: str) -> str:
 def selection_table(family: FamilyReport) -> TextTable:
     """The chosen setting of every cell, at the last point and over all points."""
     points = [cell.best_point.chosen for cell in family.cells]
-    return selection_rows([cell.selection for cell in family.cells], "Chosen settings", points)
+    selections = [cell.selection for cell in family.cells]
+    found = selection_rows(selections, "Chosen settings", points)
+    return replace(found, caption=captions.selection(family))
 
 
 def selection_rows(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.errors import ReportError
 from agent.files import write_atomically
-from agent.report import layouts, paper, web
+from agent.report import latex, layouts, paper, web
 from agent.report.figures import Figure
 from agent.report.plots import figures_of
 from agent.report.tables import TextTable, family_tables, runs_table
@@ -35,11 +35,11 @@ def write_report(
     """
     figures = figures_of(study, x, y)
     files: dict[str, str | bytes] = {PAGE: web.page(study, figures)}
-    files["report.md"] = markdown_report(study)
+    files["report.md"] = markdown_report(study, figures)
     for figure in figures:
         files |= _figure_files(figure)
     for table in [t for tables in family_tables(study) for t in tables]:
-        files[f"tables/{table.name}.tex"] = layouts.latex(table)
+        files[f"tables/{table.name}.tex"] = latex.latex(table)
         files[f"tables/{table.name}.csv"] = layouts.to_csv(table)
     files["table.csv"] = write_csv(rows)
     files["curves.csv"] = write_curves(rows)
@@ -66,17 +66,31 @@ def _write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def markdown_report(study: Study) -> str:
-    """The whole report as one Markdown text."""
-    facts = [*study.headline, *study.sentences]
-    facts += [*spending_sentences(study.spending), *study.notes]
+def markdown_report(study: Study, figures: Sequence[Figure] = ()) -> str:
+    """The whole report as one Markdown text: what was found, quality and cost, then the tables and
+    the other figures, whose files lie beside it."""
+    answer = [*study.headline, *study.sentences]
+    facts = [*spending_sentences(study.spending), *study.notes]
     if study.absent:
         names = ", ".join(f"{c.title} (`{c.key}`)" for c in study.absent)
         facts.append(f"Not recorded by any run: {names}.")
-    parts = [f"# {study.title}", "\n".join(f"- {fact}" for fact in facts)]
+    first = [figure for figure in figures if figure.name.startswith("retention")]
+    others = [figure for figure in figures if figure not in first]
     tables: list[TextTable] = [t for tables in family_tables(study) for t in tables]
-    parts += [layouts.markdown(table) for table in [*tables, runs_table(study)]]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    parts = [f"# {study.title}", _listed(answer), *map(_embedded, first)]
+    parts += [_listed(facts), *(layouts.markdown(table) for table in tables)]
+    parts += [*map(_embedded, others), layouts.markdown(runs_table(study))]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _embedded(figure: Figure) -> str:
+    """A figure with its caption; the title stands for it where images are not shown."""
+    title = layouts.markdown_text(figure.title)
+    return f"![{title}](figures/{figure.name}-wide.png)\n\n{layouts.markdown_text(figure.caption)}"
 
 
 def write_scores(rows: Iterable[Row]) -> str:

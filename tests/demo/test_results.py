@@ -82,7 +82,7 @@ def test_the_demo_ends_with_what_its_report_says(tmp_path: Path) -> None:
     assert "QLoRA int4 keeps 75 % of Full LoRA's final validation F1 at 0.25 of its size" in (
         out.getvalue()
     )
-    assert "differ between types of processor" in out.getvalue()
+    assert "differs between types of processor" in out.getvalue()
 
 
 def test_the_last_lines_open_the_pages() -> None:

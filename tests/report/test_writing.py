@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from agent.errors import ReportError
 from agent.report import writing
+from agent.report.plots import figures_of
 from agent.results.csv_table import read_csv, with_curves
 from agent.results.study import examine
 from tests.results.known_table import known_rows, run
@@ -37,7 +39,18 @@ def test_the_written_data_makes_the_same_report_again(written: Path) -> None:
     rows = read_csv((written / "table.csv").read_text())
     rows = with_curves(rows, (written / "curves.csv").read_text())
     rows = writing.with_scores(rows, (written / "scores.csv").read_text())
-    assert writing.markdown_report(examine(rows)) == (written / "report.md").read_text()
+    study = examine(rows)
+    text = writing.markdown_report(study, figures_of(study))
+    assert text == (written / "report.md").read_text()
+
+
+def test_the_markdown_embeds_every_figure(written: Path) -> None:
+    text = (written / "report.md").read_text()
+    embedded = re.findall(r"!\[[^\]]+\]\((\S+)\)", text)
+    assert len(embedded) == 4
+    assert embedded[0] == "figures/retention-wide.png"
+    assert all((written / name).stat().st_size for name in embedded)
+    assert text.index(embedded[0]) < text.index("### Performance retention")
 
 
 def test_scores_read_back_with_their_prompts() -> None:
