@@ -101,3 +101,5 @@ def test_the_table_of_pruning_rules_is_what_was_measured() -> None:
     found = json.loads(pruning_table.FRONTIER.read_text())
     shown = TEXT.split(pruning_table.BEGIN)[1].split(pruning_table.END)[0]
     assert shown == pruning_table.render(found)
+    shown = TEXT.split(pruning_table.BEGIN_KEPT)[1].split(pruning_table.END_KEPT)[0]
+    assert shown == pruning_table.render_kept(found)

@@ -135,6 +135,10 @@ def test_a_seed_that_ran_twice_counts_once() -> None:
         World("clusters", 3, 200, is_clustered=True, gain=-0.05),
         World("flips", 3, 60, flips=0.005),
         World("flips", 5, 200, is_clustered=True, flips=0.02, is_paired=True),
+        World("seeds", 2, 61),
+        World("seeds", 2, 457, others=5, gain=-0.05),
+        World("seeds", 5, 61, others=2, is_clustered=True),
+        World("flips", 10, 61, others=3, flips=0.01),
     ],
     ids=lambda world: str(world.name),
 )
@@ -143,9 +147,10 @@ def test_the_intervals_cover_what_they_say(world: World) -> None:
     assert prove_intervals.coverage(world, 400) >= 0.93
 
 
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_two_equal_variants_are_rarely_called_different(seeds: int) -> None:
-    assert prove_intervals.called_different(World("seeds", seeds, 1000), 400) <= 0.06
+@pytest.mark.parametrize(("seeds", "others"), [(3, 0), (5, 0), (2, 0), (5, 2), (3, 10)])
+def test_two_equal_variants_are_rarely_called_different(seeds: int, others: int) -> None:
+    world = World("seeds", seeds, 1000, others=others)
+    assert prove_intervals.called_different(world, 1500) <= 0.06
 
 
 def test_the_floor_follows_the_beta_binomial_law() -> None:

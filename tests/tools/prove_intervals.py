@@ -32,7 +32,7 @@ Generator = np.random.Generator
 @dataclass(frozen=True)
 class World:
     """One setting of the simulation. `gain` is the true difference, `flips` the share of examples
-    on which the treated side alone fails."""
+    on which the treated side alone fails; the baseline has as many seeds unless `others` says."""
 
     kind: str
     seeds: int
@@ -41,10 +41,16 @@ class World:
     gain: float = 0.0
     flips: float = 0.0
     is_paired: bool = False
+    others: int = 0
+
+    @property
+    def baseline_seeds(self) -> int:
+        return self.others or self.seeds
 
     @property
     def name(self) -> str:
-        words = [self.kind, f"{self.seeds} seeds", f"n={self.examples}"]
+        against = f" against {self.others}" if self.others else ""
+        words = [self.kind, f"{self.seeds}{against} seeds", f"n={self.examples}"]
         words += ["clusters of 10"] if self.is_clustered else []
         words += [f"gain {self.gain:g}"] if self.gain else []
         words += [f"flips {100 * self.flips:g} %"] if self.flips else []
@@ -64,6 +70,17 @@ def worlds() -> list[World]:
                     for rate in (0.005, 0.01, 0.02)
                     for paired in (False, True)
                 ]
+    return [*found, *rare_worlds()]
+
+
+def rare_worlds() -> list[World]:
+    """Two seeds, sides with unequal numbers of seeds, and odd numbers of examples."""
+    found = []
+    for seeds, others in ((2, 0), (2, 5), (5, 2), (10, 3)):
+        for examples in (61, 457):
+            for clustered in (False, True):
+                base = World("seeds", seeds, examples, clustered, others=others)
+                found += [base, replace(base, gain=-0.05), replace(base, kind="flips", flips=0.01)]
     return found
 
 
@@ -93,9 +110,9 @@ def _with_seeds(world: World, generator: Generator, clusters: Any) -> tuple[Floa
 
     chance = 0.15 + 0.8 * ndtr(_shared(clusters, generator) + 0.4)
     sides = []
-    for gain in (world.gain, 0.0):
-        shift = gain + SEED_SD * generator.standard_normal((world.seeds, 1))
-        certain = generator.random((world.seeds, world.examples))
+    for gain, seeds in ((world.gain, world.seeds), (0.0, world.baseline_seeds)):
+        shift = gain + SEED_SD * generator.standard_normal((seeds, 1))
+        certain = generator.random((seeds, world.examples))
         sides.append((certain < np.clip(chance + shift, 0, 1)).astype(np.float64))
     # E[0.15 + 0.8 ndtr(x + 0.4)] with x standard normal; a clip is 2.5 standard deviations away.
     middle = 0.15 + 0.8 * float(ndtr(0.4 / np.sqrt(2)))
@@ -124,7 +141,7 @@ def _with_flips(world: World, generator: Generator, clusters: Any) -> tuple[Floa
         share = np.full(world.examples, world.flips)
     right = generator.random(world.examples) < 0.8
     flipped = generator.random(world.examples) < share
-    baseline = np.tile((right | flipped).astype(np.float64), (world.seeds, 1))
+    baseline = np.tile((right | flipped).astype(np.float64), (world.baseline_seeds, 1))
     treated = np.tile((right & ~flipped).astype(np.float64), (world.seeds, 1))
     kept = 0.8 * (1 - world.flips)
     return treated, baseline, kept / (kept + world.flips)
