@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from agent.cluster.warm_start import warm_worker
 from agent.config import sweep_yaml
 from agent.demo import data, results
 from agent.errors import SweepAgentError
 from agent.files import write_atomically
-from agent.programs.warm_start import warm_worker
 from agent.server.process import running_server
 from agent.tracking.paths import project_of
 

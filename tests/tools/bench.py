@@ -23,11 +23,11 @@ from typing import Any
 
 import yaml
 
+from agent.cluster.warm_start import warm_worker
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.demo import data, results
 from agent.demo.runner import Demo
-from agent.programs.warm_start import warm_worker
 from agent.server.process import running_server
 
 ROOT = Path(__file__).resolve().parents[2]

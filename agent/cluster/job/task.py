@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,9 @@ from agent.cluster.job.workload import (
 from agent.cluster.job_records import JobRecords, TaskLife
 from agent.cluster.point_queue import PointList
 from agent.cluster.snapshot import code_variables
+from agent.cluster.warm_start import ROOT, warm_worker
 from agent.config.shared_devices import AGENTS_PER_GPU
+from agent.config.warm_start import WARM_WORKER
 from agent.errors import NOT_INSTALLED, ClusterError, SweepAgentError, fault_of, one_line
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
@@ -78,14 +80,9 @@ def build_workers(
     state = args.state.resolve()
     files_dir = state / "wandb"
     files_dir.mkdir(parents=True, exist_ok=True)
-    base = dict(environment)
-    if args.environment and args.environment.exists():
-        base |= read_assignments(args.environment.read_text(encoding="utf-8").splitlines())
+    base = base_environment(args, environment)
     extra = {**task_facts(environment), AGENTS_PER_GPU: str(args.agents_per_gpu)}
-
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
-    cores = max(int(environment.get("SLURM_CPUS_PER_TASK", "1")) // len(each), 1)
+    each, cores = _slots(args, environment)
 
     def known(devices: str | None) -> dict[str, str]:
         offline = {**base, "WANDB_MODE": "offline"}
@@ -108,6 +105,45 @@ def build_workers(
         )
         for index, devices in enumerate(each)
     ]
+
+
+def base_environment(args: argparse.Namespace, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The task's own environment with the lines that `sweep-agent prepare` has written."""
+    if not (args.environment and args.environment.exists()):
+        return environment
+    lines = args.environment.read_text(encoding="utf-8").splitlines()
+    return {**environment, **read_assignments(lines)}
+
+
+def _slots(
+    args: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[list[str | None], int]:
+    """The devices of each agent, and the cores that each has."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    each = slots(visible, gpus_per_agent=args.gpus_per_agent, agents_per_gpu=args.agents_per_gpu)
+    return each, max(int(environment.get("SLURM_CPUS_PER_TASK", "1")) // len(each), 1)
+
+
+@contextlib.contextmanager
+def warm_start(
+    args: argparse.Namespace, environment: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """What points the task's runs at a warm worker of its own, which ends with the task.
+
+    Empty where none can help: `train.py` is not this code's, a run takes several GPUs (torchrun
+    starts its processes), or the environment names a worker or, with an empty name, forbids one.
+    """
+    base = base_environment(args, environment)
+    each, cores = _slots(args, environment)
+    takes_several = any("," in (devices or "") for devices in each)
+    is_ours = Path.cwd().resolve() == ROOT and (ROOT / "train.py").is_file()
+    if WARM_WORKER in base or takes_several or not is_ours:
+        yield {}
+        return
+    files_dir = args.state.resolve() / "wandb"
+    known = agent_environment(base, files_dir=files_dir, devices=None, extra={}, cores=cores)
+    with warm_worker(known) as variables:
+        yield variables
 
 
 def _source(
@@ -231,18 +267,20 @@ def main(words: Sequence[str] | None = None) -> int:
         if int(restarts) > args.max_restarts:
             raise ClusterError(f"restarted {restarts} times, more than {args.max_restarts}")
         check_key(args, environment)
-        workers = patience.keep_trying(lambda: build_workers(args, environment, _say))
-        status = Supervisor(
-            workers,
-            inbox,
-            environment,
-            lead_s=args.lead_s,
-            max_restarts=args.max_restarts,
-            say=_say,
-            has_server_moved=AddressWatch(args.server_data).has_moved,
-            is_superseded=lambda: life is not None and life.is_over,
-            life_log=life_log,
-        ).run()
+        with warm_start(args, environment) as warm:
+            known = {**environment, **warm}
+            workers = patience.keep_trying(lambda: build_workers(args, known, _say))
+            status = Supervisor(
+                workers,
+                inbox,
+                environment,
+                lead_s=args.lead_s,
+                max_restarts=args.max_restarts,
+                say=_say,
+                has_server_moved=AddressWatch(args.server_data).has_moved,
+                is_superseded=lambda: life is not None and life.is_over,
+                life_log=life_log,
+            ).run()
         if args.notify and not inbox.has_received_any:
             notify_at_end(args, environment, status)
         return status

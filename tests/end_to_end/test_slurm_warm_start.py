@@ -1,0 +1,87 @@
+"""A task of the array keeps a warm worker, on a real Slurm with real trainings."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.slurm_cluster import needs_slurm, wait_until
+from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+from tests.end_to_end.slurm_training import (
+    SMALL,
+    create_demo_sweep,
+    is_awake,
+    pids,
+    prepare_project,
+)
+
+pytestmark = [
+    pytest.mark.xdist_group("slurm-warm"),
+    needs_slurm,
+]
+WORKER = "agent.programs.warm_worker"
+SHORT = {**SMALL, "epochs": 2, "learning_rate": [0.001, 0.002]}
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    directory = tmp_path_factory.mktemp("warm")
+    with (
+        running_cluster(directory, nodes=1) as cluster,
+        running_stage(directory, cluster, "--settle-s", "2") as stage,
+    ):
+        prepare_project(stage)
+        yield stage
+
+
+def submit(stage: Stage, project: str, **values: object) -> tuple[str, str]:
+    """A sweep and the job of one task that works it off."""
+    sweep = create_demo_sweep(stage, "full_lora", project, **{**SHORT, **values})
+    return sweep, stage.submit([sweep], array="0-0", time="00:20:00", lead_s="60")
+
+
+def wait_for_end(stage: Stage, job: str) -> None:
+    wait_until(
+        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
+        timeout_s=300,
+        what=f"job {job} to end",
+    )
+
+
+def workers_of(stage: Stage, job: str) -> list[int]:
+    """The job's warm worker and what it has forked."""
+    return pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", WORKER)
+
+
+def test_runs_of_a_task_start_warm_and_nothing_is_left_of_the_worker(stage: Stage) -> None:
+    sweep, job = submit(stage, "warm")
+    wait_until(lambda: len(workers_of(stage, job)) == 2, timeout_s=120, what="a fork of the worker")
+    wait_for_end(stage, job)
+    assert {run.state for run in stage.runs(sweep)} == {"finished"}
+    assert [pid for pid in workers_of(stage, job) if is_awake(pid)] == []
+
+
+def test_a_preempted_task_saves_its_warm_run_and_goes_on(stage: Stage) -> None:
+    sweep, job = submit(stage, "preempted", epochs=20, learning_rate=[0.001])
+    store = stage.directory / "outputs" / "store-preempted"
+    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
+    stage.cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_0")
+    wait_for_end(stage, job)
+    (run,) = stage.runs(sweep)
+    assert run.state == "finished"
+    assert re.search(r"preempted: saved \S+ s after the notice", stage.log_of(job))
+    logged = [int(row["step"]) for row in run.scan_history(keys=["step"])]
+    assert len(logged) == len(set(logged))
+
+
+def test_runs_go_on_alone_when_the_worker_is_killed(stage: Stage) -> None:
+    sweep, job = submit(stage, "killed", epochs=20, learning_rate=[0.001])
+    store = stage.directory / "outputs" / "store-killed"
+    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
+    os.kill(min(workers_of(stage, job)), signal.SIGKILL)
+    wait_for_end(stage, job)
+    (run,) = stage.runs(sweep)
+    assert run.state == "finished"
+    assert "the warm worker has ended; going on alone" in stage.log_of(job)
