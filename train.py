@@ -22,6 +22,7 @@ from agent.signals import Interrupted, Interruption
 if TYPE_CHECKING:
     from agent.config.run_config import RunConfig
     from agent.tracking.run import Run
+    from agent.training.base_model import Base
     from agent.training.evaluation_points import Training
 
 
@@ -70,7 +71,7 @@ def run(config: "RunConfig") -> None:
         Training(config, data.load(config)).help()
         return
     try:
-        preflight.check_weights(config)
+        checked = [preflight.check_weights(config)]  # taken out by the first attempt, not kept
     except DataError as error:
         tracking.refuse(error)
         raise
@@ -80,7 +81,7 @@ def run(config: "RunConfig") -> None:
         patience = Patience(tracked.check)
         while training is None:
             try:
-                training = follow(config, fitting, tracked)
+                training = follow(config, fitting, tracked, checked)
             except OutOfMemory as error:  # the same steps in smaller passes, while that is possible
                 if data_parallel.world_size() > 1:
                     raise  # the helpers are inside the step that failed; torchrun ends them
@@ -105,8 +106,11 @@ def must_go_on(error: BaseException) -> bool:
     return fault_of(error).value.is_waited_out
 
 
-def follow(config: "RunConfig", fitting: "RunConfig", tracked: "Run") -> "Training":
-    """Follow the training of `fitting`: the config, in passes that fit the device."""
+def follow(
+    config: "RunConfig", fitting: "RunConfig", tracked: "Run", checked: "list[Base | None]"
+) -> "Training":
+    """Follow the training of `fitting`: the config, in passes that fit the device. A base that
+    was loaded to be `checked` is taken from there."""
     from agent.evaluation import hardware, model_artifact, validation
     from agent.evaluation.shared_scores import SharedScores
     from agent.programs import logged_values
@@ -122,7 +126,9 @@ def follow(config: "RunConfig", fitting: "RunConfig", tracked: "Run") -> "Traini
     share = SharedScores(tracked.sweeps.needed, tracked.check)
     ahead = Meanwhile(config, tracked.sweeps.needed, tracked.id, tracked.check, share)
     hooks = Hooks(tracked.check, on_step=tracked.log_loss, on_model=tracked.watch, idle=ahead)
-    training = Training(fitting, found.data, run_id=tracked.id, hooks=hooks)
+    base = checked.pop() if checked else None
+    training = Training(fitting, found.data, run_id=tracked.id, hooks=hooks, base=base)
+    del base
     identity = validation.identity(training)
     device = hardware.training_values(training.device_facts)
     tracked.summarise({**identity, **training.facts(), **found.facts, **device})

@@ -18,7 +18,10 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
         help="directory of the sweep YAMLs (default %(default)s)",
     )
     parser.add_argument(
-        "--agents", type=int, default=2, metavar="N", help="wandb agents at once (default 2)"
+        "--agents",
+        type=int,
+        metavar="N",
+        help="wandb agents at once (default: two more than cores, no more than grid points)",
     )
     parser.add_argument(
         "--queries",

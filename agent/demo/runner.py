@@ -16,17 +16,20 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from agent.cluster import processes
 from agent.cluster.warm_start import warm_worker
 from agent.config import sweep_yaml
-from agent.demo import data, results
+from agent.demo import data, results, schedule
 from agent.errors import SweepAgentError
 from agent.files import write_atomically
 from agent.server.process import running_server
+from agent.tracking import notices
 from agent.tracking.paths import project_of
 
 PROJECT = "sweep-agent-demo"
 USUAL_OUT = Path("outputs/demo")  # as the sweep YAMLs have it
 POLL_S = 2.0
+_GOING_ON = ("PENDING", "RUNNING", "PAUSED")
 _MEASURED = re.compile(r"^(.+): logged as ", re.MULTILINE)
 _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
 
@@ -34,7 +37,9 @@ _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")
 class Demo:
     """One run of the demo. `run` returns 0 when every grid point ended as finished or pruned."""
 
-    def __init__(self, out: Path, sweeps: Path, agents: int, *, queries: int, reuse: bool) -> None:
+    def __init__(
+        self, out: Path, sweeps: Path, agents: int | None, *, queries: int, reuse: bool
+    ) -> None:
         self._queries = queries
         self._out = out
         self._files = sorted(sweeps.glob("*.yaml"))
@@ -42,6 +47,8 @@ class Demo:
         self._reuse = reuse
         self._env: dict[str, str] = {}
         self._started: list[subprocess.Popen[bytes]] = []
+        self._agents_started = 0
+        self._running_agents: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         self._is_ending = False
         if not self._files:
@@ -133,26 +140,57 @@ class Demo:
 
     # ------------------------------------------------------------------ during
     def _run_agents(self, sweeps: list[str], watcher: results.Watcher) -> list[results.Row]:
-        threads = [
-            threading.Thread(target=self._work_through, args=(number, sweeps), daemon=True)
-            for number in range(1, self._agents + 1)
-        ]
-        for thread in threads:
-            thread.start()
-        print(f"agents   {self._agents} (logs in {self._out / 'logs'})", flush=True)
-        while any(thread.is_alive() for thread in threads):
+        """Until every sweep has ended: those that train first, each that only follows as soon as
+        its trainings are there."""
+        files = zip(sweeps, self._files, strict=True)
+        training, following = schedule.split(
+            schedule.turns({sweep: sweep_yaml.load(file) for sweep, file in files})
+        )
+        count = schedule.agents_for(training, self._agents)
+        threads = self._start_agents(count, [turn.sweep for turn in training])
+        print(f"agents   {count} (logs in {self._out / 'logs'})", flush=True)
+        ended: set[str] = set()
+        while any(thread.is_alive() for thread in threads) or following:
             time.sleep(POLL_S)
             watcher.show_changes()
+            states = notices.sweep_states(sweeps, self._env)
+            ended = {sweep for sweep, state in states.items() if state not in _GOING_ON}
+            is_idle = not any(thread.is_alive() for thread in threads)
+            for turn in [turn for turn in following if is_idle or turn.after <= ended]:
+                following.remove(turn)
+                threads += self._start_agents(
+                    schedule.agents_for([turn], self._agents), [turn.sweep]
+                )
+            if ended == set(sweeps) and not following:
+                self._end_idle_agents()
         watcher.show_changes()
         return watcher.rows()
 
-    def _work_through(self, number: int, sweeps: list[str]) -> None:
-        """One agent: each sweep to its end, then the next."""
+    def _start_agents(self, count: int, sweeps: list[str]) -> list[threading.Thread]:
+        threads = []
+        for _ in range(count):
+            self._agents_started += 1
+            name = f"agent-{self._agents_started}"
+            thread = threading.Thread(target=self._work_through, args=(name, sweeps), daemon=True)
+            thread.start()
+            threads.append(thread)
+        return threads
+
+    def _work_through(self, name: str, sweeps: list[str]) -> None:
+        """One agent: each sweep until no work of it can reach the agent, then the next."""
         for sweep in sweeps:
             if self._is_ending:
                 return
             command = ["-m", "wandb", "agent", "--forward-signals", sweep]
-            self._start(command, f"agent-{number}").wait()
+            agent = self._running_agents[name] = self._start(command, name)
+            agent.wait()
+
+    def _end_idle_agents(self) -> None:
+        """Every sweep has ended, and agents hear of it at their next look only, in up to 5 s."""
+        self._is_ending = True
+        for agent in list(self._running_agents.values()):
+            if agent.poll() is None and not processes.grid_points_below(agent.pid):
+                agent.terminate()
 
     # ------------------------------------------------------------------ after
     def _benchmark(self, sweeps: list[str]) -> None:

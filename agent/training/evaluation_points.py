@@ -67,7 +67,11 @@ class Training:
         run_id: str = "",
         hooks: Hooks = NO_HOOKS,
         poll_s: float = POLL_S,
+        base: "Base | None" = None,
     ) -> None:
+        """`base` is one that lies in memory already; else it is loaded when it is needed."""
+        if base is not None:
+            self.__dict__["base"] = base
         self.config = config
         self.data = examples
         self.waited_s = 0.0

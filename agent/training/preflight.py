@@ -27,6 +27,8 @@ from agent.training.reading import overlaps
 if TYPE_CHECKING:
     import torch
 
+    from agent.training.base_model import Base
+
 CHECKS_FORMAT = 2  # of what is remembered about a base: raise it when a check changes
 _SHOWN_PROMPT = 300  # characters of a prompt
 
@@ -158,10 +160,13 @@ def _rows_of(settings: Any) -> int | None:
 
 
 # ---------------------------------------------------------------------- the weights
-def check_weights(config: RunConfig, device: "torch.device | None" = None) -> None:
-    """Load the base once as the config's cell says and compare; a base that was right before is
-    remembered in the store and not loaded again: no torch is imported then. DataError when it is
-    not what the cell says."""
+def check_weights(config: RunConfig, device: "torch.device | None" = None) -> "Base | None":
+    """Load the base once as the config's cell says and compare. DataError when it is not what the
+    cell says.
+
+    Gives what was loaded, for the training to go on with. A base that was right before is
+    remembered in the store and not loaded again: then it is None, and no torch is imported.
+    """
     root = Path(config.store).expanduser().absolute()
     path = base_files.locate(config)
     seen = {
@@ -176,7 +181,7 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> No
     }
     remembered = root / "base_checks" / f"{digest(seen)}.json"
     if remembered.is_file():
-        return
+        return None
     from agent.training import base_model, device_memory
 
     device = device or base_model.choose_device(config)
@@ -184,11 +189,10 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> No
         lambda: base_model.load(config, path, config.variant.training_precision, device)
     )
     if isinstance(loaded, device_memory.Shortage):
-        return  # said where it matters: by the training, which needs the memory
-    del loaded
-    device_memory.release(device)
+        return None  # said where it matters: by the training, which needs the memory
     remembered.parent.mkdir(parents=True, exist_ok=True)
     write_json(remembered, seen)
+    return loaded
 
 
 def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]]:

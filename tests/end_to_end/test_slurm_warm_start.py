@@ -12,6 +12,7 @@ from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 from tests.end_to_end.slurm_training import (
     SMALL,
     create_demo_sweep,
+    hit,
     is_awake,
     pids,
     prepare_project,
@@ -39,7 +40,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def submit(stage: Stage, project: str, **values: object) -> tuple[str, str]:
     """A sweep and the job of one task that works it off."""
     sweep = create_demo_sweep(stage, "full_lora", project, **{**SHORT, **values})
-    return sweep, stage.submit([sweep], array="0-0", time="00:20:00", lead_s="60")
+    options = {"array": "0-0", "time": "00:20:00", "lead_s": "60", "partition": "scav"}
+    return sweep, stage.submit([sweep], **options)
 
 
 def wait_for_end(stage: Stage, job: str) -> None:
@@ -64,10 +66,10 @@ def test_runs_of_a_task_start_warm_and_nothing_is_left_of_the_worker(stage: Stag
 
 
 def test_a_preempted_task_saves_its_warm_run_and_goes_on(stage: Stage) -> None:
-    sweep, job = submit(stage, "preempted", epochs=20, learning_rate=[0.001])
+    sweep, job = submit(stage, "preempted", epochs=8, learning_rate=[0.001])
     store = stage.directory / "outputs" / "store-preempted"
     wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
-    stage.cluster.run("scancel", "--batch", "--signal=USR1", f"{job}_0")
+    hit(stage, sweep, job, "requeue", "preempted")  # a job of a higher partition takes the node
     wait_for_end(stage, job)
     (run,) = stage.runs(sweep)
     assert run.state == "finished"
@@ -77,7 +79,7 @@ def test_a_preempted_task_saves_its_warm_run_and_goes_on(stage: Stage) -> None:
 
 
 def test_runs_go_on_alone_when_the_worker_is_killed(stage: Stage) -> None:
-    sweep, job = submit(stage, "killed", epochs=20, learning_rate=[0.001])
+    sweep, job = submit(stage, "killed", epochs=8, learning_rate=[0.001])
     store = stage.directory / "outputs" / "store-killed"
     wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
     os.kill(min(workers_of(stage, job)), signal.SIGKILL)

@@ -68,7 +68,7 @@ def main(words: list[str] | None = None) -> int:
         points = list(points_of(sweeps))
         data.write_data(place / "data")
         found |= measure_first_steps(place, points[0])
-        seconds, rows = Study(place, sweeps, args.workers, queries=0, reuse=False).run_sweeps()
+        seconds, rows = Study(place, sweeps, None, queries=0, reuse=False).run_sweeps()
         found |= {"ours_s": seconds, "ours": [dict(row) for row in rows]}
         seconds, plain = run_plain(place, points, args.workers)
         found |= {"plain_s": seconds, "plain": plain, "ratio": seconds / found["ours_s"]}

@@ -46,6 +46,7 @@ def all_configs(
                 "seed": seed,
                 "learning_rate": rate,
                 "epochs": epochs,
+                "eval_every": 1.0,
                 "pruner": "none",
                 "store": str(store),
             }

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from agent.config.run_config import RunConfig
 from agent.errors import DataError
-from agent.training import base_model, preflight
+from agent.training import base_model, data, preflight
+from agent.training.evaluation_points import Training
 from tests.training import families, lab
 
 ROOT = Path(__file__).parents[2]
@@ -167,8 +168,11 @@ def test_a_base_that_was_right_is_loaded_once_and_a_wrong_one_each_time(
 
     monkeypatch.setattr(base_model, "load", load)
     config = lab.make_config(tmp_path)
-    for _ in range(2):
-        preflight.check_weights(config, torch.device("cpu"))
+    checked = preflight.check_weights(config, torch.device("cpu"))
+    assert preflight.check_weights(config, torch.device("cpu")) is None
+    training = Training(config, data.load(config), base=checked)
+    assert training.holds_base
+    assert training.base is checked
     assert len(loads) == 1
     base = tmp_path / "base"
     shutil.copytree(lab.BASE_MODEL, base)
