@@ -88,8 +88,9 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 def save(model: PeftModel, directory: Path, base_model: str) -> None:
     """Write the adapter as a plain PEFT folder (safetensors) that names its base as the config
     does: PEFT itself would write where the base lies on this machine."""
+    # Not PEFT's empty model card: its template took most of the time that the store takes.
+    model.__dict__["create_or_update_model_card"] = lambda *_: None
     model.save_pretrained(str(directory), safe_serialization=True)
-    (directory / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     settings = json.loads((directory / SETTINGS).read_text())
     settings["base_model_name_or_path"] = base_model
     (directory / SETTINGS).write_text(json.dumps(settings, indent=1))

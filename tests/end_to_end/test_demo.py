@@ -38,6 +38,7 @@ parameters:
   validation_fraction: {{value: 0.05}}
   test_fraction: {{value: 0.75}}
   max_length: {{value: 128}}
+  epochs: {{value: 3}}
   batch_size: {{value: 32}}
   eval_every: {{value: 0.5}}
   eval_batch_size: {{value: 64}}
@@ -200,7 +201,7 @@ def test_progress_and_one_table_are_shown(demo: Path) -> None:
     shown = (demo / "shown.txt").read_text()
     assert "finished  Full LoRA lr=0.005" in shown
     assert "[ 2 done] measured  LoRA+PTQ int4 lr=0.005" in shown  # by `benchmark --all`, in turn
-    assert "LongRefiner demo: one row per run" in shown
+    assert "The demo, one row per run" in shown
 
 
 def test_the_key_lies_in_the_servers_own_files_only(demo: Path) -> None:
