@@ -2,6 +2,7 @@
 and from there into the README's table.
 
     python -m tests.prove [training search intervals server cluster benchmark]
+    python -m tests.prove server.pauses server.copies     some of a part whose main() takes names
 
 Each part is a module `tests/tools/prove_PART.py` with a `main()` that returns its figures. A part
 that is not named keeps what was written before; each carries its command, date and machine.
@@ -28,30 +29,37 @@ PARTS = ("training", "search", "intervals", "server", "cluster", "benchmark")
 
 
 def main(words: Sequence[str]) -> int:
-    unknown = sorted(set(words) - set(PARTS))
+    unknown = sorted({word.partition(".")[0] for word in words} - set(PARTS))
     if unknown:
         print(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}", file=sys.stderr)
         return 2
     failed = []
-    for part in words or PARTS:
-        print(f"proving {part} …", flush=True)
+    for word in words or PARTS:
+        part, _, name = word.partition(".")
+        print(f"proving {word} …", flush=True)
         started = time.monotonic()
         try:
-            figures = importlib.import_module(f"tests.tools.prove_{part}").main()
+            module = importlib.import_module(f"tests.tools.prove_{part}")
+            figures = module.main([name]) if name else module.main()
         except Exception:  # the other parts still count, and this one is told as failed
             traceback.print_exc()
-            print(f"{part} failed", file=sys.stderr)
-            failed.append(part)
+            print(f"{word} failed", file=sys.stderr)
+            failed.append(word)
             continue
         # Read now, not at the beginning: another part may have been proven side by side.
         results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[part] = {
-            "command": f"python -m tests.prove {part}",
+        origin = {
+            "command": f"python -m tests.prove {word}",
             "date": datetime.now(UTC).date().isoformat(),
             "machine": describe_machine(),
             "seconds": round(time.monotonic() - started),
-            "figures": figures,
         }
+        if name:  # newer than the rest of its part
+            known = results.setdefault(part, {**origin, "figures": {}})
+            known["figures"] |= figures
+            known.setdefault("renewed", {})[name] = origin
+        else:
+            results[part] = {**origin, "figures": figures}
         files.write_json(RESULTS, results)
         proofs_table.write_into_readme()
     return 1 if failed else 0

@@ -18,7 +18,7 @@ from agent.server.http.log_rate import limit_log_lines
 from agent.server.store.claims import Policy
 from agent.server.store.database import Database, leave_gap
 from agent.server.store.keys import add_key, find_key, new_key
-from agent.server.store.pauses import AttentiveClock
+from agent.server.store.pauses import AttentiveClock, longest_look
 from agent.server_note import ServerNote, read_note, write_note
 
 DEFAULT_PORT = 8686
@@ -49,7 +49,9 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
         scheme = "https" if listening.certfile else "http"
         name = reachable_name(listening.host)
         url = (listening.advertise or f"{scheme}://{name}:{port}").rstrip("/")
-        services = open_services(data_dir, url, policy, AttentiveClock())
+        policy = policy or Policy()
+        clock = AttentiveClock(longest_s=longest_look(policy.lease_s, policy.silence_s))
+        services = open_services(data_dir, url, policy, clock)
         services.blobs.clear_leftovers()
         with services.database.write() as connection:
             leave_gap(connection)

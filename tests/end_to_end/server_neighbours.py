@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.server.process import running_server
+from agent.server.process import ServerAddress, running_server
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key
 from tests.end_to_end.server_load import percentile_ms
@@ -23,6 +23,19 @@ SAMPLES = (
     "mutation M($i: UpsertBucketInput!, $s: [JSONString!]!) "
     "{upsertBucket(input: $i) {bucket {sampledHistory(specs: $s)}}}"
 )
+
+
+def ask(server: ServerAddress, document: str, **variables: Any) -> dict[str, Any]:
+    """The data of an operation that must succeed."""
+    login = base64.b64encode(f"api:{server.env['WANDB_API_KEY']}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    body = json.dumps({"query": document, "variables": variables}).encode()
+    request = urllib.request.Request(f"{server.base_url}/graphql", body, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found = json.load(answer)
+    assert not found.get("errors"), found
+    data: dict[str, Any] = found["data"]
+    return data
 
 
 def post(url: str, key: str, body: Any, timeout_s: float = 120) -> tuple[int, float]:

@@ -8,6 +8,7 @@ from agent.server.process import running_server
 from tests.end_to_end.server_hostility import be_hostile
 from tests.end_to_end.server_kills import kill_under_load
 from tests.end_to_end.server_load import put_under_load
+from tests.end_to_end.server_pauses import stop_really
 
 
 def test_a_killed_server_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
@@ -50,3 +51,7 @@ def test_the_history_of_runs_under_load_is_whole(tmp_path: Path) -> None:
     with sqlite3.connect(data / "server.db") as connection:
         (count,) = connection.execute("SELECT count(*) FROM stream_line").fetchone()
     assert count == sum(load.lines_sent.values())
+
+
+def test_a_server_that_was_stopped_takes_no_live_run_away(tmp_path: Path) -> None:
+    assert stop_really(tmp_path / "data", pauses=1, seed=1) == []

@@ -1,16 +1,18 @@
 """The full counts of the server's fault and speed claims: `python -m tests.tools.prove_server`.
 
 Prints and returns figures; nothing is asserted here. The test suite runs the same with small
-counts. `python -m tests.tools.prove_server load` (or kills, hostility, verify) runs one of them.
+counts. `python -m tests.tools.prove_server load` (or kills, hostility, verify, …) runs one of them.
 """
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tests.end_to_end.server_hostility import be_hostile
 from tests.end_to_end.server_kills import kill_under_load
 from tests.end_to_end.server_load import percentile_ms, put_under_load
 from tests.end_to_end.server_neighbours import measure
+from tests.end_to_end.server_pages import measure_pages
+from tests.end_to_end.server_pauses import measure_pauses
 from tests.server.schedules import run_schedule
 
 
@@ -100,22 +104,37 @@ def prove_copies(kills: int = 50) -> dict[str, Any]:
         return kill_copies(Path(folder), kills)
 
 
+def _schedule(seed: int) -> Counter[str] | str:
+    """What happened in one schedule, or what went wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return run_schedule(Path(folder), seed)
+        except AssertionError as error:
+            return str(error)
+
+
 def prove_schedules(schedules: int = 1000) -> dict[str, Any]:
     """Random schedules against the model of what must be visible to whom."""
     happened: Counter[str] = Counter()
     failures = []
-    for seed in range(schedules):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                happened += run_schedule(Path(folder), seed)
-            except AssertionError as error:
-                failures.append(str(error)[:500])
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(_schedule, range(schedules), chunksize=10):
+            if isinstance(found, str):
+                failures.append(found[:500])
+            else:
+                happened += found
     return {
         "schedules": schedules,
         "failed": len(failures),
         "failures": failures[:3],
         "happened": dict(happened.most_common()),
     }
+
+
+def prove_pages() -> dict[str, Any]:
+    """Pages over 10,000 runs of 100 points."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_pages(Path(folder) / "data")
 
 
 PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -126,6 +145,8 @@ PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "neighbours": prove_neighbours,
     "copies": prove_copies,
     "schedules": prove_schedules,
+    "pauses": measure_pauses,
+    "pages": prove_pages,
 }
 
 

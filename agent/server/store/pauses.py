@@ -10,7 +10,14 @@ from collections.abc import Callable
 
 from agent.server.store.database import Connection
 
-LONGEST_S = 15.0  # between two looks at the clock of a server that is there; upkeep looks every 2 s
+LONGEST_S = 5.0  # between two looks at the clock of a server that is there; upkeep looks every 2 s
+SHORTEST_S = 2.5
+
+
+def longest_look(*patience_s: float) -> float:
+    """What counts as a pause, in seconds, for a server that is as patient as this: less than that
+    patience, but more than the time between two looks of upkeep."""
+    return max(SHORTEST_S, min(LONGEST_S, *(seconds / 2 for seconds in patience_s)))
 
 
 class AttentiveClock:
@@ -24,8 +31,9 @@ class AttentiveClock:
         self,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        longest_s: float = LONGEST_S,
     ) -> None:
-        self._wall, self._monotonic = wall, monotonic
+        self._wall, self._monotonic, self._longest_s = wall, monotonic, longest_s
         self._lock = threading.Lock()
         self._last = (wall(), monotonic())
         self._missed_s = 0.0
@@ -35,8 +43,8 @@ class AttentiveClock:
             now = (self._wall(), self._monotonic())
             passed_s, lived_s = now[0] - self._last[0], now[1] - self._last[1]
             self._last = now
-            was_away = lived_s > LONGEST_S
-            was_set = abs(passed_s - lived_s) > LONGEST_S
+            was_away = lived_s > self._longest_s
+            was_set = abs(passed_s - lived_s) > self._longest_s
             if was_away or was_set:
                 self._missed_s += passed_s
         return now[0]
