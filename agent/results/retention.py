@@ -7,7 +7,7 @@ stay blank, with the reason, wherever the two sides did not run the same budget.
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.results.columns import CURVE, SCORE
@@ -16,8 +16,9 @@ from agent.results.costs import mean_of
 from agent.results.intervals import Interval, ratio_interval
 from agent.results.noise import aligned
 from agent.results.presentation import setting_text
-from agent.results.run_table import Row
+from agent.results.run_table import Row, Scalar
 
+Point = tuple[tuple[tuple[str, Scalar | None], ...], int]  # tuned values and seed
 NO_INTERVAL = "no interval"  # how a note begins that says why
 
 
@@ -62,19 +63,32 @@ def matched_runs(
     baselines = family.baseline_rows
     ids = {id(row) for row in baselines}
     others = [row for row in family.rows if id(row) not in ids]
-    return tuple(_matched(row, baselines, metric, split) for row in others)
+    by_point = _by_point(baselines)
+    return tuple(_matched(row, by_point, metric, split) for row in others)
+
+
+def _point_of(row: Row) -> Point:
+    return tuned_values(row), seed_of(row)
+
+
+def _by_point(baselines: Sequence[Row]) -> dict[Point, list[Row]]:
+    """Looked up by thousands of runs, so made once."""
+    found: dict[Point, list[Row]] = {}
+    for row in baselines:
+        found.setdefault(_point_of(row), []).append(row)
+    return found
 
 
 def _matched(
     row: Row,
-    baselines: Sequence[Row],
+    baselines: Mapping[Point, Sequence[Row]],
     metric: str,
     split: str = "validation",
     *,
     with_interval: bool = True,
 ) -> MatchedRun:
-    point = (tuned_values(row), seed_of(row))
-    same = [other for other in baselines if (tuned_values(other), seed_of(other)) == point]
+    point = _point_of(row)
+    same = baselines.get(point, ())
     if not same:
         listed = ", ".join(f"{key} = {setting_text(v)}" for key, v in tuned_values(row))
         return MatchedRun(
@@ -95,8 +109,8 @@ def matched_choice(
     """The chosen runs of one cell (its seeds) against the Full LoRA runs of the same tuned values
     and seeds. Seeds whose baseline is missing or stopped early are left out, and named. `load`
     brings the per-example scores of a baseline that come without them."""
-    baseline_rows = family.baseline_rows
-    pairs = [_matched(row, baseline_rows, metric, split, with_interval=False) for row in rows]
+    by_point = _by_point(family.baseline_rows)
+    pairs = [_matched(row, by_point, metric, split, with_interval=False) for row in rows]
     whole = [pair for pair in pairs if pair.retention.value is not None]
     if not whole:
         return pairs[0].retention if pairs else Retention(note="no complete run")

@@ -52,6 +52,7 @@ from agent.server.store.streams import EVENTS, HISTORY
 from agent.server.store.sweeps import get_sweep, list_sweeps
 
 PACK_BYTES = 20_000
+COMPARISONS = 32  # remembered
 Content = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger("sweep_agent.server")
@@ -72,6 +73,7 @@ class Pages:
         self.rows = RowCache()
         self.curves = CurveCache()
         self.histories = HistoryCache()
+        self.compared: dict[int, list[Content]] = {}
 
     def routes(self) -> list[Route]:
         project = "/{entity}/{project}"
@@ -174,9 +176,21 @@ class Pages:
         return filtered(rows, request.query_params.get("q", ""), number_in(request, "at"))
 
     def _comparisons(self, connection: Connection, rows: Sequence[Row]) -> list[Content]:
-        places = {row.id: row.place for row in rows}
-        reader = StudyReader(connection, self.services, self.curves, places)
-        return comparison_payload(reader.study([row.study for row in rows if row.study]))
+        """The variants among the rows; worked out again only when a run has changed, or a file or
+        artifact that may hold predictions."""
+        filed = connection.execute(
+            "SELECT (SELECT max(updated_at) FROM run_file), max(updated_at), count(*) FROM artifact"
+        ).fetchone()
+        state = hash((*((row.place, row.updated_at) for row in rows), tuple(filed)))
+        known = self.compared.get(state)
+        if known is None:
+            places = {row.id: row.place for row in rows}
+            reader = StudyReader(connection, self.services, self.curves, places)
+            known = comparison_payload(reader.study([row.study for row in rows if row.study]))
+            if len(self.compared) >= COMPARISONS:
+                self.compared.pop(next(iter(self.compared)), None)
+            self.compared[state] = known
+        return known
 
     def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """One metric over all runs of the project (those changed at `since` or later)."""

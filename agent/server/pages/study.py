@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from agent.errors import ReportError
 from agent.results.presentation import CURVE, TEST_SCORE
@@ -28,9 +29,13 @@ from agent.server.store.records import Run
 MAX_PREDICTION_BYTES = 100_000_000
 
 
-def study_row(run: Run) -> Row:
-    """The same row that the public API gives a report, without curves and example scores."""
-    values = run_values(run.config_values(), run.summary_values())
+def study_row(
+    run: Run, config: Mapping[str, Any] | None = None, summary: Mapping[str, Any] | None = None
+) -> Row:
+    """The same row that the public API gives a report, without curves and example scores. `config`
+    and `summary` are the run's own, where they have been read already."""
+    config = run.config_values() if config is None else config
+    values = run_values(config, run.summary_values() if summary is None else summary)
     if run.job_type:
         values["job_type"] = run.job_type
     tags = frozenset(str(tag) for tag in run.tag_list())

@@ -157,12 +157,13 @@ class RowCache:
 
 def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     """A run as one row: its own fields, its config and the scalars of its summary."""
-    config = as_read(run.config_values())
+    written = run.config_values()
+    config = as_read(written)
     variant = variant_of(config)
     summary = run.summary_values()
     own: dict[str, Scalar] = {
         "name": run.display_name,
-        "state": shown_state(run),
+        "state": shown_state(run, summary),
         "variant": variant,
         "created": round(run.created_at),
         "duration_s": round(duration_of(run, summary)),
@@ -184,7 +185,8 @@ def row_of(run: Run, sweeps: Mapping[int, str]) -> Row:
     place = run.id, run.revision
     words = words_of(values.values())
     style = style_of(variant)
-    return Row(run.name, style, run.updated_at, values, origins, study_row(run), place, words)
+    studied = study_row(run, written, summary)
+    return Row(run.name, style, run.updated_at, values, origins, studied, place, words)
 
 
 def duration_of(run: Run, summary: Mapping[str, Any]) -> float:
@@ -198,22 +200,23 @@ def duration_of(run: Run, summary: Mapping[str, Any]) -> float:
     return worked if worked is not None and run.is_over and 0 < worked < age else age
 
 
-def decimals_of(values: Sequence[float], significant: int = 4) -> int | None:
-    """So many that the largest value has that many significant digits, the smallest at least two;
-    None for whole numbers and for values too far apart."""
+def decimals_of(values: Sequence[float]) -> int | None:
+    """So many that the largest value has four significant digits, the smallest at least two; None
+    for whole numbers and for values too far apart."""
     sizes = [abs(value) for value in values if value]
     if not sizes or all(value == int(value) for value in values):
         return None
-    decimals = significant - 1 - math.floor(math.log10(max(sizes)))
+    decimals = 3 - math.floor(math.log10(max(sizes)))
     if not 0 <= decimals <= 7 or min(sizes) < 10.0 ** (1 - decimals):
         return None
     return decimals
 
 
-def shown_state(run: Run) -> str:
+def shown_state(run: Run, summary: Mapping[str, Any] | None = None) -> str:
     """The run's state, but its outcome where that says more: `finished` is a complete run, and
     neither a pruned nor a diverged nor an invalid one."""
-    outcome = outcome_of(run.state, [str(tag) for tag in run.tag_list()], run.summary_values())
+    known = run.summary_values() if summary is None else summary
+    outcome = outcome_of(run.state, [str(tag) for tag in run.tag_list()], known)
     return run.state if outcome is Outcome.UNKNOWN or outcome.is_running else outcome.value
 
 
