@@ -169,9 +169,10 @@ def _shape(config: RunConfig) -> str:
         "": Path(config.base_model).name,
         "r": config.lora_rank,
         "batch": config.batch_size,
-        "length": config.max_length,
+        "length": config.longest_length,
     }
-    return " ".join([cell, *(f"{name}{value}" for name, value in details.items())])
+    words = [config.task] if config.task else []
+    return " ".join([cell, *(f"{name}{value}" for name, value in details.items()), *words])
 
 
 def table_rows(estimates: Sequence[Estimate]) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.cluster.submit import probe
+from agent.cluster.submit.node_commands import distinct_looks
 from agent.cluster.submit.status import table
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
@@ -25,7 +26,8 @@ def run_probe(args: argparse.Namespace) -> int:
     seen: set[str] = set()
     for cell, points in probe.cells_of(configs).items():
         try:
-            print("\n".join(preflight.examine(points[0]).lines))
+            for config in distinct_looks(points):
+                print("\n".join(preflight.examine(config).lines))
             print(f"{cell}: two steps and one validation batch …", flush=True)
             measured = probe.measure(points[0], args.program)
             estimates.append(probe.estimate(cell, points, measured, seen))
