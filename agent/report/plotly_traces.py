@@ -116,21 +116,23 @@ def _interval(series: Series, figure: Figure) -> dict[str, Any]:
     share = (place - low) / (high - low) if high > low else 0.5
     side = "right" if share < 0.2 else "left" if share > 0.85 else "center"
     ends = [end for end in (*series.low, *series.high) if end is not None]
+    arrow = {0: "", -1: "◀ ", 1: " ▶"}[edge]
+    said = html.escape(series.notes[0])
     trace: dict[str, Any] = {
         "type": "scatter",
-        "mode": "markers+text",
+        "mode": "text" if edge else "markers+text",
         "name": html.escape(series.label),
         "x": [place],
         "y": list(series.y),
         "meta": {"style": series.style, **({"hollow": True} if series.is_hollow else {})},
         "showlegend": False,
-        "text": [html.escape(series.notes[0])],
+        "text": [said + arrow if edge > 0 else arrow + said],
         "textposition": f"{'middle' if edge else 'top'} {side}",
         "textfont": {"size": 11},
         "cliponaxis": False,
         "hovertemplate": f"{html.escape(series.label)}: %{{text}}<extra></extra>",
         "marker": {
-            "symbol": {0: _symbol(series), -1: "triangle-left", 1: "triangle-right"}[edge],
+            "symbol": _symbol(series),
             "size": 10,
             "line": {"width": 1},
         },

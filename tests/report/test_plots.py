@@ -85,8 +85,7 @@ def test_the_axis_of_a_forest_tells_95_from_103_also_beside_a_base_at_0() -> Non
     assert figure.place_of(0.0) == (figure.x_range or (0.0, 0.0))[0]
     drawn = to_plotly(figure)
     base_point = next(t for t in drawn["data"] if t["name"] == "Untouched base")
-    assert base_point["marker"]["symbol"] == "triangle-left"
-    assert base_point["text"] == ["0 %"]
+    assert (base_point["mode"], base_point["text"]) == ("text", ["◀ 0 %"])
 
 
 def test_rows_name_n_and_seeds() -> None:
