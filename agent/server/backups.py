@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent import files
-from agent.errors import ServerError
+from agent.errors import Fault, ServerError, fault_of
 
 DATABASE = "server.db"
 MARK = "copy-complete"
@@ -76,6 +76,15 @@ def contents_held(data_dir: Path, how: int) -> Iterator[None]:
 
 def _copy_all(data_dir: Path, copy: Path) -> tuple[int, int]:
     _remove_leftovers(copy)
+    try:
+        return _copy_new(data_dir, copy)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove_leftovers(copy)  # a full disk must not stay full of them
+        raise
+
+
+def _copy_new(data_dir: Path, copy: Path) -> tuple[int, int]:
     temporary = {
         name: _copy_database(data_dir / name, copy)
         for name in (DATABASE, *OTHER_FILES)
@@ -117,9 +126,25 @@ def check_is_whole(data_dir: Path) -> None:
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
             tables = opened.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     except sqlite3.Error as error:
+        if fault_of(error) is Fault.SITE:
+            way_back = "is there room on its disk?"
         raise ServerError(f"{database} cannot be read ({error}): {way_back}") from None
     if not tables:
         raise ServerError(f"{database} is empty although a server has lived here: {way_back}")
+    if _is_cut_off(database):
+        raise ServerError(f"{database} is cut off: {way_back}")
+
+
+def _is_cut_off(database: Path) -> bool:
+    """Whether the file is shorter than its header says and no log has the rest."""
+    log = database.with_name(f"{database.name}-wal")
+    if log.exists() and log.stat().st_size:
+        return False
+    with database.open("rb") as file:
+        header = file.read(100)
+    page_size = int.from_bytes(header[16:18]) or 0
+    pages = int.from_bytes(header[28:32])
+    return database.stat().st_size < pages * (65_536 if page_size == 1 else page_size)
 
 
 def _copy_database(source: Path, copy: Path) -> Path:

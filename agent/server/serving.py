@@ -57,7 +57,9 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
             leave_gap(connection)
         key = first_key(services.database, known, listening.entity)
         write_note(data_dir, ServerNote(url, port, listening.entity, key))
-        app = build_app(services, LOOPBACK_HOSTS | {listening.host, socket.gethostname().lower()})
+        own_host = services.signer.host
+        known_hosts = {listening.host, socket.gethostname().lower(), own_host}
+        app = build_app(services, LOOPBACK_HOSTS | known_hosts)
         allow_many_descriptors()
         limit_log_lines()
         sys.setswitchinterval(0.0005)  # a busy worker thread must not hold up the event loop
@@ -75,6 +77,12 @@ def serve(data_dir: Path, listening: Listening, policy: Policy | None = None) ->
             ssl_keyfile=listening.keyfile,
         )
         print(f"sweep server at {url} (data in {data_dir})", flush=True)
+        if listening.host in LOOPBACK_HOSTS:
+            print(
+                f"on a machine that others use, open its pages at {scheme}://{own_host}:{port}: "
+                "a browser shows the session of 127.0.0.1 to every port of it",
+                flush=True,
+            )
         _Server(config).run(sockets=[bound])
 
 

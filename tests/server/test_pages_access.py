@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 import agent.server.pages
+from agent.server.admission import LOOPBACK_HOSTS
+from agent.server.app import build_app
 from tests.server.pages_reader import AUTH, HOSTILE, log_in, make_run, see, token_in
-from tests.server.server_lab import OTHER_KEY, Lab
+from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 HERE = Path(agent.server.pages.__file__).parent
 
@@ -226,3 +229,27 @@ def test_a_page_that_fails_says_so_without_a_traceback(
         text = see(lab, path, 500)
         assert "log says why" in text
         assert "secret" not in text
+
+
+def test_a_session_of_a_key_that_a_restore_has_lost_opens_nothing_of_the_next_key(lab: Lab) -> None:
+    lab.http.post("/login", data={"key": KEY, "next": "/"}, follow_redirects=False)
+    assert lab.http.get("/local", follow_redirects=False).status_code == 200
+    with lab.services.database.write() as connection:
+        connection.execute("UPDATE api_key SET entity = 'others', created_at = created_at + 5")
+    for path in ("/local", "/others"):
+        assert lab.http.get(path, follow_redirects=False).status_code == 303
+
+
+def test_the_pages_have_a_host_name_of_their_own_that_no_cookie_of_the_machine_goes_to(
+    lab: Lab,
+) -> None:
+    name = lab.services.signer.host
+    assert name.endswith(".localhost")
+    app = build_app(lab.services, LOOPBACK_HOSTS | {name})
+    client = TestClient(app, base_url=f"http://{name}")
+    answer = client.post("/login", data={"key": KEY, "next": "/"}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert "domain" not in answer.headers["set-cookie"].lower()  # this host only
+    assert client.get("/local").status_code == 200
+    foreign = TestClient(app, base_url="http://sweeps-000000000000.localhost")
+    assert foreign.get("/login").status_code == 403

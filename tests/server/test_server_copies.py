@@ -1,6 +1,7 @@
 """Copies of a data directory: whole or recognisably unfinished, and a server that goes on."""
 
 import random
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from agent.server.backups import back_up, check_is_whole, copy_into
 from agent.server.data_dir import prepare
 from agent.server.store.blobs import BlobStore
 from agent.server.store.database import Database
-from tests.end_to_end.server_copies import KILLS
+from tests.end_to_end.server_copies import KILLS, grow, state_of
+from tests.end_to_end.test_full_disk import fill
+from tests.end_to_end.test_full_disk import small_disk as small_disk
 from tests.server.server_lab import KEY, Lab
 
 
@@ -106,13 +109,16 @@ def test_a_snapshot_that_cannot_be_written_is_one_line_and_the_last_one_stays(
     check_is_whole(shared)
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "foreign"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "cut off"])
 def test_a_directory_that_has_lost_its_database_is_refused(damage: str, tmp_path: Path) -> None:
     data = make_data(tmp_path / "data")
     database = data / "server.db"
+    content = database.read_bytes()
     for path in data.glob("server.db*"):
         path.unlink()
-    if damage != "missing":
+    if damage == "cut off":
+        database.write_bytes(content[: len(content) // 2])
+    elif damage != "missing":
         database.write_bytes(b"" if damage == "empty" else b"x" * 5000)
     with pytest.raises(ServerError, match="bring the database back from a backup"):
         prepare(data)
@@ -123,3 +129,25 @@ def test_a_directory_that_others_can_change_is_refused(tmp_path: Path) -> None:
     data.chmod(0o777)
     with pytest.raises(ServerError, match=r"mode 0777.*chmod 700"):
         prepare(data)
+
+
+def test_a_full_shared_disk_keeps_the_last_snapshot_and_no_leftovers(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    data, shared = make_data(tmp_path / "data"), small_disk / "shared"
+    grow(data)
+    copy_into(data, shared)
+    before = state_of(shared)
+    grow(data, contents=900)  # 36 MB
+    fill(small_disk / "filler")
+    for number in range(2):
+        problem = take_snapshot(data, shared)
+        assert problem is not None
+        assert "No space left" in problem or "full" in problem
+        there = shutil.copytree(shared, tmp_path / f"there{number}")  # SQLite needs room to read
+        assert state_of(there) == before
+        assert [path for path in shared.rglob(".*") if path.is_file()] == []
+    (small_disk / "filler").unlink()
+    for path in (data / "blobs").glob("??/*"):
+        path.unlink()  # what no longer fits at all
+    assert take_snapshot(data, shared) is None

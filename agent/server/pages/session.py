@@ -29,7 +29,12 @@ class Sessions:
     def log_in(self, request: Request, key: str, target: str) -> Response:
         """A redirect that carries the cookie. Raises Refused for a wrong key."""
         record = self._identity.record_of(request, key)
-        grant = {"session": record.id, "nonce": secrets.token_hex(8)}
+        # The time, too: after a restore another key may have this number.
+        grant = {
+            "session": record.id,
+            "made": record.created_at,
+            "nonce": secrets.token_hex(8),
+        }
         token = self._services.signer.sign(grant, self._services.clock() + SESSION_S)
         response = RedirectResponse(target, status_code=303)
         response.set_cookie(
@@ -48,8 +53,9 @@ class Sessions:
         if grant is not None:
             with self._services.database.read() as connection:
                 row = connection.execute(
-                    "SELECT entity FROM api_key WHERE id = ? AND revoked_at IS NULL",
-                    (grant["session"],),
+                    "SELECT entity FROM api_key WHERE id = ? AND created_at = ? "
+                    "AND revoked_at IS NULL",
+                    (grant["session"], grant.get("made")),
                 ).fetchone()
             return str(row[0]) if row else None
         if "authorization" not in request.headers:

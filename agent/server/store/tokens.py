@@ -67,6 +67,15 @@ class Signer:
         """A few letters that tell this server's secrets from another's without revealing any."""
         return hashlib.sha256(b"mark" + self.secret).hexdigest()[:8]
 
+    @property
+    def host(self) -> str:
+        """A name for this machine that browsers know as their own and nobody else can guess.
+
+        They send a cookie to every port of the host that set it: under 127.0.0.1 a session reaches
+        the servers of other people on the machine, under this name it does not.
+        """
+        return f"sweeps-{hashlib.sha256(b'host' + self.secret).hexdigest()[:12]}.localhost"
+
     def sign(self, grant: dict[str, Any], expires_at: float) -> str:
         body = json.dumps({**grant, "exp": int(expires_at)}, separators=(",", ":")).encode()
         return f"{_encode(body)}.{_encode(self._mac(body))}"
