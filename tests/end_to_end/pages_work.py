@@ -25,7 +25,8 @@ parameters:
 
 
 def fill_work(data_dir: Path) -> None:
-    """Projects `work` (25 runs of five variants and five odd ones) and `weighed` (a sweep)."""
+    """Projects `work` (25 runs of five variants and five odd ones), `weighed` (a sweep), `ranks`
+    (three groups that are not compared with each other) and `empty`."""
     data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(data_dir / "server.db")
     blobs = BlobStore(data_dir / "blobs")
@@ -36,6 +37,10 @@ def fill_work(data_dir: Path) -> None:
         for name, shift in (("run3", 0), ("run8", 1)):
             _predictions(connection, blobs, project, name, shift)
         _sweep(connection)
+        _project(connection, "empty")
+        ranks = _project(connection, "ranks")
+        for place in range(30):
+            _run(connection, ranks, place, {"lora_rank": [8, 16, 32][place // 10]})
     database.close()
 
 
@@ -50,13 +55,16 @@ def _variant(place: int) -> dict[str, Any]:
     return {"model_variant": model, "quantization_strategy": strategy}
 
 
-def _run(connection: Connection, project: int, place: int) -> None:
+def _run(
+    connection: Connection, project: int, place: int, more: dict[str, Any] | None = None
+) -> None:
     states = {25: "failed", 26: "crashed", 27: "running"}
     config: dict[str, Any] = {
         **_variant(place),
         "learning_rate": [1e-4, 3e-4][place // 5 % 2],
         "seed": place // 10,
         "dataset": "nq",
+        **(more or {}),
     }
     score = 0.5 + place % 7 / 20 + place / 10_000
     rows = [

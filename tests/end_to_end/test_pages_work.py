@@ -22,6 +22,8 @@ PAGES = [
     "/local/work/runs/run28",
     "/local/work/compare?runs=run3,run8",
     "/local/weighed/sweeps/weighed-1",
+    "/local/ranks",
+    "/local/empty",
     "/",
     "/authorize",
     "/login",
@@ -319,6 +321,62 @@ def test_a_filter_says_what_is_wrong_under_the_word_and_completes(desk: Desk) ->
     desk.filter("-state:finished", "4 of 30 runs")
 
 
+QUERIES: list[tuple[str, int | str]] = [
+    ("learning_rate=1e-4", 15),
+    ("learning_rate = 0.0001", 15),
+    ("learning_rate>1e-4", 15),
+    ("learning_rate<=0.0003", 30),
+    ('variant:"QLoRA int4"', 6),
+    ('variant="QLoRA int4" or variant="QLoRA int8"', 12),
+    ("-variant:qlora seed:0", 6),
+    ("state:failed", 1),
+    ("state!=finished", 4),
+    ("-state:finished", 4),
+    ("run28", 1),
+    (f"name:{LONG}28", 1),
+    ("seed>=1 seed<2", 10),
+    ("inference/model_size_gb<2", 6),
+    ("final/validation_f1_score>0.8", 4),
+    ("no-such-word-anywhere", 0),
+    ("learnin_rate=1", "learnin_rate"),
+    ("seed>many", "many"),
+    ('variant:"QLoRA', '"QLoRA'),
+    ("(seed:0 or seed:1", "("),
+    ("seed:0 or", "or"),
+]
+
+
+@needs_browser
+def test_right_queries_give_their_count_and_wrong_ones_their_word(desk: Desk) -> None:
+    desk.open("/local/work")
+    found = {}
+    for query, wanted in QUERIES:
+        desk.choose("[name=q]", query)
+        desk.wait(f"document.querySelector('#query-problem').dataset.asked === {json.dumps(query)}")
+        is_wrong = not desk.js("return document.querySelector('#query-problem').hidden")
+        mark = desk.texts("#query-problem mark")
+        count = desk.texts("#count")[0].partition(" ")[0]
+        if (mark[0] if is_wrong else int(count)) != wanted:
+            found[query] = (count, mark if is_wrong else None)
+    assert found == {}
+
+
+@needs_browser
+def test_charts_come_before_tables_with_three_ranks_and_an_empty_project_says_so(
+    desk: Desk,
+) -> None:
+    desk.open("/local/ranks")
+    assert len(desk.texts("#found .headline")) == 3
+    assert len(desk.texts("#variants details:not([open])")) == 3
+    bottom = "return document.querySelector('#curves .chart').getBoundingClientRect().bottom"
+    assert desk.js(bottom) < desk.js("return innerHeight")
+    desk.open("/local/empty")
+    assert "No runs yet" in desk.texts("#states")[0]
+    assert "Nothing has been logged yet" in desk.texts("#curves .nothing")
+    assert "No runs yet." in desk.texts("#runs tbody td")[0]
+    assert desk.is_quiet()
+
+
 # ------------------------------------------------------------------ any reader, any value
 @needs_browser
 def test_a_finger_reads_values_and_charts_come_first_on_a_phone(desk: Desk) -> None:
@@ -342,7 +400,7 @@ def test_a_finger_reads_values_and_charts_come_first_on_a_phone(desk: Desk) -> N
             event: dict[str, Any] = {"type": kind, "touchPoints": points}
             desk.driver.execute_cdp_cmd("Input.dispatchTouchEvent", event)
         desk.wait("document.querySelector('#curves .said-of-chart').textContent.includes('Epoch')")
-        for path in PAGES[:5]:
+        for path in PAGES[:7]:
             desk.open(path)
             assert desk.js("return [innerWidth, document.documentElement.scrollWidth]") == [
                 390,

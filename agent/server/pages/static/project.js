@@ -102,7 +102,7 @@ class Project {
     for (const { values } of this.data.rows.values()) counts.set(values.state, (counts.get(values.state) ?? 0) + 1);
     const line = document.getElementById("states");
     const ranked = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
-    line.replaceChildren(...ranked.flatMap(([state, count]) => [make("span", {}, `${count} `, badge(state)), " "]));
+    if (ranked.length) line.replaceChildren(...ranked.flatMap(([state, count]) => [make("span", {}, `${count} `, badge(state)), " "]));
   }
 
   async loadCurves() {
@@ -256,7 +256,10 @@ class Project {
 
   drawScatter() {
     const [x, y] = ["scatter-x", "scatter-y"].map((id) => this.data.columns.get(document.getElementById(id).value));
-    if (!x || !y) return;
+    if (!x || !y) {
+      this.scatter.draw({ kind: "points", name: "", x: "", y: "", series: [], summary: "Nothing to draw", nothing: "No run has a measured value yet" });
+      return;
+    }
     const every = this.rows();
     const rows = every.filter((row) => [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));

@@ -48,6 +48,7 @@ export class Query {
     const letters = [...value]; // places count characters, not halves of them
     const part = (from, to) => letters.slice(from, to).join("");
     this.problem.hidden = !problem;
+    this.problem.dataset.asked = value;
     this.box.setAttribute("aria-invalid", String(Boolean(problem)));
     if (problem) {
       const { text, start, end, near } = problem;

@@ -92,7 +92,7 @@ class Sweep {
       make("td", { class: "number" }, number(Number(importance.toFixed(3)))),
       make("td", { class: "bar-cell" }, make("meter", { min: 0, max: 1, value: importance, "aria-label": `importance of ${key}` }))));
     const head = ["Parameter", "Importance", "Share"].map((word) => make("th", { scope: "col" }, word));
-    return box.replaceChildren(make("table", { class: "values" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)),
+    return box.replaceChildren(make("table", { class: "values importance" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)),
       make("p", { class: "faint" }, found.words));
   }
 }
