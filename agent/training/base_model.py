@@ -19,7 +19,7 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from agent.config.run_config import RunConfig
 from agent.config.variants import Precision
@@ -65,6 +65,7 @@ def device_name(device: torch.device) -> str:
 
 def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a checkpoint. DataError when it cannot be read or has no end token."""
+    checks.check_tokenizer_files(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=trust_remote_code)
     except Exception as error:  # a damaged file raises whatever its parser has
@@ -83,6 +84,7 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
     """
     dtype = DTYPES[config.compute_dtype]
     disable_progress_bar()
+    set_verbosity_error()  # its report on tensors is the sentence below
     checks.check_folder(path)
     settings = load_settings(config, path)
     checks.check_positions(config, settings)
@@ -99,6 +101,7 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
             attn_implementation=attention,
             trust_remote_code=config.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     except torch.OutOfMemoryError:
         raise

@@ -140,7 +140,10 @@ def _examine_tokens(config: RunConfig, loaded: Data) -> tuple[list[str], dict[st
     settings = base_model.load_settings(config, path)
     checks.check_positions(config, settings)
     tokenizer = base_model.load_tokenizer(path, trust_remote_code=config.trust_remote_code)
-    counts = task_counts.of_tokens(config, tokenizer, loaded, _rows_of(settings))
+    rows = _rows_of(settings)
+    checks.check_vocabulary(path, tokenizer, rows)
+    counts = task_counts.of_tokens(config, tokenizer, loaded, rows)
+    checks.check_answers_fit(config, settings, max(count.furthest for count in counts))
     lines = [count.line for count in counts]
     for count in counts:
         if problem := count.problem(config):
@@ -183,16 +186,36 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> "B
     if remembered.is_file():
         return None
     from agent.training import base_model, device_memory
+    from agent.training.bases import checks
 
+    _check_values(path, seen["base"], root)
     device = device or base_model.choose_device(config)
-    loaded = device_memory.attempt(
-        lambda: base_model.load(config, path, config.variant.training_precision, device)
-    )
+
+    def load() -> "Base":
+        base = base_model.load(config, path, config.variant.training_precision, device)
+        checks.check_causal(config, base.model)
+        return base
+
+    loaded = device_memory.attempt(load)
     if isinstance(loaded, device_memory.Shortage):
         return None  # said where it matters: by the training, which needs the memory
     remembered.parent.mkdir(parents=True, exist_ok=True)
     write_json(remembered, seen)
     return loaded
+
+
+def _check_values(path: Path, base_digest: object, root: Path) -> None:
+    """Read every weight once for all cells of a base. DataError when one is no number."""
+    seen = {"format": CHECKS_FORMAT, "values_of": base_digest}
+    remembered = root / "base_checks" / f"{digest(seen)}.json"
+    if remembered.is_file():
+        return
+    from agent.training.bases import weight_files
+
+    weight_files.check(path)
+    weight_files.check_values(path)
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    write_json(remembered, seen)
 
 
 def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]]:

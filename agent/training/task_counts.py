@@ -41,6 +41,7 @@ class TaskCounts:
     not_scored: int  # too long as well
     cut: int
     longest_answer: int
+    furthest: int  # position that an answer to a scored prompt may reach
 
     @property
     def line(self) -> str:
@@ -154,6 +155,11 @@ def _count(config: RunConfig, sizes: Iterable[Size]) -> list[TaskCounts]:
             not_scored=_above([s.whole for s in scored], config.length_limit(task)),
             cut=_above([s.answer for s in scored], config.answer_limit(task)),
             longest_answer=max((s.answer for s in (*trained, *scored)), default=0),
+            furthest=max(
+                (s.whole - s.answer for s in scored if s.whole <= config.length_limit(task)),
+                default=-config.answer_limit(task),
+            )
+            + config.answer_limit(task),
         )
         for task, (trained, scored) in sorted(by_task.items())
     ]

@@ -9,17 +9,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from bitsandbytes.nn.modules import Linear8bitLt
+
 from agent.config.run_config import RunConfig
-from agent.errors import DataError
-from agent.training.bases import linear_layers
+from agent.errors import DataError, first_line
+from agent.training.bases import linear_layers, weight_files
 
 LEAST_QUANTISED = 0.9  # of the weights in the decoder's layers, where a cell says int8 or int4
 _SHOWN = 3  # tensors named in a message
-_ONE_BYTE = ("I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "I32")
+# What models for other ends are called; with a language model's head they see what comes next.
+_OTHER_ENDS = (
+    "ForMaskedLM",
+    "ForPreTraining",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+)
+_TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
+    *("sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "tokenization_*.py"),
+)
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+LEAST_VOCABULARY = 0.5  # tokens over rows of the embedding; real models pad by some per cent
 
 
 def check_folder(path: Path) -> None:
-    """DataError when the folder's weights are quantised, damaged or an adapter's."""
+    """DataError when the folder's weights are quantised, damaged, another kind of model's or an
+    adapter's."""
     settings = read_settings(path)
     if (path / "adapter_config.json").is_file():
         raise DataError(
@@ -27,11 +45,34 @@ def check_folder(path: Path) -> None:
             "it silently; merge it, or move adapter_config.json elsewhere"
         )
     if method := quantisation_of(settings):
-        raise _quantised(path, method)
-    for file in sorted(path.glob("*.safetensors")):
-        for name, tensor in _header_of(file).items():
-            if tensor.get("dtype") in _ONE_BYTE and len(tensor.get("shape", ())) > 1:
-                raise _quantised(path, f"{name} holds {tensor['dtype']} values")
+        raise weight_files.quantised(path, method)
+    named = settings.get("architectures")
+    for name in named if isinstance(named, list) else ():
+        if str(name).endswith(_OTHER_ENDS):
+            raise DataError(
+                f"base_model = {str(path)!r}: its config.json says {name}, which does not write "
+                "text from left to right; take a causal language model"
+            )
+    weight_files.check(path)
+
+
+def check_tokenizer_files(path: Path) -> None:
+    """DataError for a folder without a tokenizer: transformers makes an empty one up there."""
+    for patterns, what in ((_TOKENIZERS, "tokenizer"), (_TOKENIZER_SETTINGS, "tokenizer settings")):
+        if not any(any(path.glob(pattern)) for pattern in patterns):
+            raise DataError(
+                f"{path}: holds no {what} ({', '.join(patterns[:2])}, …); copy the tokenizer's "
+                "files from where the model comes from"
+            )
+
+
+def check_vocabulary(path: Path, tokenizer: Any, rows: int | None) -> None:
+    """DataError for a tokenizer with far fewer tokens than the embedding has rows."""
+    if rows is not None and len(tokenizer) < rows * LEAST_VOCABULARY:
+        raise DataError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; the "
+            "tokenizer is another model's, or a part of it is missing"
+        )
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -57,36 +98,41 @@ def quantisation_of(settings: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _quantised(path: Path, how: str) -> DataError:
-    return DataError(
-        f"base_model = {str(path)!r}: is stored quantised ({how}); every cell starts from 16-bit "
-        "weights and quantises them itself: name the unquantised checkpoint"
-    )
+_POSITIONS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "n_ctx",
+    "seq_length",
+)
 
 
-def _header_of(file: Path) -> dict[str, dict[str, Any]]:
-    """The tensors that a safetensors file announces. DataError when it is cut or no such file."""
-    try:
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(min(size, file.stat().st_size)))
-        tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        end = max((value["data_offsets"][1] for value in tensors.values()), default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DataError(f"{file}: is not a whole safetensors file; download it again") from None
-    if file.stat().st_size != 8 + size + end:
-        raise DataError(f"{file}: is cut off or has grown; download it again")
-    return tensors
+def positions_of(settings: Any) -> int | None:
+    """The positions that a model was made for; None where its settings name none."""
+    named = (getattr(settings.get_text_config(), name, None) for name in _POSITIONS)
+    return next((n for n in named if isinstance(n, int) and n > 0), None)
 
 
 def check_positions(config: RunConfig, settings: Any) -> None:
     """DataError when a length limit is beyond the positions that the model was made for."""
-    positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
+    positions = positions_of(settings)
     longest = config.longest_length
-    if isinstance(positions, int) and 0 < positions < longest:
+    if positions is not None and positions < longest:
         raise DataError(
             f"max_length = {longest} is beyond the {positions} positions of base_model = "
             f"{config.base_model!r}; lower it to {positions} or take another base"
+        )
+
+
+def check_answers_fit(config: RunConfig, settings: Any, furthest: int) -> None:
+    """DataError when an answer of `max_new_tokens` would go beyond the model's positions."""
+    positions = positions_of(settings)
+    if positions is not None and furthest > positions:
+        raise DataError(
+            f"the longest prompt that is scored and max_new_tokens = {config.max_new_tokens} "
+            f"together take {furthest} tokens, beyond the {positions} positions of base_model = "
+            f"{config.base_model!r}; lower max_length or max_new_tokens"
         )
 
 
@@ -140,6 +186,7 @@ def check_token_rows(path: Path, model: Any, tokenizer: Any) -> str | None:
     Returns what was changed. DataError when the end token has none.
     """
     rows = model.get_input_embeddings().weight.shape[0]
+    check_vocabulary(path, tokenizer, rows)
     if tokenizer.eos_token_id >= rows:
         raise DataError(
             f"{path}: the end token {tokenizer.eos_token!r} has id {tokenizer.eos_token_id}, but "
@@ -150,3 +197,47 @@ def check_token_rows(path: Path, model: Any, tokenizer: Any) -> str | None:
     was = f"{tokenizer.pad_token!r} (id {tokenizer.pad_token_id} of {rows} rows)"
     tokenizer.pad_token = tokenizer.eos_token
     return f"padding token {was} has no embedding: {tokenizer.eos_token!r} pads instead"
+
+
+_PASSAGE = 8  # tokens
+
+
+def check_causal(config: RunConfig, model: Any) -> None:
+    """Run a passage twice with another last token. DataError when the model cannot be run, or what
+    it says before that token changes: it sees what comes next, and would learn to copy it."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    first = torch.arange(_PASSAGE, device=model.device) % rows
+    second = first.clone()
+    second[-1] = rows // 2
+    try:
+        with torch.no_grad():  # not inference_mode: the training goes on with what layers keep
+            said = [
+                model(input_ids=ids[None], use_cache=False).logits[0] for ids in (first, second)
+            ]
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # an architecture may raise what it likes
+        raise DataError(
+            f"base_model = {config.base_model!r} cannot be run: {first_line(error)}"
+        ) from error
+    change = (said[0] - said[1]).float().abs()
+    if not bool(torch.isfinite(change).all()):
+        raise DataError(
+            f"base_model = {config.base_model!r} says values that are not numbers in "
+            f"{config.compute_dtype}; take another compute_dtype or another base"
+        )
+    rounds = bool(linear_layers.expert_parameters(model)) or _holds_int8(model)
+    if change[:-1].max() > MOST_CHANGE[rounds] * change[-1].max():
+        raise DataError(
+            f"base_model = {config.base_model!r}: a token changes what the model says before it, "
+            "so it does not write text from left to right; take a causal language model"
+        )
+
+
+# Of the change at the token itself. Nothing changes where each position is computed alone; LLM.int8
+# (0.015 measured) and experts round over all positions at once.
+MOST_CHANGE = {False: 1e-3, True: 0.05}
+
+
+def _holds_int8(model: Any) -> bool:
+    return any(isinstance(module, Linear8bitLt) for module in model.modules())

@@ -1,11 +1,13 @@
 """The base model's files: where they lie and their digest; imports nothing heavy."""
 
 import hashlib
+import json
 import os
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from agent.config.run_config import KEY_LENGTH, RunConfig, is_path
+from agent.config.run_config import KEY_LENGTH, RunConfig, exists, is_path
 from agent.errors import DataError, first_line
 
 # What decides a model: weights, settings, tokenizer, template and the code that it brings.
@@ -18,7 +20,7 @@ def locate(config: RunConfig) -> Path:
     if is_path(config.base_model):
         path = Path(config.base_model).expanduser()
         if not (path / "config.json").is_file():
-            raise DataError(f"base_model = {config.base_model!r}: holds no config.json")
+            raise DataError(f"base_model = {config.base_model!r}: {_why_no_model(path)}")
         return path
     from huggingface_hub import snapshot_download
 
@@ -34,6 +36,23 @@ def locate(config: RunConfig) -> Path:
         return path if any(path.glob("*.safetensors")) else download(*_FILES, _PICKLED)
     except Exception as error:  # the hub client raises a dozen kinds for "not reachable"
         raise DataError(f"base_model = {config.base_model!r} {_why_not_here(error)}") from error
+
+
+def _why_no_model(path: Path) -> str:
+    """Why a place on disk is no checkpoint, in a sentence."""
+    if not exists(str(path)):
+        return "no such directory"
+    if path.is_file():
+        return "is a file; name the directory of the checkpoint, with its config.json"
+    if (path / "adapter_config.json").is_file():
+        named = ""
+        with suppress(OSError, ValueError, AttributeError):
+            found = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+            named = f" of {str(found.get('base_model_name_or_path'))[:200]!r}"
+        return f"is an adapter{named}, not a model; name its base, or merge the two"
+    if any(path.glob("*.gguf")):
+        return "holds GGUF files, which are quantised for llama.cpp; name the 16-bit checkpoint"
+    return "holds no config.json"
 
 
 def _why_not_here(error: Exception) -> str:
