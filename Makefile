@@ -19,8 +19,7 @@ test: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 bench: $(INSTALLED)
-	$(BIN)/python -m tests.tools.bench --points 15
-	$(BIN)/python -m tests.tools.bench --points 40 --out outputs/bench-40.json
+	$(BIN)/python -m tests.prove speed
 
 prove: $(INSTALLED)
 	$(BIN)/python -m tests.prove

@@ -1,7 +1,7 @@
 """`make prove`: the full counts behind every claim of faults and speed, written to proofs.json
 and from there into the README's table.
 
-    python -m tests.prove [training search intervals server cluster benchmark]
+    python -m tests.prove [training search intervals server cluster benchmark speed]
     python -m tests.prove server.pauses server.copies     some of a part whose main() takes names
 
 Each part is a module `tests/tools/prove_PART.py` with a `main()` that returns its figures. A part
@@ -25,7 +25,7 @@ from tests.tools import proofs_table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "proofs.json"
-PARTS = ("training", "search", "intervals", "server", "cluster", "benchmark")
+PARTS = ("training", "search", "intervals", "server", "cluster", "benchmark", "speed")
 
 
 def main(words: Sequence[str]) -> int:

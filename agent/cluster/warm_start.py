@@ -21,6 +21,7 @@ def warm_worker(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     that of the runs. It is there at once; a run that comes while it imports waits for it. Empty
     where none can be started: then every run imports by itself, as it does when the worker dies.
     """
+    folder = None
     try:
         folder = _folder()
         process = subprocess.Popen(
@@ -32,6 +33,8 @@ def warm_worker(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             start_new_session=True,  # Ctrl-C is for the runs, which hear of it from their agents
         )
     except OSError:
+        if folder is not None:
+            folder.rmdir()
         yield {}
         return
     try:

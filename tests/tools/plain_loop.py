@@ -9,6 +9,7 @@ served. Nothing is slowed down on purpose, and no W&B is paid for.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -45,10 +46,12 @@ def main(words: Sequence[str]) -> int:
     )
     sequences, _ = prompts.encode(tokenizer, examples.train, config.max_length)
     curve, first_step, tokens = [], 0.0, 0
+    train_s = validate_s = 0.0
     per_epoch = -(-len(sequences) // config.batch_size)
     for epoch in range(config.epochs):
         order = np.random.default_rng([config.seed, epoch]).permutation(len(sequences))
         model.train()
+        began = time.perf_counter()
         for step in range(per_epoch):
             chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
             batch = collate([sequences[i] for i in chosen], tokenizer.pad_token_id)
@@ -62,8 +65,18 @@ def main(words: Sequence[str]) -> int:
             optimizer.zero_grad()
             tokens += sum(len(sequences[i].input_ids) for i in chosen)
             first_step = first_step or time.time()
+        train_s += time.perf_counter() - began
+        began = time.perf_counter()
         curve.append(validate(model, tokenizer, config, examples.validation, Path(words[1])))
-    found = {"f1": curve[-1], "curve": curve, "first_step_at": first_step, "tokens": tokens}
+        validate_s += time.perf_counter() - began
+    found = {
+        "f1": curve[-1],
+        "curve": curve,
+        "first_step_at": first_step,
+        "tokens_per_s": tokens / train_s,
+        "validation_examples_per_s": len(curve) * len(examples.validation) / validate_s,
+        "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+    }
     Path(words[1]).write_text(json.dumps(found))
     return 0
 

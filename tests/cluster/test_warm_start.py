@@ -1,0 +1,59 @@
+"""A warm worker is there for the block alone, and a task has one where it can help."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from agent.cluster import warm_start
+from agent.cluster.job import task
+from agent.config.warm_start import WARM_WORKER
+
+
+def test_a_worker_that_still_imports_ends_with_the_block(tmp_path: Path) -> None:
+    with warm_start.warm_worker(os.environ) as variables:
+        folder = Path(variables[WARM_WORKER]).parent
+        assert folder.stat().st_mode & 0o077 == 0
+    assert not folder.exists()
+
+
+def test_the_address_fits_where_the_jobs_directory_has_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with warm_start.warm_worker(os.environ) as variables:
+        assert len(variables[WARM_WORKER]) <= 107
+    assert list(long.iterdir()) == []
+
+
+def test_without_a_worker_runs_start_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "no-such-python"))
+    with warm_start.warm_worker(os.environ) as variables:
+        assert variables == {}
+
+
+def wanted(tmp_path: Path, environment: Mapping[str, str], *words: str) -> bool:
+    args = task.build_parser().parse_args(["e/p/s", "--state", str(tmp_path), *words])
+    with task.warm_start(args, environment) as variables:
+        return bool(variables)
+
+
+def test_a_task_has_a_worker_only_where_it_can_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(warm_start.ROOT)
+    assert wanted(tmp_path, {"PATH": os.environ["PATH"]})
+    assert not wanted(tmp_path, {WARM_WORKER: ""})
+    two = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert not wanted(tmp_path, two, "--gpus-per-agent", "2")
+    settings = tmp_path / "environment"
+    settings.write_text(f"{WARM_WORKER}=\n")
+    assert not wanted(tmp_path, {}, "--environment", str(settings))
+    monkeypatch.chdir(tmp_path)
+    assert not wanted(tmp_path, {})
