@@ -145,7 +145,8 @@ ROWS = (
     ),
     (
         "speed",
-        "The demo's 15 points against a plain transformers + PEFT loop on the same cores, both in one run",
+        "The demo's 15 points against a plain transformers + PEFT loop on "
+        "the same cores, both in one run",
         "{points_15.ratio} times as fast; first step {points_15.cold_first_step_s} s after a cold "
         "start, {points_15.warm_first_step_s} s after a warm one; {points_15.ours_tokens_per_s} "
         "tokens/s against {points_15.plain_tokens_per_s}, "
@@ -156,7 +157,8 @@ ROWS = (
     ),
     (
         "speed",
-        "40 points, five cells at eight learning rates against a plain transformers + PEFT loop on the same cores, both in one run",
+        "40 points, five cells at eight learning rates against a plain transformers + PEFT loop on "
+        "the same cores, both in one run",
         "{points_40.ratio} times as fast; first step {points_40.cold_first_step_s} s after a cold "
         "start, {points_40.warm_first_step_s} s after a warm one; {points_40.ours_tokens_per_s} "
         "tokens/s against {points_40.plain_tokens_per_s}, "
