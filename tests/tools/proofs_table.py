@@ -65,8 +65,8 @@ ROWS = (
     ),
     (
         "intervals",
-        "95 % intervals over seeds and examples, {worlds} simulated studies: 3, 5, 10 seeds, "
-        "n = 60 to 1,000, flips from 0.5 %, clusters of 10",
+        "95 % intervals over seeds and examples, {worlds} simulated studies: 2 to 10 seeds, "
+        "unequal numbers too, n = 60 to 1,000, flips from 0.5 %, clusters of 10",
         "cover at least {least_coverage}, {mean_coverage} on average; two equal variants are "
         "called different in at most {most_called_different}",
     ),
