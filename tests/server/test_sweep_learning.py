@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from agent.server.store import run_metrics, streams
 from agent.server.store.database import Connection
 from agent.server.store.points import _past_runs
-from agent.server.store.records import Sweep
-from agent.server.store.run_metrics import best_value
+from agent.server.store.records import Run, Sweep
+from agent.server.store.run_metrics import CurveCache, best_value
 from agent.server.store.sweeps import config_of
 from tests.server.server_lab import Lab
 
@@ -183,3 +184,60 @@ def test_name_and_description_of_the_yaml_are_those_of_the_sweep(lab: Lab) -> No
     fields = f'sweep(sweepName: "{sweep["name"]}") {{displayName description}}'
     found = lab.ask(f'{{project(name: "p") {{{fields}}}}}')
     assert found["project"]["sweep"] == {"displayName": "first", "description": "of two"}
+
+
+def test_curves_are_read_on_from_where_they_ended_and_anew_after_a_rewind(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real = streams.numbered_lines
+
+    def count(*arguments: Any) -> Any:
+        found = real(*arguments)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(run_metrics, "numbered_lines", count)
+    cache = CurveCache()
+
+    def curve() -> list[float]:
+        read.clear()
+        with lab.services.database.read() as connection:
+            run = Run.of(connection.execute("SELECT * FROM run").fetchone())
+            return list(cache.curve(connection, run, "loss"))
+
+    lab.init("r")
+    assert curve() == []
+    lab.log("r", 0, [{"loss": 5}, {"other": 1}, {"loss": 4}])
+    assert curve() == [5, 4]
+    lab.log("r", 3, [{"loss": 3}])
+    assert curve() == [5, 4, 3]
+    assert read == [1, 1]  # the last known line, and what follows
+    lab.post("r", {"files": {"output.log": {"offset": 0, "content": ["a line"]}}})
+    assert curve() == [5, 4, 3]
+    assert read == [1, 0]
+    with lab.services.database.write() as connection:
+        connection.execute("DELETE FROM stream_line WHERE number >= 2")
+    lab.log("r", 2, [{"loss": 9}])
+    assert curve() == [5, 9]
+
+
+def test_a_sign_of_life_reads_long_curves_before_it_holds_the_database(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = "{program: t, method: grid, metric: {name: loss, target: 0.1}, "
+    sweep = lab.make_sweep(config + "parameters: {x: {values: [1, 2]}}}")
+    agent = lab.make_agent(sweep)
+    run = lab.claim(agent)
+    lab.init(run, sweep=sweep["name"])
+    lab.log(run, 0, [{"loss": 1 / (i + 1)} for i in range(5)])
+    held: list[bool] = []
+    real = run_metrics._read_on
+
+    def look(*arguments: Any) -> Any:
+        held.append(lab.services.database._turn.locked())
+        return real(*arguments)
+
+    monkeypatch.setattr(run_metrics, "_read_on", look)
+    assert lab.beat(agent, run) == []
+    assert held == [False]

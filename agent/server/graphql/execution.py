@@ -40,6 +40,7 @@ from agent.server.store.database import Connection
 from agent.server.store.scalars import make_strict
 
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
+_PREPARATIONS: dict[str, Callable[[Connection, str], None]] = {}
 
 
 @dataclass(slots=True)
@@ -73,6 +74,17 @@ def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
     def register(resolver: Resolver) -> Resolver:
         _RESOLVERS[type_name, name] = resolver
         return resolver
+
+    return register
+
+
+def before(name: str) -> Callable[[Resolver], Resolver]:
+    """Register what a mutation reads ahead, from a snapshot, before the database is held for it.
+    It gets the connection and the id in the field's input."""
+
+    def register(preparation: Resolver) -> Resolver:
+        _PREPARATIONS[name] = preparation
+        return preparation
 
     return register
 
@@ -168,11 +180,24 @@ class Executor:
         asked = _Asked(document, operation, known, entity, address)
         if operation.operation is not OperationType.MUTATION:
             return _answer(self._read(asked), text)
+        self._prepare(asked)
         made: dict[str, Any] = {}
         changed = self._change(replace(asked, document=only_roots(document, operation)), made)
         if changed.errors:
             return _answer(ExecutionResult(None, changed.errors), text)
         return _answer(self._read(asked, made), text)
+
+    def _prepare(self, asked: "_Asked") -> None:
+        """Let the mutation's fields read ahead; their input is judged when they are run."""
+        for node in asked.operation.selection_set.selections:
+            if not isinstance(node, graphql.FieldNode) or node.name.value not in _PREPARATIONS:
+                continue
+            for argument in node.arguments or ():
+                given = graphql.value_from_ast_untyped(argument.value, asked.variables)
+                identifier = given.get("id") if isinstance(given, dict) else None
+                if isinstance(identifier, str):
+                    with self.services.database.read(Budget()) as connection:
+                        _PREPARATIONS[node.name.value](connection, identifier)
 
     def _change(self, asked: "_Asked", made: dict[str, Any]) -> ExecutionResult:
         """What a mutation changes, all of it or nothing; the values of its fields go to `made`."""

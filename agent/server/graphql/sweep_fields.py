@@ -13,14 +13,15 @@ from agent.server.graphql.access import (
     parse_object,
 )
 from agent.server.graphql.account_fields import user_of
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, before, field
 from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
+from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
 from agent.server.store.points import add_point, expected_count
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Project, Run, Sweep, iso_time
-from agent.server.store.run_metrics import best_value
+from agent.server.store.run_metrics import best_value, read_ahead
 from agent.server.store.runs import (
     MAX_PAGE,
     count_runs,
@@ -38,6 +39,7 @@ from agent.server.store.sweeps import (
     find_agent,
     find_sweep,
     get_agent,
+    get_sweep,
     list_agents,
     list_sweeps,
     set_state,
@@ -270,6 +272,15 @@ def make_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     project = need_project(request, input.get("entityName"), input.get("projectName"))
     found = need_sweep(request, input["sweep"], project)
     return {"agent": create_agent(request.connection, found, input["host"], request.now)}
+
+
+@before("agentHeartbeat")
+def read_ahead_for_agent(connection: Connection, identifier: str) -> None:
+    """Curves of long runs are read while others write."""
+    agent = get_agent(connection, row_id("Agent", identifier))
+    sweep = get_sweep(connection, agent.sweep_id) if agent else None
+    if sweep is not None:
+        read_ahead(connection, sweep)
 
 
 @field("Mutation", "agentHeartbeat")

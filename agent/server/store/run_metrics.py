@@ -5,47 +5,73 @@ What a summary says is read by `config.objective`; here it is joined with the ru
 
 import json
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 from agent.config.objective import Objective, number_of, summary_number
 from agent.server.store.database import Connection
 from agent.server.store.records import Run, Sweep
 from agent.server.store.sampling import read_row, value_at
-from agent.server.store.streams import HISTORY, lines_between
+from agent.server.store.streams import HISTORY, MAX_ROWS, numbered_lines
 from agent.server.store.sweeps import config_of
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The curve of a run as far as it has been read."""
+
+    revision: int
+    lines: int  # the number of the line that follows
+    mark: str  # the line before that one
+    values: tuple[float, ...]
+
+
 class CurveCache:
-    """The metric curves of runs, read again only when a run has logged more."""
+    """The metric curves of runs; of a run that has logged more only the new lines are read."""
 
     def __init__(self, size: int = 5000) -> None:
-        self._curves: OrderedDict[tuple[object, ...], tuple[int, list[float]]] = OrderedDict()
+        self._curves: OrderedDict[tuple[object, ...], _Read] = OrderedDict()
         self._size = size
         self._lock = Lock()
 
-    def curve(self, connection: Connection, run: Run, metric: str) -> list[float]:
+    def curve(self, connection: Connection, run: Run, metric: str) -> Sequence[float]:
         """The finite values in the order logged."""
         key = (run.id, run.name, run.created_at, metric)  # an id alone may come again
         with self._lock:
             known = self._curves.get(key)
-        if known is not None and known[0] == run.revision:
-            return known[1]
-        values = (
-            number_of(value_at(read_row(line) or {}, metric))
-            for line in lines_between(connection, run.id, HISTORY)
-        )
-        curve = [value for value in values if value is not None]
+        if known is not None and known.revision == run.revision:
+            return known.values
+        read = _read_on(connection, run, metric, known)
         with self._lock:
-            self._curves[key] = (run.revision, curve)
+            self._curves[key] = read
             while len(self._curves) > self._size:
                 self._curves.popitem(last=False)
-        return curve
+        return read.values
+
+
+def _read_on(connection: Connection, run: Run, metric: str, known: _Read | None) -> _Read:
+    """From where `known` ends if its last line is still there, else from the beginning."""
+    if known is not None and known.lines:
+        found = numbered_lines(connection, run.id, HISTORY, known.lines - 1, 1)
+        if found != [(known.lines - 1, known.mark)]:
+            known = None  # wound back, or begun anew
+    first = known.lines if known else 0
+    rows = numbered_lines(connection, run.id, HISTORY, first, MAX_ROWS)
+    found_values = (number_of(value_at(read_row(line) or {}, metric)) for _, line in rows)
+    values = (
+        *(known.values if known else ()),
+        *(value for value in found_values if value is not None),
+    )
+    lines = rows[-1][0] + 1 if rows else first
+    mark = rows[-1][1] if rows else (known.mark if known else "")
+    return _Read(run.revision, lines, mark, values)
 
 
 _CACHE = CurveCache()
 
 
-def sweep_curves(connection: Connection, sweep_id: int, metric: str) -> dict[str, list[float]]:
+def sweep_curves(connection: Connection, sweep_id: int, metric: str) -> dict[str, Sequence[float]]:
     """The curves of all runs of a sweep that have logged the metric."""
     rows = connection.execute(
         "SELECT * FROM run WHERE sweep_id = ? AND history_lines > 0", (sweep_id,)
@@ -57,6 +83,15 @@ def sweep_curves(connection: Connection, sweep_id: int, metric: str) -> dict[str
         if curve:
             curves[run.name] = curve
     return curves
+
+
+def read_ahead(connection: Connection, sweep: Sweep) -> None:
+    """Read what a sign of life of an agent will ask for, before the database is held for it."""
+    config = config_of(sweep.config)
+    needs_curves = config.hyperband or config.method == "bayes"
+    needs_target = config.objective is not None and config.objective.target is not None
+    if config.metric is not None and (needs_curves or needs_target):
+        sweep_curves(connection, sweep.id, config.metric)
 
 
 def best_and_latest(
