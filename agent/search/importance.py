@@ -16,6 +16,8 @@ from typing import Any
 from agent.config.objective import Goal
 
 FEWEST_RUNS = 4
+BEST_SHARE = 0.1  # of the runs, which are compared with all
+FEWEST_BEST = 6
 LOG_RATIO = 8.0  # a span this wide, all of it positive, is read as logarithmic
 
 
@@ -47,9 +49,10 @@ def importances(
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(
-            study, evaluator=optuna.importance.PedAnovaImportanceEvaluator()
-        )
+        # Of few runs a tenth would be one or two, whose every value looks decisive.
+        share = min(0.5, max(BEST_SHARE, FEWEST_BEST / len(points)))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {key: float(share) if math.isfinite(share) else 0.0 for key, share in found.items()}
 
 

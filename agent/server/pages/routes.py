@@ -53,6 +53,7 @@ from agent.server.store.sweeps import get_sweep, list_sweeps
 
 PACK_BYTES = 20_000
 COMPARISONS = 32  # remembered
+MOST_AT_ONCE = 1_500  # runs that are compared before their page is sent
 Content = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger("sweep_agent.server")
@@ -155,7 +156,7 @@ class Pages:
             "token": self.sessions.form_token(request),
             "total": total,
             "left_out": left_out,
-            "comparisons": self._comparisons(connection, rows),
+            "comparisons": self._comparisons(connection, rows, MOST_AT_ONCE),
         }
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
@@ -175,14 +176,19 @@ class Pages:
         rows, _ = self.rows.rows(connection, of_project(found.id))
         return filtered(rows, request.query_params.get("q", ""), number_in(request, "at"))
 
-    def _comparisons(self, connection: Connection, rows: Sequence[Row]) -> list[Content]:
+    def _comparisons(
+        self, connection: Connection, rows: Sequence[Row], most: int = MAX_RUNS
+    ) -> list[Content] | None:
         """The variants among the rows; worked out again only when a run has changed, or a file or
-        artifact that may hold predictions."""
+        artifact that may hold predictions. None where there are more than `most` rows, and nobody
+        has asked yet: a page comes first, and its script asks."""
         filed = connection.execute(
             "SELECT (SELECT max(updated_at) FROM run_file), max(updated_at), count(*) FROM artifact"
         ).fetchone()
         state = hash((*((row.place, row.updated_at) for row in rows), tuple(filed)))
         known = self.compared.get(state)
+        if known is None and len(rows) > most:
+            return None
         if known is None:
             places = {row.id: row.place for row in rows}
             reader = StudyReader(connection, self.services, self.curves, places)

@@ -1,6 +1,7 @@
 """Choosing history rows: evenly spaced samples, and the rows that have certain keys. Pure."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ T = TypeVar("T")
 DEFAULT_SAMPLES = 500
 MAX_KEYS = 2_000  # of a summary or config that a page reads
 LARGEST = int(sys.float_info.max)
+# What a JSON text with a number that is not finite, or too large for a double, has in it.
+_MAY_BE_ODD = re.compile(r"NaN|Infinity|[0-9]{300}|[eE]\+?[0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def read_object(text: str, max_keys: int | None = None) -> dict[str, Any]:
     if max_keys is not None and len(found) > max_keys:
         first = sorted(found, key=lambda key: "/" not in key)[:max_keys]
         found = {key: found[key] for key in first}
-    whole: dict[str, Any] = finite_tree(found)
+    whole: dict[str, Any] = finite_tree(found) if _MAY_BE_ODD.search(text) else found
     return whole
 
 

@@ -4,7 +4,7 @@
 import { make } from "./format.js";
 import { get } from "./live.js";
 
-const PAUSE_MS = 40;
+const PAUSE_MS = 60; // between two questions while somebody types
 
 export class Query {
   // `found` gets the keys of the rows that pass, null for all.
@@ -22,7 +22,12 @@ export class Query {
 
   soon() {
     clearTimeout(this.waiting);
-    this.waiting = setTimeout(async () => this.found(await this.ask()), PAUSE_MS);
+    const wait = this.isAsking ? PAUSE_MS : 0;
+    this.waiting = setTimeout(async () => {
+      this.isAsking = true;
+      const matches = await this.ask().finally(() => (this.isAsking = false));
+      this.found(matches);
+    }, wait);
   }
 
   // Keys of the rows that pass; null where all do; what passed before where the query is wrong.
