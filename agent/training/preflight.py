@@ -145,9 +145,8 @@ def _examine_tokens(config: RunConfig, loaded: Data) -> tuple[list[str], dict[st
     counts = task_counts.of_tokens(config, tokenizer, loaded, rows)
     checks.check_answers_fit(config, settings, max(count.furthest for count in counts))
     lines = [count.line for count in counts]
-    for count in counts:
-        if problem := count.problem(config):
-            raise DataError(problem)
+    if problems := [problem for count in counts if (problem := count.problem(config))]:
+        raise DataError("; ".join(problems))
     lines += prompts.notes_on(tokenizer, loaded.train)
     for task in sorted({e.task for e in loaded.train}):
         example = next(e for e in loaded.train if e.task == task)
