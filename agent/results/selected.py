@@ -63,6 +63,15 @@ def marks_of(study: Study) -> Marks:
     return {place: values for place, values in found.items() if values}
 
 
+def selected_rows(family: FamilyReport) -> list[Row]:
+    """The runs that stand for their variants: each at its best setting, of every seed the first."""
+    found = []
+    for cell in family.cells:
+        rows = cell.selection.chosen.rows if cell.selection.chosen else ()
+        found += list({seed_of(row): row for row in reversed(rows)}.values())[::-1]
+    return found
+
+
 def _selected(family: FamilyReport) -> list[tuple[Row, dict[str, Scalar]]]:
     complete = [row for row in family.family.rows if row.is_complete]
     gpus = {column.key: reference_gpu(complete, column) for column in COLUMNS}

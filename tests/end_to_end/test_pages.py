@@ -55,7 +55,7 @@ def test_a_thousand_runs_are_sorted_filtered_grouped_and_drawn(desk: Desk) -> No
     assert scores == sorted(scores, reverse=True)
     desk.choose("[name=group]", "variant")
     assert len(desk.texts("#runs .group")) == 5
-    assert "(200, means)" in desk.texts("#runs .group button")[0]
+    assert "(200, means of " in desk.texts("#runs .group button")[0]
     desk.filter("qlora learning_rate<0.0001 seed=3", f"4 of {RUNS} runs")
     assert len(desk.texts("#runs tbody tr:not(.group)")) == 4
     wait_for(desk.driver, "document.querySelector('#curves').chart.seen.length === 4")

@@ -141,6 +141,7 @@ def test_the_scatter_knows_which_runs_stand_on_a_front_as_the_report_does() -> N
     ]
     largest, small = comparison_payload(study_of(*rows))
     assert largest["runs"] == ("r0", "r1", "r2", "r3")
+    assert largest["selected"] == ("r1", "r3", "r2")  # Full LoRA's lower of two equal rates
     assert small["runs"] == ("r5",)
     assert set(largest["unlike"][latency]) == {"r2", "r3"}
     assert "inference/model_size_gb" not in largest["unlike"]

@@ -23,6 +23,7 @@ from agent.results.presentation import (
     style_of,
 )
 from agent.results.retention import Retention
+from agent.results.selected import selected_rows
 from agent.results.sentences import ONE_SEED
 from agent.results.study import CellReport, FamilyReport, Study
 from agent.server.pages.metrics import heading_of
@@ -66,6 +67,7 @@ class Comparison:
     headline: str
     lines: tuple[Line, ...]
     gpu: str = ""  # the type that times and memory belong to, where it is known
+    selected: tuple[str, ...] = ()  # those that stand for their variants
     runs: tuple[str, ...] = ()  # those that may stand on a front with each other
     unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # but not by this metric
     gpus: Mapping[str, str] = field(default_factory=dict)  # the type that a metric belongs to
@@ -83,6 +85,7 @@ def compare(study: Study) -> tuple[Comparison, ...]:
             headline,
             tuple(_line(family, cell) for cell in family.cells),
             _gpu_of(family),
+            tuple(row.run_id for row in selected_rows(family)),
             tuple(row.run_id for row in family.compared_rows),
             _unlike(family),
             _gpus_of(family),
@@ -169,6 +172,7 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
         "label": comparison.label,
         "headline": comparison.headline,
         "gpu": _shown_gpu(comparison.gpu),
+        "selected": comparison.selected,
         "runs": comparison.runs,
         "unlike": comparison.unlike,
         "gpus": comparison.gpus,

@@ -6,6 +6,7 @@ import { Chart } from "./charts.js";
 import { badge, make, number, offer, text } from "./format.js";
 import { get, keepUp } from "./live.js";
 import { STYLES, legend } from "./marks.js";
+import { averaged } from "./means.js";
 import { front } from "./pareto.js";
 import { isDrawable } from "./scales.js";
 import { band, smooth } from "./smoothing.js";
@@ -94,7 +95,7 @@ class Project {
   }
 
   tell({ comparisons, deleted }) {
-    this.compared = comparisons;
+    this.compared = this.table.compared = comparisons;
     showFound(comparisons);
     showVariants(comparisons);
     this.actions.tell(deleted);
@@ -243,15 +244,20 @@ class Project {
       nothing: this.key ? "No run that is shown has logged this" : "Nothing has been logged yet" });
   }
 
+  // The mean curve of each group: of the runs that stand for it, while there are none of all its runs.
   bands(rows, series, kind) {
-    const found = new Map();
+    const key = this.choices.get("group") || "variant";
+    const members = new Map();
     rows.forEach((row, place) => {
       const group = this.groupOf(row);
-      if (!group) return;
-      if (!found.has(group)) found.set(group, []);
-      found.get(group).push([series[place].xs, series[place].ys.map((y) => (isDrawable(y) ? y : null))]);
+      if (group) members.set(group, [...(members.get(group) ?? []), { row, place }]);
     });
-    return [...found].map(([{ name, style }, curves]) => ({ label: `${name}, mean of ${curves.length}`, style, points: band(curves, kind) }));
+    return [...members].map(([{ name, style }, found]) => {
+      const whole = new Set(averaged(this.compared, key, found.map(({ row }) => row)).rows);
+      const kept = whole.size ? found.filter(({ row }) => whole.has(row)) : found;
+      const curves = kept.map(({ place }) => [series[place].xs, series[place].ys.map((y) => (isDrawable(y) ? y : null))]);
+      return { label: `${name}, mean of ${curves.length}`, style, points: band(curves, kind) };
+    });
   }
 
   drawScatter() {

@@ -3,6 +3,7 @@
 
 import { csv, save } from "./export.js";
 import { badge, isNotFinite, make, offer, text } from "./format.js";
+import { averaged } from "./means.js";
 import { Query } from "./query.js";
 
 const FEW_ROWS = 200; // with more, groups begin closed
@@ -47,6 +48,7 @@ export class Table {
     this.part = 0;
     this.toggled = new Set(); // groups that are not as groups begin
     this.data = new Data();
+    this.compared = []; // groups of runs that may be compared, as the server has them
     this.matches = null; // keys of the rows that pass the filter; null: all
     this.query = new Query(this.form.elements.q, options.query, (matches) => this.filtered(matches));
     this.listen();
@@ -258,15 +260,17 @@ export class Table {
       if (!this.toggled.delete(name)) this.toggled.add(name);
       this.draw();
     };
+    const whole = averaged(this.compared, this.choices.get("group"), rows);
     const button = make("button", { type: "button", "aria-expanded": String(isOpen),
-      "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length}, means)`);
+      "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length}, means of ${whole.rows.length})`);
     const ids = rows.filter((row) => row.id).map((row) => row.id);
     const isAll = ids.length > 0 && ids.every((id) => this.marks.picked.has(id));
     const box = make("input", { type: "checkbox", "aria-label": `Select the runs of ${name}`, checked: isAll,
       "data-hold": `pick group ${name}`, change: () => this.pick(ids, !isAll) });
     const cells = columns.map((column, place) => {
       if (place === 0) return make("th", { scope: "rowgroup" }, button);
-      const found = rows.map((row) => row.values[column.key]).filter((v) => typeof v === "number");
+      const found = whole.rows.filter((row) => whole.holds(row, column.key)).map((row) => row.values[column.key])
+        .filter((v) => typeof v === "number");
       if (!column.number || !found.length || column.origin !== "summary") return make("td");
       const mean = found.reduce((sum, value) => sum + value, 0) / found.length;
       return make("td", { class: "number", title: `mean of ${found.length}` }, text(column.key, mean, column.digits ?? null));
