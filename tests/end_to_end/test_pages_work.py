@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
 import pytest
 
@@ -180,7 +181,7 @@ def test_what_is_seen_is_saved_as_png_svg_and_csv(desk: Desk) -> None:
     png = saved(desk, "#scatter [aria-label='Save as PNG']", f"{name}.png")
     assert png.startswith(b"\x89PNG")
     drawing = saved(desk, "#scatter [aria-label='Save as SVG']", f"{name}.svg").decode()
-    assert drawing.startswith("<svg")
+    assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
     assert "QLoRA int4, 2 runs" in drawing
     assert drawing.count("<path") > 10
     text = saved(desk, "#scatter [aria-label='Save as CSV']", f"{name}.csv").decode()

@@ -65,6 +65,7 @@ def test_a_run_that_goes_on_is_not_deleted_and_one_that_resumes_leaves_the_bin(l
     make_run(lab, "a")
     change(lab, "delete", "a")
     lab.init("a", host="node1", program="train.py")
+    assert "a" in names(lab)
     lab.now += UNDO_S + 1
     lab.log("a", 3, [{"_step": 3, "odd": 3}])
     _tidy(lab.services)
@@ -141,6 +142,20 @@ def test_a_comparison_names_what_differs_first_and_refuses_less_than_two_runs(la
     assert "logged no predictions" in text
     for wrong in ("", "a", "a,a", "a,nothing"):
         assert "choose two to four" in see(lab, f"/local/p/compare?runs={wrong}", 404)
+
+
+def test_a_point_whose_run_was_deleted_says_so_until_the_run_is_back(lab: Lab) -> None:
+    sweep = lab.make_sweep()
+    name = lab.claim(lab.make_agent(sweep))
+    lab.init(name, sweep=sweep["name"])
+    lab.finish(name)
+    path = f"/local/p/sweeps/{sweep['name']}/data"
+    change(lab, "delete", name)
+    shown = data(lab, path)
+    states = next(column for column in shown["columns"] if column["key"] == "state")["values"]
+    assert (states[0], shown["ids"][0], shown["deleted"]) == ("deleted", "", [name])
+    change(lab, "restore", name)
+    assert data(lab, path)["ids"][0] == name
 
 
 def test_importance_needs_runs_that_differ_and_names_what_decides(lab: Lab) -> None:

@@ -20,6 +20,7 @@ from agent.server.store.runs import (
     find_run,
     get_run,
     normalise_object,
+    take_from_bin,
 )
 from agent.server.store.streams import clear_streams
 from agent.server.store.tokens import row_id
@@ -67,6 +68,8 @@ def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         inherit_history(request.connection, made)
         _claim_for_outsider(request, made)
         return {"bucket": made, "inserted": True}
+    if _is_start(input):
+        take_from_bin(request.connection, found, request.now)  # it is wanted again
     if _is_start(input) and (found.is_over or found.state == "pending"):
         columns |= {"state": "running", "initialised": 1, "finished_at": None, "exit_code": None}
         columns |= {"preempting": 0} if found.is_over else {}

@@ -18,7 +18,7 @@ from agent.server.pages.view import FIRST_ROWS, text_of
 from agent.server.store.database import Connection
 from agent.server.store.points import expected_count
 from agent.server.store.records import ENDED_STATES, Sweep
-from agent.server.store.runs import of_sweep
+from agent.server.store.runs import list_bin, of_sweep
 from agent.server.store.sweeps import config_of, list_agents
 
 MAX_POINTS = 2_000
@@ -142,6 +142,8 @@ def _lines(connection: Connection, sweep: Sweep, rows: dict[str, Any]) -> list[d
         state = _state(point["status"], point["attempts"], row.values["state"] if row else None)
         lines.append(_line(point["run_name"], state, flat, row, point["attempts"]))
     named = {line["run"] for line in lines}
+    deleted = {run.name for run, _ in list_bin(connection, sweep.project_id)}
+    lines = [_without_run(line) if line["run"] in deleted else line for line in lines]
     for name, row in reversed(rows.items()):  # runs that were not handed out by this server
         if name not in named and row.values.get("job_type") not in ("scheduler", "inference"):
             lines.append(_line(name, str(row.values["state"]), dict(row.values), row, None))
@@ -154,6 +156,11 @@ def _lines(connection: Connection, sweep: Sweep, rows: dict[str, Any]) -> list[d
             state = "covered by an earlier run" if digest in covered else "waiting"
             lines.append(_line("", state, flat, None, None))
     return lines[:MAX_POINTS]
+
+
+def _without_run(line: dict[str, Any]) -> dict[str, Any]:
+    """A point whose run was deleted and can still be brought back."""
+    return {**line, "run": "", "state": "deleted"}
 
 
 def _line(

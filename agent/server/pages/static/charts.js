@@ -17,7 +17,8 @@ const FONT = "12px system-ui, sans-serif";
 export class Chart {
   constructor(figure, height = 320, on = {}) {
     Object.assign(this, { figure, height, on, zoom: null, marked: null, bands: [] });
-    this.box = make("div", { class: "chart", role: "application", tabindex: 0, "aria-roledescription": "chart" });
+    this.box = make("div", { class: "chart", role: "application", tabindex: 0, "aria-roledescription": "chart",
+      "aria-label": "Chart" }, make("p", { class: "nothing" }, "Loading…"));
     this.said = make("p", { class: "said-of-chart", role: "status" });
     this.wide = make("button", { type: "button", hidden: true, class: "reset", click: () => this.reset() }, "Show all");
     this.foot = make("div", { class: "chart-foot" }, this.said, this.wide, exportButtons(this));
