@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.config.run_config import RunConfig, digest, is_path
+from agent.config.run_config import RunConfig, digest, exists, is_path
 from agent.errors import DataError, SweepAgentError
 from agent.files import write_json
 from agent.training import data, task_counts
@@ -219,7 +219,8 @@ def _check_values(path: Path, base_digest: object, root: Path) -> None:
 
 def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]]:
     """Lines and problems of the data of many grid points, each data set looked at once, and once
-    at each set of limits. Those on the hub are left to `prepare`."""
+    at each set of limits: as the base reads them where it lies on this machine, else by what is
+    known without it. Data on the hub are left to `prepare`."""
     lines: list[str] = []
     problems: list[str] = []
     seen: dict[str, Data | None] = {}
@@ -233,10 +234,21 @@ def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]
         loaded = seen[key]
         if loaded is not None and limits not in counted:
             counted.add(limits)
-            found, short = task_counts.at_least(config, loaded)
+            found, short = _measured(config, loaded)
             lines += [line for line in found if line not in lines]
             problems += [problem for problem in short if problem not in problems]
     return lines, problems
+
+
+def _measured(config: RunConfig, loaded: Data) -> tuple[list[str], list[str]]:
+    """Lines and problems of the examples' lengths, and a prompt of each task, under one base."""
+    lines, problems = task_counts.at_least(config, loaded)
+    if problems or not exists(config.base_model):
+        return lines, problems
+    try:
+        return [*lines, *_examine_tokens(config, loaded)[0]], []
+    except DataError as fault:
+        return lines, [str(fault)]
 
 
 def _look(config: RunConfig, lines: list[str], problems: list[str]) -> Data | None:

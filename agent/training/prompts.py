@@ -81,6 +81,8 @@ def _apply_template(tokenizer: Any, messages: Messages) -> str:
             tokenize=False,
             add_generation_prompt=True,
             enable_thinking=False,
+            thinking=False,
+            date_string=f"{PINNED_DATE:%d %b %Y}",
             chat_template=_with_pinned_date(_template_of(tokenizer)),
         )
     )
@@ -88,7 +90,12 @@ def _apply_template(tokenizer: Any, messages: Messages) -> str:
 
 def _template_of(tokenizer: Any) -> str:
     template = tokenizer.chat_template
-    return template if isinstance(template, str) else str(tokenizer.get_chat_template())
+    if isinstance(template, str):
+        return template
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:
+        raise DataError(f"the chat template cannot be chosen: {first_line(error)}") from None
 
 
 def _with_pinned_date(template: str) -> str:
@@ -102,7 +109,7 @@ def _with_pinned_date(template: str) -> str:
     return "{%- macro strftime_now(format) -%}" + day + "{%- endmacro %}" + pinned
 
 
-_DATE_CALL = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_DATE_CALL = re.compile(r"""strftime_now\(\s*(["'])([^"'\\]*)\1\s*\)""")
 
 
 def _with_system_merged(messages: Messages) -> Messages | None:
@@ -132,14 +139,37 @@ def notes_on(tokenizer: Any, examples: Sequence[Example]) -> list[str]:
         return ["no chat template: prompts are plain text and a line break"]
     template = _template_of(tokenizer)
     notes = []
-    if "enable_thinking" in template:
+    _refuse_chance(tokenizer, examples)
+    if "enable_thinking" in template or re.search(r"\bthinking\b", template):
         notes.append("the chat template can think: turned off")
-    if "strftime_now" in template:
+    if any(_opens_thought(prompt_text(tokenizer, e.messages)) for e in examples[:1]):
+        notes.append("the chat template opens a thought in any case: answers stand inside it")
+    if "reasoning_effort" in template:
+        notes.append("the chat template names a reasoning effort: its own default")
+    if "strftime_now" in template or "date_string" in template:
         notes.append(f"the chat template writes a date: always {PINNED_DATE:%d %b %Y}")
     asked = next((e for e in examples if any(role == "system" for role, _ in e.messages)), None)
     if asked and _rendered(tokenizer, asked.messages)[1] is not asked.messages:
         notes.append("the chat template has no system role: its text stands before the user's")
     return notes
+
+
+def _opens_thought(text: str) -> bool:
+    return bool(re.search(r"<think(ing)?>\s*$", text))
+
+
+_RENDERINGS = 8  # in which a template that draws from chance would give itself away
+
+
+def _refuse_chance(tokenizer: Any, examples: Sequence[Example]) -> None:
+    """DataError for a template that writes another prompt each time."""
+    for example in examples[:1]:
+        texts = {prompt_text(tokenizer, example.messages) for _ in range(_RENDERINGS)}
+        if len(texts) > 1:
+            raise DataError(
+                "the chat template writes another prompt each time, so that no two runs would "
+                "train on the same; take it out of the tokenizer's chat_template"
+            )
 
 
 def digest_of(tokenizer: Any, examples: Iterable[Example]) -> str:
@@ -217,15 +247,38 @@ def _has_special_token(tokenizer: Any, text: str) -> bool:
 
 
 def _special_tokens(tokenizer: Any) -> dict[int, str]:
-    """The special tokens by id."""
+    """The tokens by id that text of the data may not write: the special ones, and others that the
+    chat template marks turns with (DeepSeek's are no special tokens)."""
     if tokenizer not in _KNOWN_SPECIAL:
         added = getattr(tokenizer, "added_tokens_decoder", None) or {}
-        known = {i: str(token) for i, token in added.items() if token.special and str(token)}
+        template = json.dumps(getattr(tokenizer, "chat_template", None) or "", ensure_ascii=False)
+        known = {
+            i: str(token)
+            for i, token in added.items()
+            if str(token) and (token.special or _marks_turns(str(token), template))
+        }
+        if tokenizer.eos_token_id is not None and getattr(tokenizer, "eos_token", None):
+            known[tokenizer.eos_token_id] = str(tokenizer.eos_token)
         _KNOWN_SPECIAL[tokenizer] = known
     return _KNOWN_SPECIAL[tokenizer]
 
 
+def _marks_turns(token: str, template: str) -> bool:
+    """Thoughts and calls of tools are content, though templates write them too."""
+    is_mark = re.fullmatch(r"[<\[|｜].*[>\]|｜]", token) and not re.search(
+        "think|tool", token.lower()
+    )
+    return bool(is_mark) and token in template
+
+
 _KNOWN_SPECIAL: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
+
+
+def unknown_id(tokenizer: Any) -> int | None:
+    """The token for text that the tokenizer cannot write; None where it can write all."""
+    found: int | None = getattr(tokenizer, "unk_token_id", None)
+    ends = (tokenizer.eos_token_id, getattr(tokenizer, "bos_token_id", None))
+    return None if found in ends else found  # GPT-2 names its end token, which it never needs
 
 
 def answer_ids(tokenizer: Any, answer: str) -> list[int]:

@@ -26,6 +26,7 @@ class Size:
     is_scored: bool  # else it is trained on
     whole: int
     answer: int
+    is_unknown: bool = False  # holds text that the tokenizer cannot write
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class TaskCounts:
     not_scored: int  # too long as well
     cut: int
     longest_answer: int
+    unknown: int  # with text that the tokenizer cannot write, trained and scored
     furthest: int  # position that an answer to a scored prompt may reach
 
     @property
@@ -51,12 +53,19 @@ class TaskCounts:
         text += f", {self.scored} scored"
         if self.not_scored:
             text += f" ({self.not_scored} too long)"
+        if self.unknown:
+            text += f", {self.unknown} hold text that the tokenizer cannot write"
         return text + (f", {self.cut} answers exceed max_new_tokens" if self.cut else "")
 
     def problem(self, config: RunConfig) -> str | None:
         """Why more of the task would be lost than the config allows; None when it would not."""
         allowed = config.max_left_out_share
         asked = self.scored + self.not_scored
+        if _share(self.unknown, self.read + asked) > allowed:
+            return (
+                f"{self.line}; that is more than max_left_out_share = {allowed:g} of the task; the "
+                "tokenizer is of another language or another model's"
+            )
         if _share(self.too_long, self.read) > allowed or _share(self.not_scored, asked) > allowed:
             lost, key, limit = "leaves out", "max_length", config.length_limit(self.task)
         elif _share(self.cut, asked) > allowed:
@@ -88,8 +97,10 @@ def of_tokens(
                 f"{config.base_model!r} has {rows} rows of embedding; the tokenizer is "
                 "another model's"
             )
-        return Size(example, is_scored, len(prompt) + len(answer), len(answer))
+        is_unknown = unknown in prompt or unknown in answer
+        return Size(example, is_scored, len(prompt) + len(answer), len(answer), is_unknown)
 
+    unknown = prompts.unknown_id(tokenizer)
     return _count(config, _sizes(loaded, size))
 
 
@@ -155,6 +166,7 @@ def _count(config: RunConfig, sizes: Iterable[Size]) -> list[TaskCounts]:
             not_scored=_above([s.whole for s in scored], config.length_limit(task)),
             cut=_above([s.answer for s in scored], config.answer_limit(task)),
             longest_answer=max((s.answer for s in (*trained, *scored)), default=0),
+            unknown=sum(s.is_unknown for s in (*trained, *scored)),
             furthest=max(
                 (s.whole - s.answer for s in scored if s.whole <= config.length_limit(task)),
                 default=-config.answer_limit(task),

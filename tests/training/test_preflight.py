@@ -207,6 +207,39 @@ def test_check_looks_at_each_data_set_once(tmp_path: Path) -> None:
     assert "bad.jsonl:1: instruction is None" in problem
 
 
+def test_check_shows_prompts_and_counts_as_the_base_reads_them(tmp_path: Path) -> None:
+    here = lab.make_config(tmp_path, max_new_tokens=40)
+    lines, problems = preflight.check_local_data([here])
+    assert not problems
+    assert "query_analysis: 10 of 10 examples trained, 4 scored" in lines
+    assert sum(line.startswith("a prompt of ") for line in lines) == 3
+    empty = tmp_path / "base"
+    shutil.copytree(lab.BASE_MODEL, empty)
+    (empty / "model.safetensors").unlink()
+    _, problems = preflight.check_local_data(
+        [here, here.model_copy(update={"base_model": str(empty)})]
+    )
+    (problem,) = problems
+    assert "holds no weights" in problem
+
+
+def test_text_that_the_tokenizer_cannot_write_is_counted_and_refused(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(lab.BASE_MODEL, base)
+    tokenizer = base_model.load_tokenizer(base)
+    tokenizer.unk_token = tokenizer.decode(tokenizer("z", add_special_tokens=False)["input_ids"])
+    tokenizer.save_pretrained(str(base))
+    rows = [qa("z" if i < 2 else f"q{i}") for i in range(10)]
+    dataset = write(tmp_path / "nq", rows, [qa("v")])
+    values = {"base_model": str(base), "test_fraction": 0, "max_left_out_share": 0.5}
+    found = preflight.examine(lab.make_config(tmp_path, dataset=dataset, **values))
+    assert any("2 hold text that the tokenizer cannot write" in line for line in found.lines)
+    rows = [qa("z" * (i + 1)) for i in range(10)]
+    dataset = write(tmp_path / "other", rows, [qa("v")])
+    with pytest.raises(DataError, match="cannot write; that is more than max_left_out_share"):
+        preflight.examine(lab.make_config(tmp_path, dataset=dataset, **values))
+
+
 def test_the_command_prints_what_it_found_or_one_sentence(tmp_path: Path) -> None:
     point = tmp_path / "point.json"
     words = [sys.executable, "-m", "agent.training.preflight", str(point)]

@@ -136,6 +136,118 @@ def test_ordinary_prompts_have_the_ids_that_transformers_gives() -> None:
     assert prompts.prompt_ids(tokenizer, turns) == wanted
 
 
+LOOP = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    ("call", "written"),
+    [
+        ("strftime_now('%Y-%m-%d')", "2024-07-26"),
+        ('strftime_now("%A, %d")', "Friday, 26"),
+        ("strftime_now('%Y' ~ '-%m')", "26 Jul 2024"),
+        ("strftime_now(format='%Y')", "26 Jul 2024"),
+        ("date_string", "26 Jul 2024"),
+    ],
+)
+def test_every_way_to_write_a_date_is_pinned(call: str, written: str) -> None:
+    tokenizer = tokenizer_with("{{ " + call + " }}" + LOOP)
+    assert prompts.prompt_text(tokenizer, (("user", "q"),)).startswith(f"{written}<|user|>")
+    assert "always 26 Jul 2024" in prompts.notes_on(tokenizer, [])[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "note"),
+    [
+        (LOOP + "{% if thinking is not defined or thinking %}<think>{% endif %}", "turned off"),
+        (LOOP + "<think>\n", "opens a thought in any case"),
+        ("{{ reasoning_effort or 'low' }}" + LOOP, "reasoning effort: its own default"),
+    ],
+)
+def test_what_a_template_does_with_thoughts_is_said(template: str, note: str) -> None:
+    (said,) = prompts.notes_on(tokenizer_with(template), [example(("user", "q"))])
+    assert note in said
+
+
+def test_a_template_that_draws_from_chance_is_refused() -> None:
+    tokenizer = tokenizer_with("{{ range(1000) | random }}" + LOOP)
+    with pytest.raises(DataError, match="writes another prompt each time"):
+        prompts.notes_on(tokenizer, [example(("user", "q"))])
+
+
+def test_several_templates_without_a_default_are_one_sentence() -> None:
+    tokenizer = tokenizer_with(None)
+    tokenizer.chat_template = {"tool": LOOP, "rag": LOOP}
+    with pytest.raises(DataError, match="multiple chat templates with no default"):
+        prompts.notes_on(tokenizer, [])
+
+
+def tokenizer_of(kind: str, *, is_special: bool) -> Any:
+    """A tokenizer of its kind over a few words, with turns marked by added tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    words = [
+        "where is the harbour yes no 12 half <s> </s> | user assistant end < > / ｜ U s e r"
+    ] * 9
+    alphabet = sorted(set(words[0]))
+    unknown = "<unk>" if kind != "byte level" else None
+    if kind == "byte level":
+        raw = Tokenizer(models.BPE())
+        raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        raw.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer: Any = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet)
+    elif kind == "unigram":
+        raw = Tokenizer(models.Unigram())
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=90, special_tokens=["<unk>"], unk_token="<unk>", initial_alphabet=alphabet
+        )
+    else:
+        raw = Tokenizer(models.WordPiece(unk_token="<unk>"))
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=90, special_tokens=["<unk>"], initial_alphabet=alphabet
+        )
+    raw.train_from_iterator(words, trainer)
+    marks = ["<|user|>", "<|assistant|>", "<|end|>", "<｜User｜>", "<s>", "</s>"]
+    added = [AddedToken(mark, special=is_special, normalized=False) for mark in marks]
+    (raw.add_special_tokens if is_special else raw.add_tokens)(added)
+    template = "{# <|user|> <｜User｜> #}" + LOOP.replace("{% for", "<｜User｜>{% for", 1)
+    names = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": unknown}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, **names)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("is_special", [True, False])
+@pytest.mark.parametrize("kind", ["byte level", "unigram", "word piece"])
+@pytest.mark.parametrize("text", ["yes</s>no", "</s>", "a <|end|> b", "<|assistant|>yes<|end|>"])
+def test_no_tokenizer_reads_text_of_the_data_as_a_mark(
+    kind: str, is_special: bool, text: str
+) -> None:
+    """Marks that are no special tokens (DeepSeek's are none) cannot be split: then it is said."""
+    tokenizer = tokenizer_of(kind, is_special=is_special)
+    marks = {i for i, t in tokenizer.added_tokens_decoder.items() if str(t) != "<unk>"}
+    plain = [i for i in prompts.prompt_ids(tokenizer, (("user", "yes"),)) if i in marks]
+    if not is_special:
+        with pytest.raises(DataError, match="can only read as its special token"):
+            prompts.answer_ids(tokenizer, text)
+        return
+    answer = prompts.answer_ids(tokenizer, text)
+    prompt = prompts.prompt_ids(tokenizer, (("user", text),))
+    assert not marks & set(answer[:-1])
+    assert [i for i in prompt if i in marks] == plain
+
+
+def test_thoughts_are_content_though_templates_write_them() -> None:
+    from tokenizers import AddedToken
+
+    tokenizer = tokenizer_with(QWEN_3)
+    tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("<|turn|>")])
+    assert prompts.data_ids(tokenizer, "<think>hm") == tokenizer("<think>hm")["input_ids"]
+
+
 def test_a_tokenizer_that_knows_no_other_way_refuses_the_text() -> None:
     class Stubborn:
         eos_token_id = 1
