@@ -39,7 +39,7 @@ def _photograph(data: Path) -> bytes:
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         open_page(driver, f"{server.base_url}/{server.entity}/sweep-agent-demo")
-        wait_for(driver, "document.querySelectorAll('#scatter .point').length > 0")
+        wait_for(driver, "document.querySelector('#scatter').chart?.seen?.length > 0")
         picture: Any = driver.get_screenshot_as_png()
         return bytes(picture)
 
