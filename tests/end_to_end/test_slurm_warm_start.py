@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -23,6 +24,7 @@ pytestmark = [
     needs_slurm,
 ]
 WORKER = "agent.programs.warm_worker"
+Logs = tuple["Future[str]", "Future[str]"]
 SHORT = {**SMALL, "epochs": 2, "learning_rate": [0.001, 0.002]}
 
 
@@ -30,7 +32,7 @@ SHORT = {**SMALL, "epochs": 2, "learning_rate": [0.001, 0.002]}
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("warm")
     with (
-        running_cluster(directory, nodes=1) as cluster,
+        running_cluster(directory, nodes=2) as cluster,
         running_stage(directory, cluster, "--settle-s", "2") as stage,
     ):
         prepare_project(stage)
@@ -52,38 +54,51 @@ def wait_for_end(stage: Stage, job: str) -> None:
     )
 
 
+def wait_for_a_point(stage: Stage, project: str) -> None:
+    store = stage.directory / "outputs" / f"store-{project}"
+    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=240, what="an evaluation point")
+
+
 def workers_of(stage: Stage, job: str) -> list[int]:
     """The job's warm worker and what it has forked."""
     return pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", WORKER)
 
 
-def test_runs_of_a_task_start_warm_and_nothing_is_left_of_the_worker(stage: Stage) -> None:
-    sweep, job = submit(stage, "warm")
-    wait_until(lambda: len(workers_of(stage, job)) == 2, timeout_s=120, what="a fork of the worker")
-    wait_for_end(stage, job)
-    assert {run.state for run in stage.runs(sweep)} == {"finished"}
-    assert [pid for pid in workers_of(stage, job) if is_awake(pid)] == []
-
-
-def test_a_preempted_task_saves_its_warm_run_and_goes_on(stage: Stage) -> None:
+def preempted(stage: Stage) -> str:
+    """What the task printed whose node was taken away for a moment."""
     sweep, job = submit(stage, "preempted", epochs=8, learning_rate=[0.001])
-    store = stage.directory / "outputs" / "store-preempted"
-    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
+    wait_for_a_point(stage, "preempted")
+    assert len(workers_of(stage, job)) == 2  # the worker and the run, its fork
     hit(stage, sweep, job, "requeue", "preempted")  # a job of a higher partition takes the node
     wait_for_end(stage, job)
     (run,) = stage.runs(sweep)
     assert run.state == "finished"
-    assert re.search(r"preempted: saved \S+ s after the notice", stage.log_of(job))
     logged = [int(row["step"]) for row in run.scan_history(keys=["step"])]
     assert len(logged) == len(set(logged))
+    assert [pid for pid in workers_of(stage, job) if is_awake(pid)] == []
+    return stage.log_of(job)
 
 
-def test_runs_go_on_alone_when_the_worker_is_killed(stage: Stage) -> None:
-    sweep, job = submit(stage, "killed", epochs=8, learning_rate=[0.001])
-    store = stage.directory / "outputs" / "store-killed"
-    wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=120, what="an evaluation point")
+def killed(stage: Stage) -> str:
+    """What the task printed whose worker was killed in the first of two runs."""
+    sweep, job = submit(stage, "killed", epochs=4)
+    wait_for_a_point(stage, "killed")
     os.kill(min(workers_of(stage, job)), signal.SIGKILL)
     wait_for_end(stage, job)
-    (run,) = stage.runs(sweep)
-    assert run.state == "finished"
-    assert "the warm worker has ended; going on alone" in stage.log_of(job)
+    assert [run.state for run in stage.runs(sweep)] == ["finished"] * 2
+    return stage.log_of(job)
+
+
+@pytest.fixture(scope="module")
+def logs(stage: Stage) -> Iterator[Logs]:
+    """Both side by side, as most of their time is Slurm's."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool.submit(preempted, stage), pool.submit(killed, stage)
+
+
+def test_a_preempted_task_saves_its_warm_run_goes_on_and_leaves_nothing(logs: Logs) -> None:
+    assert re.search(r"preempted: saved \S+ s after the notice", logs[0].result())
+
+
+def test_runs_go_on_alone_when_the_worker_is_killed(logs: Logs) -> None:
+    assert "the warm worker has ended; going on alone" in logs[1].result()
