@@ -39,7 +39,7 @@ from agent.server.services import Services
 from agent.server.store.blobs import BlobStore
 from agent.server.store.claims import Policy, empty_bin, end_silent
 from agent.server.store.database import Database
-from agent.server.store.streams import KeyCatalogue
+from agent.server.store.streams import KeyCatalogue, drop_lines
 from agent.server.store.tokens import Signer
 from agent.server_note import read_notice
 
@@ -56,6 +56,7 @@ RESOLVERS = (
     version_fields,
 )
 UPKEEP_PERIOD_S = 2.0
+LINES_AT_ONCE = 2000  # that are removed while the database is held
 THREADS = 8
 log = logging.getLogger("sweep_agent.server")
 
@@ -141,12 +142,22 @@ async def keep_up(services: Services, pool: ThreadPoolExecutor) -> None:
                 log.exception("upkeep failed; it is tried again")
 
 
+def _drop_lines(services: Services) -> None:
+    """In short turns, and never for long: what is left waits for the next time."""
+    ends_at = time.monotonic() + UPKEEP_PERIOD_S / 2
+    is_more = True
+    while is_more and time.monotonic() < ends_at:
+        with services.database.write() as connection:
+            is_more = drop_lines(connection, LINES_AT_ONCE)
+
+
 def _tidy(services: Services) -> None:
     with services.database.write() as connection:
         services.excuse_pauses(connection)
         end_silent(connection, services.clock(), services.policy)
         if empty_bin(connection, services.clock(), services.policy):
             services.blobs.is_suspect = True
+    _drop_lines(services)
     services.database.move_log()
     if services.blobs.is_suspect:
         collect(services.database, services.blobs)

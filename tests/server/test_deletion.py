@@ -16,6 +16,7 @@ from agent.server.backups import back_up, contents_held
 from agent.server.data_dir import open_database, sole_server
 from agent.server.garbage import collect
 from agent.server.store.database import Database, leave_gap, new_id
+from agent.server.store.streams import drop_lines
 from agent.server.store.tables import MIGRATIONS
 from tests.server.server_lab import Lab
 
@@ -221,3 +222,31 @@ def test_commands_migrate_a_database_only_where_no_server_runs(tmp_path: Path) -
     open_database(tmp_path).close()
     with sole_server(tmp_path):
         open_database(tmp_path).close()
+
+
+def test_lines_of_deleted_runs_go_in_short_turns_and_are_never_seen(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.server.app.LINES_AT_ONCE", 10)
+    for name in ("first", "second"):
+        lab.init(name)
+        lab.log(name, 0, [{"_step": n} for n in range(25)])
+    lab.init("other", project="q")
+    lab.log("other", 0, [{"_step": 0}], project="q")
+    run = lab.run("first")["id"]
+    lab.ask("mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}", id=run)
+    lab.init("first")
+    assert lab.run("first", "historyLineCount history")["history"] == []
+    with lab.services.database.write() as connection:
+        connection.execute("DELETE FROM project WHERE name = 'p'")
+        gone = connection.execute("SELECT count(*) FROM gone_run").fetchone()[0]
+        assert gone == 3  # with what goes with its project
+        assert drop_lines(connection, 10)
+        lines = "SELECT count(*) FROM stream_line"
+        assert connection.execute(lines).fetchone()[0] == 41
+    _tidy(lab.services)
+    with lab.services.database.read() as connection:
+        assert connection.execute(lines).fetchone()[0] == 1
+        assert connection.execute("SELECT count(*) FROM gone_run").fetchone()[0] == 0
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert len(lab.run("other", "history", project="q")["history"]) == 1

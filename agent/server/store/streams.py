@@ -87,6 +87,24 @@ def write_lines(connection: Connection, run_id: int, lines: Lines) -> None:
     )
 
 
+def drop_lines(connection: Connection, limit: int) -> bool:
+    """Remove some lines of runs that were deleted; whether there may be more.
+
+    Their ids are never used again, so that nobody sees them until then.
+    """
+    gone = connection.execute("SELECT run_id FROM gone_run LIMIT 1").fetchone()
+    if gone is None:
+        return False
+    dropped = connection.execute(
+        "DELETE FROM stream_line WHERE (run_id, stream, number) IN "
+        "(SELECT run_id, stream, number FROM stream_line WHERE run_id = ? LIMIT ?)",
+        (gone[0], limit),
+    ).rowcount
+    if dropped < limit:
+        connection.execute("DELETE FROM gone_run WHERE run_id = ?", (gone[0],))
+    return True
+
+
 def line_count(connection: Connection, run_id: int, stream: str) -> int:
     """How many lines the run's own counter has come to."""
     row = connection.execute(

@@ -195,10 +195,23 @@ CREATE TABLE deleted_run (
     run_id INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE, due_at REAL NOT NULL);
 """
 
+# Lines go after their run, in slices: a million of them would hold the database for seconds. The
+# constraint is dropped as https://sqlite.org/lang_altertable.html describes, without a copy.
+_LINES_OUTLIVE_RUNS = """
+CREATE TABLE gone_run (run_id INTEGER PRIMARY KEY);
+CREATE TRIGGER run_is_gone AFTER DELETE ON run
+    BEGIN INSERT OR IGNORE INTO gone_run VALUES (old.id); END;
+PRAGMA writable_schema=ON;
+UPDATE sqlite_schema SET sql = replace(sql, ' REFERENCES run ON DELETE CASCADE', '')
+    WHERE type = 'table' AND name = 'stream_line';
+PRAGMA writable_schema=RESET;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _ACCOUNTS + _SWEEPS + _RUNS + _ARTIFACTS,
     _SHARED_WORK,
     _DIGESTS_OF_VALUES,
     _IDENTITIES,
     _DELETED_RUNS,
+    _LINES_OUTLIVE_RUNS,
 )
