@@ -135,7 +135,8 @@ class RateLimit:
 
     def allows(self, caller: str, now: float) -> bool:
         level, then = self._levels.pop(caller, (self._burst, now))
-        level = min(self._burst, level + (now - then) * self._per_s)
+        passed_s = max(0.0, now - then)  # a clock that was set back must not cost anybody hours
+        level = min(self._burst, level + passed_s * self._per_s)
         allowed = level >= 1
         self._levels[caller] = (level - 1 if allowed else level, now)
         if len(self._levels) > self._callers:

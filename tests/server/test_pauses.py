@@ -6,7 +6,7 @@ import pytest
 
 from agent.server.store.claims import end_silent
 from agent.server.store.pauses import AttentiveClock
-from tests.server.server_lab import Lab
+from tests.server.server_lab import KEY, Lab
 
 
 class Times:
@@ -65,6 +65,15 @@ def test_silence_that_the_server_has_listened_to_still_counts(lab: Lab) -> None:
     with lab.services.database.write() as connection:
         lab.services.excuse_pauses(connection)
         assert end_silent(connection, clock(), lab.policy) == 1
+
+
+@pytest.mark.parametrize("seconds", [-7200, 7200])
+def test_requests_go_on_after_the_clock_was_set(lab: Lab, seconds: float) -> None:
+    lab.init("r")
+    for _ in range(3):
+        lab.log("r", 0, [{"loss": 1}])
+        lab.now += seconds
+    assert lab.http.get("/local/p", auth=("api", KEY)).status_code == 200
 
 
 def test_what_env_prints_is_safe_for_the_shell_that_evaluates_it(
