@@ -1,5 +1,6 @@
 """Runs side by side: where their configs differ, their summaries, and what each answered."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from agent.server.store.records import Run
 
 MOST_RUNS = 4
 MOST_ANSWERS = 50
+_ONCE = re.compile(r"(final|best|test|inference|stopped|selected|slurm|data|base|hardware)/")
 _NAMES = ("example_id", "id", "prompt_hash", "prompt", "question")
 
 
@@ -117,9 +119,13 @@ def _answer(records: Sequence[Mapping[str, Any]]) -> Answer:
 
 
 def metrics_of(runs: Sequence[Run]) -> list[str]:
-    """Keys that all runs have a number under: what their curves can be drawn of."""
-    every = [
-        {key for key, value in flat(run.summary_values()) if number_of(value) is not None}
-        for run in runs
-    ]
-    return sorted(set.intersection(*every)) if every else []
+    """Keys that any run has a number under and may have logged at every point: what curves can be
+    drawn of."""
+    return sorted(
+        {
+            key
+            for run in runs
+            for key, value in flat(run.summary_values())
+            if number_of(value) is not None and not _ONCE.match(key)
+        }
+    )

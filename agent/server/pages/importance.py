@@ -15,8 +15,8 @@ from agent.server.pages.metrics import heading_of
 log = logging.getLogger("sweep_agent.server")
 LONGEST_S = 60.0
 WORDS = (
-    "PED-ANOVA (Optuna): how differently the best tenth of the runs (at least six) is spread over "
-    "a parameter's values than all runs are. Shares of 1; few runs make them rough."
+    "PED-ANOVA (Optuna): how differently the best tenth of the runs (of few up to half) is spread "
+    "over a parameter's values than all runs are. Shares of 1; few runs make them rough."
 )
 
 

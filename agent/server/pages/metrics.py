@@ -39,6 +39,7 @@ _LOWER = re.compile(
     r"loss|error|perplexity|latency|time|seconds|_s$|_ms|size|vram|memory|_gb|flops|cost|rmse|mae",
     re.IGNORECASE,
 )
+_JUDGED = re.compile(r"loss|error|perplexity|accuracy|f1|score|rmse|mae\b", re.IGNORECASE)
 _HIGHER = re.compile(r"per_sec|throughput|accuracy|f1|score", re.IGNORECASE)
 
 
@@ -54,6 +55,11 @@ def better_of(key: str) -> Better:
     if known is not None:
         return known.better
     return "lower" if _LOWER.search(key) and not _HIGHER.search(key) else "higher"
+
+
+def is_judged(key: str) -> bool:
+    """Whether a curve of the metric has a best value that a reader looks for."""
+    return key in BY_KEY or _JUDGED.search(key) is not None
 
 
 def variant_of(config: Mapping[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ from agent.server.pages.compare import MOST_RUNS, answers_of, lines_of, metrics_
 from agent.server.pages.drawing import Drawing
 from agent.server.pages.filter import filtered, filtered_points
 from agent.server.pages.importance import importance_payload
-from agent.server.pages.metrics import better_of, heading_of
+from agent.server.pages.metrics import better_of, heading_of, is_judged
 from agent.server.pages.place import Missing, number_in, see_project, see_run, see_sweep
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
@@ -299,7 +299,7 @@ class Pages:
             return answer
         first = number_in(request, "line")
         answer["history"] = self.histories.payload(connection, run.id, HISTORY)
-        answer["better"] = {key: better_of(key) for key in answer["history"]}
+        answer["better"] = {k: better_of(k) for k in answer["history"] if is_judged(k)}
         answer["system"] = self.histories.payload(connection, run.id, EVENTS)
         answer["summary"] = [[key, value] for key, value in shown_values(run.summary_values())]
         answer["console"] = console_of(connection, run, int(first) if first is not None else None)

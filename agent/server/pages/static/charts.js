@@ -140,6 +140,7 @@ export class Chart {
     const [x, y] = [plot.valToPos(best.x, "x", true), plot.valToPos(best.y, "y", true)];
     const words = number(best.y);
     ctx.save();
+    Object.assign(ctx, { textAlign: "left", textBaseline: "alphabetic" });
     ctx.font = `600 ${12 * devicePixelRatio}px system-ui, sans-serif`;
     const wide = ctx.measureText(words).width;
     const right = plot.bbox.left + plot.bbox.width;

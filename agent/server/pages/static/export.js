@@ -1,6 +1,6 @@
 // What is seen, to take along: charts as PNG, SVG and CSV, tables as CSV.
 
-import { make } from "./format.js";
+import { make, number } from "./format.js";
 import { dash, colour, ink, symbol, CROSS } from "./marks.js";
 import { lonePlaces, pathOf } from "./charts.js";
 import { labels, logTicks, ticks } from "./scales.js";
@@ -115,6 +115,12 @@ export function svgOf(chart) {
     ...(spec.front?.length > 1 ? [frontSvg(spec.front, place)] : []),
     ...seen.map((series) => (spec.kind === "lines" ? lineSvg(series, place) : pointSvg(series, place))),
   ];
+  if (chart.best) {
+    const [x, y] = [place(chart.best.x, "x"), place(chart.best.y, "y")];
+    marks.push(tag("circle", { cx: x, cy: y, r: 6, fill: "none", stroke: colour("ink"), "stroke-width": 1.5 }),
+      text(Math.min(x, left + w - 4), y - top < 22 ? y + 20 : y - 9, number(chart.best.y), { "font-weight": 600,
+        "text-anchor": x > left + w - 40 ? "end" : "middle" }));
+  }
   const clip = tag("clipPath", { id: "plot" }, tag("rect", { x: left, y: top, width: w, height: h }));
   const named = entries(chart).map(({ label, style }, i) => tag("g", { transform: `translate(14 ${height + LEGEND * (i + 0.6)})` },
     tag("path", { d: "M0 0H38", stroke: ink(style), "stroke-width": 2, "stroke-dasharray": dash(style).join(" ") || "none" })

@@ -48,7 +48,7 @@ export class Parallel {
       return;
     }
     const gap = (width - 2 * MARGIN.side) / (axes.length - 1);
-    this.axes = axes.map((axis, i) => upright(axis, rows, MARGIN.side + i * gap, gap));
+    this.axes = axes.map((axis, i) => upright(axis, rows, MARGIN.side + i * gap, gap, i === axes.length - 1));
     const shades = this.shades(rows, metric);
     this.lines = new Map();
     const lines = rows.map((row, place) => this.line(row, shades[place]));
@@ -154,24 +154,25 @@ export class Parallel {
   }
 }
 
-function upright(axis, rows, x, gap) {
+function upright(axis, rows, x, gap, isLast) {
   const known = rows.map((row) => row.values[axis.key]);
   const isAbsent = (value) => value === undefined || isNotFinite(value) || (typeof value === "number" && !isDrawable(value));
   const values = known.filter((value) => !isAbsent(value));
   const isNumber = values.length > 0 && values.every((value) => typeof value === "number");
   const { place, marks } = isNumber ? numeric(values) : listed(values);
   const letters = Math.max(6, Math.floor(gap / 7.2));
+  const side = isLast ? { x: x - 6, "text-anchor": "end" } : { x: x + 6 };
   let free = Infinity; // labels that would lie on each other are left out
   const labels = [];
   for (const [value, words] of marks) {
     const y = place(value) + 4;
     if (y > free) continue;
     free = y - 13;
-    labels.push(svg("text", { x: x + 6, y, class: "axis halo" }, shortened(words, letters - 1)));
+    labels.push(svg("text", { ...side, y, class: "axis halo" }, shortened(words, letters - 1)));
   }
   if (known.some(isAbsent)) {
     labels.push(svg("path", { d: `M${x - 4} ${MISSING}H${x + 4}`, class: "rule strong" }),
-      svg("text", { x: x + 6, y: MISSING + 4, class: "axis halo absent" }, "missing"));
+      svg("text", { ...side, y: MISSING + 4, class: "axis halo absent" }, "missing"));
   }
   const element = svg("g", {}, svg("path", { d: `M${x} ${LOW}V${HIGH}`, class: "rule strong" }), ...labels,
     ...heading(axis.heading, letters).map((line, i) => svg("text", { x, y: 14 + 14 * i, "text-anchor": "middle", class: "title" },
