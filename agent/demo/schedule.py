@@ -42,7 +42,8 @@ def split(found: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
 
 
 def agents_for(turns: Sequence[Turn], wanted: int | None, cores: int | None = None) -> int:
-    """How many agents work side by side: as `wanted`, else a few more than there are cores, and
-    no more than there are points."""
+    """How many agents work side by side: as `wanted`, else as many as there are cores, where they
+    train with a few more, and no more than there are points."""
     cores = cores or len(os.sched_getaffinity(0))
-    return wanted or max(1, min(cores + AGENTS_BESIDE_CORES, sum(turn.points for turn in turns)))
+    beside = 0 if all(turn.after for turn in turns) else AGENTS_BESIDE_CORES
+    return wanted or max(1, min(cores + beside, sum(turn.points for turn in turns)))
