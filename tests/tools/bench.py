@@ -67,7 +67,8 @@ def main(words: list[str] | None = None) -> int:
     args.out.write_text(json.dumps(found, indent=1, default=str))
     print(
         f"{args.points} points: plain {found['plain_s']} s, ours {found['ours_s']} s, "
-        f"{found['ratio']} times; first step cold {found['cold_first_step_s']} s, warm "
+        f"{found['ratio']} times (CPU time: {found['cpu_ratio']}); "
+        f"first step cold {found['cold_first_step_s']} s, warm "
         f"{found['warm_first_step_s']} s; F1 lost by the choice: {found['regret']}"
     )
     for name in ("tokens_per_s", "validation_examples_per_s", "peak_rss_gb"):
@@ -85,17 +86,27 @@ def measure(count: int, workers: int) -> dict[str, Any]:
         points = list(points_of(sweeps))
         data.write_data(place / "data")
         found |= measure_first_steps(place, points[0])
+        before = cpu_seconds()
         ours_s, rows = Study(place, sweeps, None, queries=0, reuse=False).run_sweeps()
+        between = cpu_seconds()
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
         found |= {"ours_peak_rss_gb": peak, **speed_of_ours(place / "store", rows)}
         plain_s, plain = run_plain(place, points, workers)
+        found |= {"ours_cpu_s": between - before, "plain_cpu_s": cpu_seconds() - between}
         for name in ("tokens_per_s", "validation_examples_per_s", "peak_rss_gb"):
             found[f"plain_{name}"] = statistics.median(each[name] for each in plain)
         found |= {"ours_s": ours_s, "plain_s": plain_s, "ratio": plain_s / ours_s}
+        found["cpu_ratio"] = found["plain_cpu_s"] / found["ours_cpu_s"]
         found["pruned"] = sum(row["state"] == "pruned" for row in rows)
         found["regret"] = regrets(points, plain, rows)
         found["most_f1_lost"] = max(found["regret"].values())
     return {k: round(v, 2) if isinstance(v, float) and v >= 0.1 else v for k, v in found.items()}
+
+
+def cpu_seconds() -> float:
+    """Of all processes below this one that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def speed_of_ours(store: Path, rows: list[results.Row]) -> dict[str, float]:
