@@ -248,10 +248,19 @@ def read_report(report: Path) -> Iterator[Outcome]:
         for kind, word in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
             found = case.find(kind)
             if found is not None:
-                yield Outcome(name, word, (found.get("message") or "").strip())
+                yield Outcome(name, word, _message_of(found))
                 break
         else:
             yield Outcome(name, "passed")
+
+
+def _message_of(element: ElementTree.Element) -> str:
+    """What went wrong; of a file that does not import, the error."""
+    message = (element.get("message") or "").strip()
+    if message != "collection failure":
+        return message
+    errors = [line[1:].strip() for line in (element.text or "").splitlines() if line[:1] == "E"]
+    return errors[-1] if errors else message
 
 
 def _test_id(classname: str, name: str) -> str:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 from agent.config.objective import Objective, number_of, summary_number
 from agent.server.store.database import Connection
@@ -15,6 +16,29 @@ from agent.server.store.records import Run, Sweep
 from agent.server.store.sampling import read_row, value_at
 from agent.server.store.streams import HISTORY, MAX_ROWS, numbered_lines
 from agent.server.store.sweeps import config_of
+
+
+class HasHistory(Protocol):
+    """What a run's curve is remembered by."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def created_at(self) -> float: ...
+    @property
+    def revision(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A run without its config and summary, which may be long."""
+
+    id: int
+    name: str
+    created_at: float
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +59,7 @@ class CurveCache:
         self._size = size
         self._lock = Lock()
 
-    def curve(self, connection: Connection, run: Run, metric: str) -> Sequence[float]:
+    def curve(self, connection: Connection, run: HasHistory, metric: str) -> Sequence[float]:
         """The finite values in the order logged."""
         key = (run.id, run.name, run.created_at, metric)  # an id alone may come again
         with self._lock:
@@ -50,7 +74,7 @@ class CurveCache:
         return read.values
 
 
-def _read_on(connection: Connection, run: Run, metric: str, known: _Read | None) -> _Read:
+def _read_on(connection: Connection, run: HasHistory, metric: str, known: _Read | None) -> _Read:
     """From where `known` ends if its last line is still there, else from the beginning."""
     if known is not None and known.lines:
         found = numbered_lines(connection, run.id, HISTORY, known.lines - 1, 1)
@@ -74,11 +98,12 @@ _CACHE = CurveCache()
 def sweep_curves(connection: Connection, sweep_id: int, metric: str) -> dict[str, Sequence[float]]:
     """The curves of all runs of a sweep that have logged the metric."""
     rows = connection.execute(
-        "SELECT * FROM run WHERE sweep_id = ? AND history_lines > 0", (sweep_id,)
+        "SELECT id, name, created_at, revision FROM run WHERE sweep_id = ? AND history_lines > 0",
+        (sweep_id,),
     ).fetchall()
     curves = {}
     for row in rows:
-        run = Run.of(row)
+        run = _Place(*row)
         curve = _CACHE.curve(connection, run, metric)
         if curve:
             curves[run.name] = curve
