@@ -161,7 +161,7 @@ class Pages:
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
         found = see_project(connection, entity, request)
-        since = number_in(request, "since")
+        since = self._since(request)
         every, total = self.rows.rows(connection, of_project(found.id))
         rows = [row for row in every if since is None or row.updated_at >= since]
         return {
@@ -169,6 +169,12 @@ class Pages:
             "comparisons": self._comparisons(connection, every),
             "deleted": [run.name for run, _ in list_bin(connection, found.id)],
         }
+
+    def _since(self, request: Request) -> float | None:
+        """From when on changes are asked for; None, for all, if the clock was set back since."""
+        since = number_in(request, "since")
+        is_ahead = since is not None and since > self.services.clock() + 60
+        return None if is_ahead else since
 
     def filter_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """Which runs a query finds, and what may stand at its cursor."""
@@ -202,7 +208,7 @@ class Pages:
         """One metric over all runs of the project (those changed at `since` or later)."""
         found = see_project(connection, entity, request)
         key = request.query_params.get("key", "")[:300]
-        since = number_in(request, "since") or 0.0
+        since = self._since(request) or 0.0
         scope = of_project(found.id)
         only = set(filter(None, request.query_params.get("runs", "").split(",")))
         listed = connection.execute(
