@@ -3,6 +3,7 @@
 Each type turns the spellings of one value into that value, and says what is wrong otherwise.
 """
 
+import ast
 import json
 from typing import Annotated, Any
 
@@ -40,11 +41,14 @@ def _name_list(value: object) -> object:
 
 
 def _json_text(value: object) -> object:
+    """An object as JSON, or as Python writes it: that is what `${args}` of wandb's agent gives."""
     if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError('is not JSON; write it like {"n_startup_trials": 2}') from None
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(value)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+        raise ValueError('is not JSON; write it like {"n_startup_trials": 2}')
     return value
 
 

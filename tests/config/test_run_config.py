@@ -131,6 +131,7 @@ def test_a_task_may_have_limits_of_its_own() -> None:
     assert [config.length_limit(t) for t in ("qa", "document_structuring")] == [2048, 25000]
     assert [config.answer_limit(t) for t in ("qa", "document_structuring")] == [64, 256]
     assert config.longest_length == 25000
+    assert parse(max_length_by_task="{'document_structuring': 25000}").max_length_by_task == limits
     assert parse(max_length_by_task=limits, task="qa").longest_length == 2048
     assert config.training_key({}) != parse().training_key({})
     assert parse(max_new_tokens_by_task={"qa": 64}).training_key({}) == parse().training_key({})
