@@ -13,7 +13,7 @@ from agent.results.query.tokens import SIGNS, Token, tokens_of
 from agent.results.query.values import is_number
 
 MOST_CANDIDATES = 12
-_TO_QUOTE = set(" \t\n()\"'“”„‘’|&") | {letter for sign in SIGNS for letter in sign}
+_TO_QUOTE = set(" ,\t\n()\"'“”„‘’|&") | {letter for sign in SIGNS for letter in sign}
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ STUDY_KEYS = (*OWN_KEYS, *RunConfig.model_fields, *(metric.key for metric in MET
 SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     "lr": ("learning_rate",),
     "status": ("state",),
+    "is": ("state",),
     "tag": ("tags",),
     "duration": ("duration_s",),
     "runtime": ("duration_s",),
@@ -48,7 +49,7 @@ SHORT_NAMES: Mapping[str, tuple[str, ...]] = {
     "model": ("base_model",),
 }
 MOST_WORDS = 4  # of a key that is typed as words: `final validation f1`
-_PREFIX = re.compile(r"(config|summary|run)[./](.+)", re.DOTALL)
+_PREFIX = re.compile(r"(config|summary|run)(?:_metrics)?[./](.+)", re.DOTALL)
 _PARTS = re.compile(r"[^\W_]+")
 
 
@@ -104,7 +105,10 @@ class Keys:
         if match is None:
             return None
         origin, key = match.groups()
-        for name in (f"{origin}.{key}", key):
+        plain = (
+            key.removesuffix(".value") if origin == "config" else key
+        )  # as W&B's filters have it
+        for name in (f"{origin}.{key}", key, f"{origin}.{plain}", plain):
             if name in self._known and self._origin(name) in (origin, None):
                 return name
         return None

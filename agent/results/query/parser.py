@@ -28,13 +28,15 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`key` is a full key; `value` the text without quotes; the places are in the query."""
+    """`key` is a full key; `value` the text without quotes, which may be a list with commas unless
+    it `is_quoted`; the places are in the query."""
 
     key: str
     sign: str
     value: str
     key_place: tuple[int, int]
     value_place: tuple[int, int]
+    is_quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class _Parser:
         key = self._only(name, meant, place)
         self.place = run + 2
         text, end = self._whole_value(key, value)
-        return Condition(key, sign.text, text, place, (value.start, end))
+        return Condition(key, sign.text, text, place, (value.start, end), value.is_quoted)
 
     def _presence(self, word: str, value: Token, run: int) -> Condition:
         place = value.start, value.end

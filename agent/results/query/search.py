@@ -6,7 +6,7 @@ find nothing is part of the answer, so that no filter fails in silence.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from agent.results.presentation import variant_labels
@@ -83,8 +83,9 @@ class Runs:
 
     def _condition(self, node: Condition, notes: list[str]) -> Passes:
         key = node.key
-        if node.sign in ("has", "no"):
-            is_wanted = node.sign == "has"
+        is_any = node.value == "*" and node.sign in (":", "=", "!=") and not node.is_quoted
+        if is_any or node.sign in ("has", "no"):
+            is_wanted = node.sign not in ("no", "!=")
             return lambda record: (record.values.get(key) is not None) is is_wanted
         if node.sign in _ORDERED:
             test = compares(node.sign, self._limit(node, node.value))
@@ -93,12 +94,25 @@ class Runs:
             test = found
             self._note(node, test, notes)
         else:
-            self._require_kind(node)
-            test = equals(node.value, key, is_whole=node.sign != ":")
+            test = self._equals(node)
             self._note(node, test, notes)
         if node.sign == "!=":
             return lambda record: not test(record.values.get(key))
         return lambda record: test(record.values.get(key))
+
+    def _equals(self, node: Condition) -> Callable[[Scalar], bool]:
+        """The test of `:` and `=`; of `a,b` either, unless a run has the whole of it."""
+        is_whole = node.sign != ":"
+        parts = [part for part in node.value.split(",") if part.strip()]
+        if len(parts) > 1 and not node.is_quoted:
+            whole = equals(node.value, node.key, is_whole=is_whole)
+            if not any(whole(value) for value in self.values(node.key)):
+                for part in parts:
+                    self._require_kind(replace(node, value=part))
+                tests = [equals(part, node.key, is_whole=is_whole) for part in parts]
+                return lambda value: any(test(value) for test in tests)
+        self._require_kind(node)
+        return equals(node.value, node.key, is_whole=is_whole)
 
     def _limit(self, node: Condition, text: str) -> int | float:
         limit = limit_of(text, node.key)

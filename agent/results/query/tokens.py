@@ -10,7 +10,7 @@ Kind = Literal["word", "sign", "value", "not", "and", "or", "(", ")"]
 MOST_CHARACTERS = 2_000
 SIGNS = ("!=", "==", "<=", ">=", "≤", "≥", "≠", "=", "<", ">", ":")
 PLAIN_SIGN = {"==": "=", "≤": "<=", "≥": ">=", "≠": "!="}
-_SIGN = re.compile("|".join(SIGNS))
+_SIGN = re.compile(rf"(?::\s*)?({'|'.join(SIGNS[:-1])})|:")  # GitHub's `key:>=1` too
 _WORD = re.compile(r"(?:(?!!=)[^\s()=<>:≤≥≠])+")
 _SPACE = re.compile(r"\s*")
 # A phone's keyboard turns plain quotes into curved ones.
@@ -66,7 +66,8 @@ def _token_at(query: str, place: int, is_unfinished: bool) -> Token:
     if letter == ")":
         return Token(")", letter, place, place + 1)
     if sign := _SIGN.match(query, place):
-        return Token("sign", PLAIN_SIGN.get(sign[0], sign[0]), place, sign.end())
+        text = sign[1] or ":"
+        return Token("sign", PLAIN_SIGN.get(text, text), place, sign.end())
     if letter in _QUOTES:
         return _quoted(query, place, "word", is_unfinished)
     if letter in "-!" and place + 1 < len(query) and not query[place + 1].isspace():
