@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from agent.results.metrics import gib
+from agent.results.presentation import FLOPS_LEFT_OUT
 
 if TYPE_CHECKING:
     from agent.evaluation.validation import Scores
@@ -80,6 +81,7 @@ def final_values(
         "train/reused_from": reused_from(run_id, points),
         "train/waited_seconds": waited_s,
         "train/gpu": trained_on(points),
+        FLOPS_LEFT_OUT: last.cost.flops_left_out,
         "train/agents_on_gpu": last.cost.agents_on_device,
         "data/too_long_validation_examples": scores.too_long,
     }

@@ -53,6 +53,7 @@ TOKENS_OUT = "inference/tokens_out"
 MODEL_SIZE = "inference/model_size_gb"
 QUERY_FLOPS = "inference/flops_per_query_gflops"
 TRAINING_FLOPS = "train/total_training_flops_tflops"
+FLOPS_LEFT_OUT = "train/flops_left_out"  # why they could not be counted
 RUN_COST = "train/own_gpu_seconds"
 TRAINING_COST = "train/gpu_seconds"
 GPU = "hardware/gpu"

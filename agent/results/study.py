@@ -21,7 +21,7 @@ from agent.results.comparable import (
     require_joinable,
 )
 from agent.results.costs import Cost, Gain, Spending, gains, mean_of, reference_gpu, spending
-from agent.results.presentation import MODEL_SIZE, style_of, variant_labels
+from agent.results.presentation import FLOPS_LEFT_OUT, MODEL_SIZE, style_of, variant_labels
 from agent.results.retention import MatchedRun, Retention, matched_choice, matched_runs, retention
 from agent.results.run_table import Row
 from agent.results.selection import Selection, select
@@ -297,6 +297,9 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
             f"Runs on {len(gpus)} GPU types ({', '.join(gpus)}): times and memory are "
             "compared only within one type."
         )
+    uncounted = [reason for row in rows if (reason := row.text(FLOPS_LEFT_OUT))]
+    for reason in sorted(set(uncounted)):
+        notes.append(f"FLOPs of {uncounted.count(reason)} runs are left out: {reason}.")
     lost = [row for row in rows if not row.text("model_variant")]
     if lost:
         notes.append(f"{len(lost)} runs name no model_variant and take no part in comparisons.")

@@ -140,7 +140,10 @@ class Trainer:
 
     def _paid_by_this_process(self, spent: Cost) -> Cost:
         return replace(
-            spent, devices=self._team.size, agents_on_device=agents_on_device(os.environ)
+            spent,
+            devices=self._team.size,
+            agents_on_device=agents_on_device(os.environ),
+            flops_left_out=self._step_flops.left_out,
         )
 
     def close(self) -> None:

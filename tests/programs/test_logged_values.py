@@ -17,7 +17,7 @@ def _cost() -> Any:
     numbers = dict.fromkeys(
         ("train_seconds", "samples", "tokens", "padded_tokens", "device_seconds", "save_seconds"), 1
     )
-    return SimpleNamespace(**known, **numbers, peak_vram_gb=24.0)
+    return SimpleNamespace(**known, **numbers, peak_vram_gb=24.0, flops_left_out="experts")
 
 
 def _values(*, is_pruned: bool) -> dict[str, object]:
@@ -34,6 +34,10 @@ def test_a_complete_run_has_final_values() -> None:
     assert (values["final/validation_f1_score"], values["final/f1_nq"]) == (0.5, 0.4)
     assert (values["final/step"], values["final/point_digest"]) == (10, "d")
     assert not [key for key in values if key.startswith("stopped/")]
+
+
+def test_a_run_says_why_its_flops_are_not_counted() -> None:
+    assert _values(is_pruned=False)["train/flops_left_out"] == "experts"
 
 
 def test_a_pruned_run_has_the_same_under_stopped() -> None:

@@ -82,6 +82,11 @@ def test_the_learning_rate_is_chosen_on_validation_even_with_test_scores() -> No
     assert chosen.tuned == (("learning_rate", 1e-3),)
 
 
+def test_the_reason_for_flops_that_are_left_out_is_a_note() -> None:
+    rows = [run("full", rate, 0.5, train__flops_left_out="experts") for rate in (1e-3, 1e-4)]
+    assert "FLOPs of 2 runs are left out: experts." in examine(rows).notes
+
+
 def test_the_untouched_base_stands_beside_the_variants() -> None:
     base = Row("base", "baseline", {SCORE: 0.2})
     family = examine([*known_rows(), base]).families[0]

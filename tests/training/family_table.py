@@ -15,7 +15,7 @@ from agent.config.run_config import RunConfig
 from agent.errors import DataError
 from agent.evaluation import deployments, generation
 from agent.training import adapters, base_model, prompts
-from tests.training import families, lab
+from tests.training import families, family_cells, lab
 
 HEAD = "| Family | Full LoRA | QLoRA int4 / int8 | LoRA+PTQ int4 / int8 | FLOPs |"
 CELLS = {
@@ -40,6 +40,8 @@ class Found:
     is_batch_single: bool  # the same tokens in a batch and alone
     adapted_share: float  # of the decoder's layer and expert weights, those an adapter reaches
     touches_others: bool  # layers that read no text are adapted
+    errors: dict[tuple[str, str], float]  # of each cell's weights, over the bound of its arithmetic
+    left_out: str | None  # why FLOPs are not counted
 
     @property
     def row(self) -> str:
@@ -61,6 +63,7 @@ def examine(family: str, root: Path) -> Found:
     ids = [prompts.prompt_ids(training.tokenizer, e.messages) for e in training.data.validation[:3]]
     loud = make_loud(point.adapter, root / "loud")
     fresh = base_model.load(config, folder, "16bit", CPU)
+    weights = family_cells.weights_of(fresh.model)
     with torch.inference_mode():
         plain = logits(fresh.model, ids[0])
         merged = deployments.deploy(fresh, loud, config.variant)
@@ -72,17 +75,22 @@ def examine(family: str, root: Path) -> Found:
         in_peft = PeftModel.from_pretrained(fresh.model, str(loud)).eval()
         peft_difference = (logits(in_peft, ids[0]) - wanted).abs().max()
     share, touches = reach(beside)
+    cells = {cell: try_cell(root, folder, loud, weights, *cell) for cell in _pairs()}
+    errors = {cell: error for cell, (_, error) in cells.items() if error is not None}
+    errors["Full LoRA", "bfloat16"] = error_in_bf16(root, folder, loud, weights)
     return Found(
         family,
         [loss for _, loss in lab.losses_of([point])],
         point.cost.flops,
-        {cell: try_cell(root, folder, loud, *cell) for cell in _pairs()},
+        {cell: said for cell, (said, _) in cells.items()},
         float(difference),
         float(effect),
         float(peft_difference),
         said[0] == said[1],
         share,
         touches,
+        errors,
+        point.cost.flops_left_out,
     )
 
 
@@ -146,17 +154,45 @@ def reach(model: Any) -> tuple[float, bool]:
     return reached / (len(twin_names) + len(experts)), bool(outside)
 
 
-def try_cell(root: Path, folder: Path, adapter: Path, variant: str, strategy: str) -> str:
-    """ "yes" when the cell's deployment answers, else why it is refused."""
+def try_cell(
+    root: Path,
+    folder: Path,
+    adapter: Path,
+    weights: family_cells.Weights,
+    variant: str,
+    strategy: str,
+) -> tuple[str, float | None]:
+    """ "yes" when the cell's deployment answers, else why it is refused; and how far its weights
+    are from those made by hand."""
     config = config_for(root, folder, model_variant=variant, quantization_strategy=strategy)
     try:
         loaded = base_model.load(config, folder, config.variant.training_precision, CPU)
     except DataError as refusal:
-        return "refused: experts stay in 16 bit" if "no layers" in str(refusal) else str(refusal)
+        is_moe = "not linear layers" in str(refusal)
+        said = "refused: experts stay in 16 bit" if is_moe else str(refusal)
+        return said, None
     with torch.inference_mode():
         served = deployments.deploy(loaded, adapter, config.variant)
+        is_merged = variant != "QLoRA"
+        plain: Any = served
+        if not is_merged:
+            plain = plain.get_base_model()
+        method = config.variant.quantization_method
+        error = family_cells.error_of(
+            plain, weights, adapter, method, is_merged=is_merged, bits16=False
+        )
+        assert is_merged or family_cells.serves_the_adapter(served, adapter)
         assert logits(served, [1, 2, 3]).isfinite().all()
-    return "yes"
+    return "yes", error
+
+
+def error_in_bf16(root: Path, folder: Path, adapter: Path, weights: family_cells.Weights) -> float:
+    values = {**_values(folder), "compute_dtype": "bfloat16"}
+    config = lab.make_config(root, **values)
+    with torch.inference_mode():
+        loaded = base_model.load(config, folder, "16bit", CPU)
+        served = deployments.deploy(loaded, adapter, config.variant)
+    return family_cells.error_of(served, weights, adapter, "none", is_merged=True, bits16=True)
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ def test_a_family_is_what_the_readme_says(family: str, tmp_path: Path) -> None:
     assert found.adapter_effect > 0.1
     assert found.merged_difference < found.adapter_effect * 1e-4
     assert found.peft_difference < found.adapter_effect * 1e-4
+    assert max(found.errors.values()) <= 1, found.errors
+    assert (found.flops is None) == bool(found.left_out)
     assert found.is_batch_single
     assert found.adapted_share == 1
     assert not found.touches_others

@@ -47,6 +47,7 @@ class Cost:
     devices: int = 1
     agents_on_device: int = 1  # that shared each device at last; seconds and energy are shares
     device_seconds: float = 0.0  # of all devices
+    flops_left_out: str | None = None  # why they cannot be counted
 
     def plus(self, work: "Work") -> "Cost":
         return replace(
