@@ -192,6 +192,23 @@ def test_what_is_seen_is_saved_as_png_svg_and_csv(desk: Desk) -> None:
     assert len(list(csv.DictReader(io.StringIO(table)))) == 10
 
 
+@needs_browser
+def test_means_bands_and_smoothing_are_the_numbers_they_say(desk: Desk) -> None:
+    code = (
+        "const done = arguments[0]; import('/static/smoothing.js').then(({band, smooth}) => done(["
+        "band([[[0, 1, 2], [0, 2, null]], [[0, 1, 2], [2, 4, 6]]], 'sd'),"
+        "band([[[0, 2], [0, 2]], [[1], [5]]], 'range'),"
+        "smooth([0, 1, 2, 3], [1, 1, null, 1], 0.9), smooth([0, 1, 2], [0, 0, 1], 0.5)]))"
+    )
+    sd, spread, level, step = desk.driver.execute_async_script(code)
+    assert [point["mean"] for point in sd] == [1, 3, 6]  # a gap is not bridged
+    assert [point["count"] for point in sd] == [2, 2, 1]
+    assert sd[0]["high"] - sd[0]["mean"] == pytest.approx(2**0.5)
+    assert [(p["low"], p["high"]) for p in spread] == [(0, 0), (1, 5), (2, 2)]
+    assert level == [1, 1, None, 1]
+    assert step == pytest.approx([0, 0, 0.5 / 0.875])
+
+
 # ------------------------------------------------------------------ runs
 @needs_browser
 def test_runs_are_hidden_from_the_charts_and_shown_again(desk: Desk) -> None:
@@ -234,6 +251,13 @@ def test_a_run_shows_prompts_beside_predictions_and_a_plain_console(desk: Desk) 
     assert desk.texts("#duration") == ["1 min 00 s"]  # of an hour, most for what came after
     best = desk.js("return document.querySelector('#history figure').dataset.best")
     assert best
+    plot = desk.js("return document.querySelector('#history figure').chart.plot.over")
+    desk.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    desk.drag(plot, (-40, -30), (70, 50))
+    view = desk.wait("document.querySelector('#history figure').chart.zoom")
+    desk.open(desk.driver.current_url.removeprefix(desk.server.base_url))
+    again = desk.js("return document.querySelector('#history figure').chart.view")
+    assert again["x"] == pytest.approx(view["x"], rel=1e-4)
     desk.click("#log-y")
     assert "ly=1" in desk.driver.current_url
 
@@ -414,9 +438,11 @@ def test_a_finger_reads_values_and_charts_come_first_on_a_phone(desk: Desk) -> N
 
 @needs_browser
 def test_odd_values_and_long_names_break_no_page(desk: Desk) -> None:
-    for path in PAGES[:4]:
+    odd = ("?sx=huge&curve=huge", "?sx=f1&sy=loss&sly=1&slx=1&group=f1", "?group=huge&lines=range")
+    views = [f"/local/work{query}" for query in odd]
+    for path in (*PAGES[:4], *views, "/local/work/compare?runs=run28,run29"):
         desk.open(path)
-        assert desk.is_quiet()
+        assert desk.is_quiet(), path
     desk.open("/local/work?sort=f1&columns=f1,huge,loss&rows=all")
     assert {"NaN", "∞"} == set(desk.texts("#runs td.odd"))
     column = desk.texts("#runs td:nth-child(3)")

@@ -73,6 +73,15 @@ export class Chart {
     if (marked) this.mark(this.all().find((p) => p.series.id === marked.series.id && p.x === marked.x) ?? null);
   }
 
+  // The view as it stands in an address, and back.
+  static written(view) {
+    return view ? [...view.x, ...view.y].map((value) => Number(value.toPrecision(6))) : "";
+  }
+
+  look(numbers) {
+    if (numbers?.length === 4 && numbers.every(Number.isFinite)) this.zoom = { x: numbers.slice(0, 2), y: numbers.slice(2) };
+  }
+
   // ---------------------------------------------------------------- for uPlot
   options(width) {
     const { spec } = this;

@@ -13,7 +13,8 @@ export async function start(main) {
   const select = document.getElementById("curve-key");
   const logY = document.getElementById("curve-logy");
   document.querySelector(".charts").hidden = false;
-  const chart = new Chart(document.getElementById("curves"), 300);
+  const chart = new Chart(document.getElementById("curves"), 300, { zoomed: (view) => choices.set({ cz: Chart.written(view) }) });
+  chart.look(choices.numbers("cz"));
   const list = chart.figure.appendChild(document.createElement("ul"));
   list.className = "legend";
   list.replaceChildren(...legend(labels.map((label, style) => ({ label, style: style % STYLES }))));

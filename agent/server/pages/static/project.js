@@ -50,10 +50,9 @@ class Project {
   chart(id, name) {
     const chart = new Chart(document.getElementById(id), 320, {
       picked: (run) => this.table.pick([run]),
-      zoomed: (view) => this.choices.set({ [name]: view ? [...view.x, ...view.y].map((v) => Number(v.toPrecision(6))) : "" }),
+      zoomed: (view) => this.choices.set({ [name]: Chart.written(view) }),
     });
-    const known = this.choices.numbers(name);
-    if (known?.length === 4) chart.zoom = { x: known.slice(0, 2), y: known.slice(2) };
+    chart.look(this.choices.numbers(name));
     return chart;
   }
 

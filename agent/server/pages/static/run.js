@@ -27,6 +27,7 @@ class Run {
     const find = (id) => document.getElementById(id);
     [this.axis, this.smooth, this.logX, this.logY] = ["x-axis", "smooth", "log-x", "log-y"].map(find);
     if (this.choices.get("over")) this.axis.value = this.choices.get("over");
+    this.zooms = new Map(this.choices.list("zoom").map((one) => one.split("|")));
     this.smooth.value = this.choices.get("smooth");
     this.logX.checked = this.choices.get("lx") === "1";
     this.logY.checked = this.choices.get("ly") === "1";
@@ -37,8 +38,16 @@ class Run {
     document.querySelectorAll("[data-scripted]").forEach((part) => (part.hidden = false));
   }
 
+  // Which part of a chart is looked at stands in the address too.
+  zoomed(name, view) {
+    if (view) this.zooms.set(name, view.join(" "));
+    else this.zooms.delete(name);
+    this.choices.set({ zoom: [...this.zooms].map((pair) => pair.join("|")) });
+  }
+
   choose(changes) {
-    this.choices.set(changes);
+    this.zooms.clear();
+    this.choices.set({ ...changes, zoom: "" });
     for (const chart of this.charts.values()) chart.zoom = null;
     this.draw();
   }
@@ -89,7 +98,9 @@ class Run {
         box.querySelector(":scope > p")?.remove();
         const figure = make("figure", { "aria-label": key }, make("figcaption", {}, make("h3", {}, key)));
         this.place(box).append(figure);
-        this.charts.set(name, new Chart(figure, 200));
+        const chart = new Chart(figure, 200, { zoomed: (view) => this.zoomed(name, Chart.written(view)) });
+        chart.look(this.zooms.get(name)?.split(" ").map(Number));
+        this.charts.set(name, chart);
       }
       const axis = [wish, "step", "seconds"].find((x) => series[x].every((value) => value !== null)) ?? wish;
       const pairs = series.y.map((y, i) => [series[axis][i], y]).filter(([x]) => x !== null);
