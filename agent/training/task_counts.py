@@ -130,8 +130,7 @@ def _token_counter(config: RunConfig) -> tuple[Callable[[str], int], str]:
     """How many tokens a text has at least, and how that is known."""
     from tokenizers import Tokenizer
 
-    file = Path(config.base_model).expanduser() / "tokenizer.json"
-    if is_path(config.base_model) and file.is_file():
+    if (file := _tokenizer_file(config)) is not None:
         try:
             tokenizer = Tokenizer.from_file(str(file))
         except Exception:  # the library raises the class itself; the run's own look says why
@@ -144,6 +143,19 @@ def _token_counter(config: RunConfig) -> tuple[Callable[[str], int], str]:
             return count, "counted without the chat template"
     # No tokenizer of the supported families has a token that spans words.
     return (lambda text: len(text.split())), "at least: a token per word"
+
+
+def _tokenizer_file(config: RunConfig) -> Path | None:
+    """The base's tokenizer, in its directory or the Hugging Face cache; nothing is downloaded."""
+    if is_path(config.base_model):
+        file = Path(config.base_model).expanduser() / "tokenizer.json"
+        return file if file.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(
+        config.base_model, "tokenizer.json", revision=config.base_revision
+    )
+    return Path(found) if isinstance(found, str) else None
 
 
 def _sizes(loaded: Data, size: Callable[[Example, bool], Size]) -> Iterable[Size]:

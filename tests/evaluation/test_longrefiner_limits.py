@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -114,3 +115,30 @@ def test_check_refuses_them_without_the_bases_tokenizer(
     assert cli(["check", str(short)]) == 2
     said = capsys.readouterr().err
     assert "leaves out more than max_left_out_share = 0.02 of the task" in said
+
+
+def test_check_counts_with_a_tokenizer_that_was_downloaded_before(
+    step2: Path,
+    tmp_path: Path,
+    tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cached = tmp_path / "hub/models--Qwen--Qwen2.5-3B-Instruct"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs/main").write_text("c0ffee")
+    tokenizer.backend_tokenizer.save(str(_made(cached / "snapshots/c0ffee") / "tokenizer.json"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(SWEEPS[0].read_text().replace("data/longrefiner_train.json", str(step2)))
+    assert cli(["check", str(sweep)]) == 0
+    (line,) = [x for x in capsys.readouterr().out.split("\n") if "exceed max_length" in x]
+    assert line.endswith("counted without the chat template")
+    config = sweep_yaml.configs(sweep_yaml.load(sweep))[0]
+    (counts,) = task_counts.of_tokens(config, tokenizer, data.load(config), None)
+    assert f"(the longest has {counts.longest - 1} tokens)" in line  # a line break between the two
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
