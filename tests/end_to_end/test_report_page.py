@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from agent.report.plots import figures_of
 from agent.report.web import page
 from agent.results.csv_table import read_csv
 from agent.results.study import examine
+from tests.end_to_end.pages_lab import DRIVER, complaints, opened_browser, wait_for
+from tests.report.made_up_study import study_rows
 
+AXE = Path(__file__).parents[1] / "vendor" / "axe.min.js"
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -100,3 +104,36 @@ def test_the_page_draws_sorts_filters_and_changes_theme_without_a_console_error(
         "axis": "Final validation accuracy, higher is better",
         "plots": "true",
     }
+
+
+@pytest.mark.skipif(DRIVER is None, reason="no chromedriver on PATH")
+@pytest.mark.parametrize(("width", "theme"), [(1440, "light"), (390, "dark")])
+def test_axe_has_no_finding_and_nothing_is_wider_than_the_screen(
+    width: int, theme: str, tmp_path: Path
+) -> None:
+    rows = study_rows(seeds=2, examples=40, gpus=("H100", "A100"))
+    longer = [replace(row, values={**row.values, "epochs": 9}) for row in rows[:40]]
+    study = examine([*rows, *longer], "A report")
+    path = tmp_path / "report.html"
+    path.write_text(page(study, figures_of(study)))
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    with opened_browser() as driver:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.get(path.as_uri())
+        drawn = "[...document.querySelectorAll('.plot')].every((p) => p.querySelector('.main-svg'))"
+        wait_for(driver, drawn)
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        driver.execute_script(AXE.read_text(encoding="utf-8"))
+        found = driver.execute_async_script(
+            "const done = arguments[0]; axe.run().then(({violations}) => done(violations.map("
+            "({id, impact, nodes}) => [id, impact, nodes.length, nodes[0].html])))"
+        )
+        assert found == []
+        gpu = "document.querySelector('select[data-axis=gpu]')"
+        points = "document.querySelectorAll('[data-scatter] .scatterlayer .point').length"
+        before = driver.execute_script(f"return {points}")
+        driver.execute_script(f"{gpu}.value = 'H100'; {gpu}.dispatchEvent(new Event('change'));")
+        assert driver.execute_script(f"return {points}") > 0 < before
+        assert complaints(driver) == []
