@@ -1,4 +1,4 @@
-"""Somebody logged in, before a server with runs, who reads and clicks in a real browser."""
+"""A logged-in user of a server with runs, who reads and clicks in a real browser."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ needs_browser = pytest.mark.skipif(
 
 @dataclass
 class Desk:
-    """Somebody logged in, before a server with many runs."""
+    """A logged-in user with a browser, and the server it looks at."""
 
     server: ServerAddress
     driver: Any
@@ -111,7 +111,7 @@ class Desk:
         moves.click_and_hold().move_by_offset(*by).release().perform()
 
     def post(self, path: str, content: dict[str, Any]) -> None:
-        """What a client sends while somebody looks."""
+        """What a client sends while a page is open."""
         login = base64.b64encode(f"api:{self.key}".encode()).decode()
         headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
         address = self.server.base_url + path
@@ -119,7 +119,7 @@ class Desk:
         urllib.request.urlopen(request, timeout=30).close()
 
     def is_quiet(self) -> bool:
-        """Whether nothing was complained of, and nobody but the server was asked for anything."""
+        """Whether the console has no complaint and only the server was asked for anything."""
         assert complaints(self.driver) == []
         assert requested_hosts(self.driver) == {self.server.base_url.removeprefix("http://")}
         return True

@@ -7,12 +7,15 @@ from typing import Any
 
 from agent.config.objective import number_of
 from agent.config.values import value_key
+from agent.server.pages.metrics import heading_of
 from agent.server.pages.run import SCORES, cell_text, prediction_records
-from agent.server.pages.table import flat, shown_values
+from agent.server.pages.table import flat, row_of, shown_values
 from agent.server.pages.view import text_of
+from agent.server.refusals import Refused
 from agent.server.services import Services
 from agent.server.store.database import Connection
-from agent.server.store.records import Run
+from agent.server.store.records import Project, Run
+from agent.server.store.runs import find_run, is_in_bin
 
 MOST_RUNS = 4
 MOST_ANSWERS = 50
@@ -47,6 +50,24 @@ class Answers:
     count: int = 0  # examples that all runs have
     differing: int = 0  # of which so many got different scores
     problem: str = ""
+
+
+def compared(
+    connection: Connection, services: Services, project: Project, named: str
+) -> dict[str, Any]:
+    """What the page shows of the runs in a comma-separated list. Refused for fewer than two."""
+    names = list(dict.fromkeys(filter(None, named.split(","))))
+    found = [find_run(connection, project.id, name) for name in names[:MOST_RUNS]]
+    runs = [run for run in found if run is not None and not is_in_bin(connection, run)]
+    if len(runs) < 2:
+        raise Refused("choose two to four runs of this project to compare", status=404)
+    return {
+        "runs": [(run, row_of(run, {})) for run in runs],
+        "config": lines_of([run.config_values() for run in runs]),
+        "summary": lines_of([run.summary_values() for run in runs]),
+        "answers": answers_of(connection, services, runs),
+        "metrics": [(key, heading_of(key)) for key in metrics_of(runs)],
+    }
 
 
 def lines_of(trees: Sequence[Mapping[str, Any]]) -> list[Line]:

@@ -8,7 +8,7 @@ import asyncio
 import gzip
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ from starlette.routing import Route
 from agent.server.admission import Identity
 from agent.server.lanes import Lane
 from agent.server.pages.changes import Changes
-from agent.server.pages.compare import MOST_RUNS, answers_of, lines_of, metrics_of
+from agent.server.pages.compare import compared
+from agent.server.pages.comparisons import MOST_AT_ONCE, Comparisons
 from agent.server.pages.drawing import Drawing
 from agent.server.pages.filter import filtered, filtered_points
 from agent.server.pages.importance import importance_payload
@@ -28,32 +29,27 @@ from agent.server.pages.place import Missing, number_in, see_project, see_run, s
 from agent.server.pages.run import artifacts_of, console_of, files_of, predictions_of
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages.session import Sessions, login_address, read_form, safe_target
-from agent.server.pages.study import StudyReader
 from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
 from agent.server.pages.table import (
     MAX_RUNS,
-    Row,
     RowCache,
     payload,
     row_of,
     shown_state,
     shown_values,
 )
-from agent.server.pages.variants import comparison_payload
 from agent.server.pages.view import Choice, draw
 from agent.server.refusals import Refused
 from agent.server.services import Services
 from agent.server.store.budget import Budget
 from agent.server.store.database import Connection
 from agent.server.store.projects import list_projects
-from agent.server.store.runs import count_runs, find_run, is_in_bin, list_bin, of_project, of_sweep
+from agent.server.store.runs import count_runs, list_bin, of_project, of_sweep
 from agent.server.store.sampling import to_json
 from agent.server.store.streams import EVENTS, HISTORY
 from agent.server.store.sweeps import get_sweep, list_sweeps
 
 PACK_BYTES = 20_000
-COMPARISONS = 32  # remembered
-MOST_AT_ONCE = 1_500  # runs that are compared before their page is sent
 Content = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger("sweep_agent.server")
@@ -74,7 +70,7 @@ class Pages:
         self.rows = RowCache()
         self.curves = CurveCache()
         self.histories = HistoryCache()
-        self.compared: dict[int, list[Content]] = {}
+        self.comparisons = Comparisons(services, self.curves)
 
     def routes(self) -> list[Route]:
         project = "/{entity}/{project}"
@@ -156,7 +152,7 @@ class Pages:
             "token": self.sessions.form_token(request),
             "total": total,
             "left_out": left_out,
-            "comparisons": self._comparisons(connection, rows, MOST_AT_ONCE),
+            "comparisons": self.comparisons.of(connection, rows, MOST_AT_ONCE),
         }
 
     def project_data(self, connection: Connection, entity: str, request: Request) -> Content:
@@ -166,7 +162,7 @@ class Pages:
         rows = [row for row in every if since is None or row.updated_at >= since]
         return {
             **payload(rows, total, since),
-            "comparisons": self._comparisons(connection, every),
+            "comparisons": self.comparisons.of(connection, every),
             "deleted": [run.name for run, _ in list_bin(connection, found.id)],
         }
 
@@ -181,28 +177,6 @@ class Pages:
         found = see_project(connection, entity, request)
         rows, _ = self.rows.rows(connection, of_project(found.id))
         return filtered(rows, request.query_params.get("q", ""), number_in(request, "at"))
-
-    def _comparisons(
-        self, connection: Connection, rows: Sequence[Row], most: int = MAX_RUNS
-    ) -> list[Content] | None:
-        """The variants among the rows; worked out again only when a run has changed, or a file or
-        artifact that may hold predictions. None where there are more than `most` rows, and nobody
-        has asked yet: a page comes first, and its script asks."""
-        filed = connection.execute(
-            "SELECT (SELECT max(updated_at) FROM run_file), max(updated_at), count(*) FROM artifact"
-        ).fetchone()
-        state = hash((*((row.place, row.updated_at) for row in rows), tuple(filed)))
-        known = self.compared.get(state)
-        if known is None and len(rows) > most:
-            return None
-        if known is None:
-            places = {row.id: row.place for row in rows}
-            reader = StudyReader(connection, self.services, self.curves, places)
-            known = comparison_payload(reader.study([row.study for row in rows if row.study]))
-            if len(self.compared) >= COMPARISONS:
-                self.compared.pop(next(iter(self.compared)), None)
-            self.compared[state] = known
-        return known
 
     def curve_data(self, connection: Connection, entity: str, request: Request) -> Content:
         """One metric over all runs of the project (those changed at `since` or later)."""
@@ -247,19 +221,8 @@ class Pages:
     def compare(self, connection: Connection, entity: str, request: Request) -> Content:
         """Two to four runs side by side."""
         project = see_project(connection, entity, request)
-        names = list(dict.fromkeys(filter(None, request.query_params.get("runs", "").split(","))))
-        found = [find_run(connection, project.id, name) for name in names[:MOST_RUNS]]
-        runs = [run for run in found if run is not None and not is_in_bin(connection, run)]
-        if len(runs) < 2:
-            raise Refused("choose two to four runs of this project to compare", status=404)
-        return {
-            "project": project,
-            "runs": [(run, row_of(run, {})) for run in runs],
-            "config": lines_of([run.config_values() for run in runs]),
-            "summary": lines_of([run.summary_values() for run in runs]),
-            "answers": answers_of(connection, self.services, runs),
-            "metrics": [(key, heading_of(key)) for key in metrics_of(runs)],
-        }
+        named = request.query_params.get("runs", "")
+        return {"project": project, **compared(connection, self.services, project, named)}
 
     def sweep_data(self, connection: Connection, entity: str, request: Request) -> Content:
         project, sweep = see_sweep(connection, entity, request)

@@ -1,4 +1,4 @@
-// What the reader has chosen stands in the address, so that it can be sent to somebody else.
+// What the reader has chosen stands in the address, so that a link shows the same.
 
 export class Choices {
   // `usual` are the values that need not be said.

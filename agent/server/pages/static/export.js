@@ -2,7 +2,7 @@
 
 import { make, number } from "./format.js";
 import { dash, colour, ink, symbol, CROSS } from "./marks.js";
-import { lonePlaces, pathOf } from "./charts.js";
+import { lonePlaces, pathOf } from "./layers.js";
 import { labels, logTicks, ticks } from "./scales.js";
 
 const LEGEND = 20; // pixels of one line of the legend

@@ -269,7 +269,7 @@ class Project {
     const rows = every.filter((row) => [x, y].every((column) => typeof row.values[column.key] === "number"));
     const points = rows.map((row) => ({ x: row.values[x.key], y: row.values[y.key], row }));
     const { compared, whole, gpu } = comparable(this.compared, points, [x, y]);
-    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with nobody
+    const best = front(whole, [x.better, y.better]); // a score at an early rung competes with no run
     const pale = [compared.length < points.length && "not complete, or of other settings",
       whole.length < compared.length && "measured elsewhere, or with much longer or shorter answers"].filter(Boolean).join(", or ");
     const absent = every.length - rows.length;

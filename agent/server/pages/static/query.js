@@ -4,7 +4,7 @@
 import { make } from "./format.js";
 import { get } from "./live.js";
 
-const PAUSE_MS = 60; // between two questions while somebody types
+const PAUSE_MS = 60; // between two questions while a query is typed
 
 export class Query {
   // `found` gets the keys of the rows that pass, null for all.

@@ -83,7 +83,7 @@ class Sweep {
       make("b", {}, text(metric, row.values[metric], digits)), " ", make("span", { class: "faint" }, words));
   }
 
-  // How much each parameter matters: worked out by the server when somebody looks.
+  // How much each parameter matters: worked out by the server on request.
   async weigh() {
     const box = document.getElementById("importance");
     const found = await get(`${this.address}/importance`).catch((error) => ({ problem: error.message }));
