@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from agent.server.graphql import run_fields
+from agent.server.graphql.execution import MAX_LIST
 from agent.server.http.filestream import SLICE_LINES, read_part, slices_of
 from agent.server.lanes import Lane
 from agent.server.refusals import Refused
-from agent.server.store import large_json, sampling
+from agent.server.store import large_json, points, runs, sampling
 from agent.server.store.budget import Budget
 from agent.server.store.database import Turns
 from agent.server.store.runs import LEFT_OUT, MAX_SUMMARY
@@ -232,3 +233,51 @@ def test_the_log_of_the_database_is_moved_beside_a_change_that_is_under_way(lab:
         database.move_log()
     assert database.path.read_bytes() != before
     assert lab.run("r", "notes")["notes"] == "under way"
+
+
+def test_what_takes_long_is_done_before_the_database_is_held(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: dict[str, list[bool]] = {}
+
+    def watch(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def look(*arguments: Any, **named: Any) -> Any:
+            held.setdefault(name, []).append(lab.services.database._turn.locked())
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(module, name, look)
+
+    watch(runs, "_write_summary")
+    watch(runs, "_write_object")
+    watch(points, "bayes_point")
+    long = json.dumps({f"key{n}": n for n in range(large_json.SHORT // 8)})
+    lab.init("r", config=long, summaryMetrics=long)
+    assert json.loads(lab.run("r", "summaryMetrics")["summaryMetrics"]) == json.loads(long)
+    sweep = lab.make_sweep(
+        "{method: bayes, metric: {name: loss}, parameters: {x: {min: 0.0, max: 1.0}}}"
+    )
+    assert lab.claim(lab.make_agent(sweep))
+    assert held == {"_write_object": [False], "_write_summary": [False], "bayes_point": [False]}
+    broken = long[:-1]
+    assert "this is not JSON" in lab.refused(SAMPLES, i={"name": "r", "config": broken}, s=[])
+    assert held["_write_object"] == [False, False]
+
+
+def test_lists_and_states_past_any_use_are_refused_at_once(lab: Lab) -> None:
+    lab.init("r")
+    files = {"entityName": "local", "projectName": "p", "runName": "r"}
+    document = (
+        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}"
+    )
+    names = [f"f{n}" for n in range(MAX_LIST + 1)]
+    assert "send it in parts" in lab.refused(document, i=files | {"files": names})
+    assert "ask in parts" in lab.refused(document, i=files | {"files": names[:-1]})
+    upsert = "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {inserted}}"
+    tagged = {"name": "r", "modelName": "p", "tags": names[:1001]}
+    assert "tags: more than 1000" in lab.refused(upsert, i=tagged)
+    agent = lab.make_agent(lab.make_sweep())
+    beat = "mutation M($i: AgentHeartbeatInput!) {agentHeartbeat(input: $i) {commands}}"
+    state = json.dumps(dict.fromkeys(names, True))
+    assert "runState: longer than" in lab.refused(beat, i={"id": agent, "runState": state})

@@ -40,7 +40,8 @@ from agent.server.store.database import Connection
 from agent.server.store.scalars import make_strict
 
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
-_PREPARATIONS: dict[str, Callable[[Connection, str], None]] = {}
+MAX_LIST = 20_000  # entries; the client sends files of an artifact in parts of 10,000
+_PREPARATIONS: dict[str, Callable[[Connection, dict[str, Any]], None]] = {}
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
 
 def before(name: str) -> Callable[[Resolver], Resolver]:
     """Register what a mutation reads ahead, from a snapshot, before the database is held for it.
-    It gets the connection and the id in the field's input."""
+    It gets the connection and the field's input as it came."""
 
     def register(preparation: Resolver) -> Resolver:
         _PREPARATIONS[name] = preparation
@@ -180,6 +181,9 @@ class Executor:
         asked = _Asked(document, operation, known, entity, address)
         if operation.operation is not OperationType.MUTATION:
             return _answer(self._read(asked), text)
+        if _has_long_list(known):
+            message = f"a list of more than {MAX_LIST} entries in one change: send it in parts"
+            return {"data": None, "errors": [{"message": message}]}
         self._prepare(asked)
         made: dict[str, Any] = {}
         changed = self._change(replace(asked, document=only_roots(document, operation)), made)
@@ -194,10 +198,9 @@ class Executor:
                 continue
             for argument in node.arguments or ():
                 given = graphql.value_from_ast_untyped(argument.value, asked.variables)
-                identifier = given.get("id") if isinstance(given, dict) else None
-                if isinstance(identifier, str):
+                if isinstance(given, dict):
                     with self.services.database.read(Budget()) as connection:
-                        _PREPARATIONS[node.name.value](connection, identifier)
+                        _PREPARATIONS[node.name.value](connection, given)
 
     def _change(self, asked: "_Asked", made: dict[str, Any]) -> ExecutionResult:
         """What a mutation changes, all of it or nothing; the values of its fields go to `made`."""
@@ -242,6 +245,13 @@ class Executor:
             operation_name=name.value if name else None,
             field_resolver=_resolve_attribute,
         )
+
+
+def _has_long_list(value: Any) -> bool:
+    """Checking a list against the schema takes its time while the database is held."""
+    if isinstance(value, list):
+        return len(value) > MAX_LIST or any(map(_has_long_list, value))
+    return isinstance(value, dict) and any(map(_has_long_list, value.values()))
 
 
 class _RolledBack(Exception):

@@ -21,6 +21,7 @@ from agent.server.store.tokens import (
 )
 
 MAX_NAMES = 1000
+MAX_FILES = 10_000  # addresses in one answer
 NO_BLOB = "0" * 64  # the name of a content that cannot be there
 Found = dict[str, Any]
 
@@ -132,6 +133,8 @@ def create_run_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
         project=input.get("projectName"),
         name=input.get("runName"),
     )
+    if len(input["files"]) > MAX_FILES:
+        raise Refused(f"more than {MAX_FILES} files in one request: ask in parts")
     files = []
     for name in input["files"]:
         name = check_file_name(name.removeprefix("./"))

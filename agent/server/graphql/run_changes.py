@@ -1,14 +1,15 @@
 """Changing runs: made, updated, stopped, deleted."""
 
+import contextlib
 import json
 from typing import Any
 
 from agent.server.graphql.access import need_project, need_run, need_sweep
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, before, field
 from agent.server.refusals import Refused
 from agent.server.store.branches import inherit_history
 from agent.server.store.claims import ask_to_stop, forget_run, settle
-from agent.server.store.database import insert, update
+from agent.server.store.database import Connection, insert, update
 from agent.server.store.points import find_point
 from agent.server.store.projects import get_project
 from agent.server.store.records import Project, Run
@@ -37,6 +38,16 @@ _TEXT_COLUMNS = {
     "jobType": "job_type",
 }
 MAX_TEXT = 1_000_000
+MAX_TAGS = 1_000
+
+
+@before("upsertBucket")
+def read_long_objects(_: Connection, given: dict[str, Any]) -> None:
+    """Long JSON is read before the database is held; what is wrong with it is said then."""
+    with contextlib.suppress(Refused):
+        for name, read in (("config", normalise_object), ("summaryMetrics", bounded_summary)):
+            if isinstance(given.get(name), str):
+                read(given[name], name)
 
 
 @field("Mutation", "upsertBucket")
@@ -116,6 +127,8 @@ def _columns(input: dict[str, Any]) -> dict[str, Any]:
     if input.get("summaryMetrics") is not None:
         columns["summary"] = bounded_summary(input["summaryMetrics"], "summaryMetrics")
     if input.get("tags") is not None:
+        if len(input["tags"]) > MAX_TAGS:
+            raise Refused(f"tags: more than {MAX_TAGS} on one run")
         columns["tags"] = json.dumps(list(dict.fromkeys(input["tags"])))
     return columns
 

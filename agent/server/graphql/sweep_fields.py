@@ -18,7 +18,7 @@ from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
 from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
-from agent.server.store.points import add_point, expected_count
+from agent.server.store.points import add_point, expected_count, propose_ahead
 from agent.server.store.projects import get_project
 from agent.server.store.records import Agent, Project, Run, Sweep, iso_time
 from agent.server.store.run_metrics import best_value, read_ahead
@@ -45,6 +45,8 @@ from agent.server.store.sweeps import (
     set_state,
 )
 from agent.server.store.tokens import node_id, row_id
+
+MAX_RUN_STATE = 256 * 1024  # characters; an agent of the client runs one run
 
 
 @field("Project", "totalSweeps")
@@ -275,12 +277,16 @@ def make_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
 
 
 @before("agentHeartbeat")
-def read_ahead_for_agent(connection: Connection, identifier: str) -> None:
-    """Curves of long runs are read while others write."""
-    agent = get_agent(connection, row_id("Agent", identifier))
+def read_ahead_for_agent(connection: Connection, given: dict[str, Any]) -> None:
+    """Curves of long runs are read, and points proposed, while others write."""
+    identifier, state = given.get("id"), given.get("runState")
+    number = row_id("Agent", identifier) if isinstance(identifier, str) else None
+    agent = get_agent(connection, number)
     sweep = get_sweep(connection, agent.sweep_id) if agent else None
     if sweep is not None:
         read_ahead(connection, sweep)
+        if state in (None, "", "{}"):
+            propose_ahead(connection, sweep)
 
 
 @field("Mutation", "agentHeartbeat")
@@ -290,6 +296,8 @@ def agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]
     agent = get_agent(request.connection, row_id("Agent", input["id"]))
     if agent is None or not _owns(request, agent):
         raise Refused("no such agent; its sweep may have been deleted", status=404)
+    if len(input.get("runState") or "") > MAX_RUN_STATE:
+        raise Refused(f"runState: longer than {MAX_RUN_STATE} characters")
     states = parse_object(input.get("runState"), "runState")
     running = {name for name, is_alive in states.items() if is_alive}
     commands = take_heartbeat(

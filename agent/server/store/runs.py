@@ -1,6 +1,8 @@
 """Runs: found, listed, made and changed."""
 
+from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from agent.server.refusals import Refused
@@ -150,6 +152,38 @@ def end_run(
     return change_run(connection, run, now, state=state, exit_code=exit_code, finished_at=now)
 
 
+class _Written:
+    """The last few long objects as they were written: made before the database is held for a
+    change, and taken from here while it is."""
+
+    def __init__(self, size: int = 4) -> None:
+        self._known: OrderedDict[tuple[str, str], str | Refused] = OrderedDict()
+        self._size = size
+        self._lock = Lock()
+
+    def get(self, text: str | None, what: str, write: Callable[[str | None, str], str]) -> str:
+        """Raises Refused."""
+        if text is None or len(text) < large_json.SHORT:
+            return write(text, what)
+        with self._lock:
+            found = self._known.get((what, text))
+        if found is None:
+            try:
+                found = write(text, what)
+            except Refused as refusal:
+                found = refusal
+            with self._lock:
+                self._known[what, text] = found
+                while len(self._known) > self._size:
+                    self._known.popitem(last=False)
+        if isinstance(found, Refused):
+            raise Refused(str(found), found.status)
+        return found
+
+
+_WRITTEN = _Written()
+
+
 def normalise_object(text: str | None, what: str) -> str:
     """A client's JSON object, re-written so that SQLite can search it.
 
@@ -158,6 +192,10 @@ def normalise_object(text: str | None, what: str) -> str:
     """
     if len(text or "") > MAX_OBJECT:
         raise Refused(f"{what}: longer than {MAX_OBJECT} characters; log large values as files")
+    return _WRITTEN.get(text, what, _write_object)
+
+
+def _write_object(text: str | None, what: str) -> str:
     return large_json.dumps(_read_object(text, what), len(text or ""))
 
 
@@ -167,6 +205,10 @@ def bounded_summary(text: str | None, what: str = "summary") -> str:
     The client keeps the whole in the run's file wandb-summary.json. How many keys were left out is
     said under LEFT_OUT.
     """
+    return _WRITTEN.get(text, what, _write_summary)
+
+
+def _write_summary(text: str | None, what: str) -> str:
     values = _read_object(text, what)
     if len(text or "") <= MAX_SUMMARY:
         return large_json.dumps(values, len(text or ""))
