@@ -3,12 +3,12 @@ display."""
 
 import io
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from agent.report.figures import NEUTRAL, NEUTRAL_STYLE, Figure, Series
-from agent.results.presentation import LIGHT
+from agent.report.figures import NEUTRAL, Figure, Series
+from agent.report.paper_marks import DASHES, colour_of, marker_of
+from agent.report.paper_rows import draw_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +21,7 @@ WIDE_PT = 350.0  # from here on two panels stand side by side
 HEIGHT_IN = 2.5
 ROW_IN = 0.31  # of a horizontal figure
 PNG_DPI = 300
-LABEL_LETTERS = 36  # of a line below an axis, which may be short
 LETTER_PT = 4.3  # of a tick's name
-MARKERS = ("o", "s", "D", "^", "v", "p", "*")
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (5, 1.5)),
-    (0, (1, 1)),
-    (0, (4, 1, 1, 1)),
-    (0, (7, 2)),
-    "--",
-    ":",
-)
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -98,25 +87,13 @@ def _save(canvas: "Canvas", kind: str) -> bytes:
     return out.getvalue()
 
 
-def _colour(series: Series) -> str:
-    if series.style == NEUTRAL_STYLE:
-        return NEUTRAL["light"]
-    return LIGHT[series.style % len(LIGHT)]
-
-
-def _marker(series: Series) -> str:
-    if series.symbol is not None:
-        return MARKERS[(series.symbol) % len(MARKERS)]
-    return "X" if series.style == NEUTRAL_STYLE else MARKERS[series.style % len(MARKERS)]
-
-
 def _draw_series(axes: "Axes", figure: Figure, width: float) -> None:
     for series in figure.series:
         if series.kind == "front":
             axes.plot(
                 series.x,
                 series.y,
-                color=_colour(series),
+                color=colour_of(series),
                 lw=0.9,
                 ls=(0, (2, 1)),
                 zorder=1,
@@ -126,13 +103,13 @@ def _draw_series(axes: "Axes", figure: Figure, width: float) -> None:
             _draw_line(axes, series, figure.moved(series))
         elif series.is_pruned:
             xs = figure.moved(series)
-            axes.plot(xs, series.y, "x", color=_colour(series), ms=4, mew=0.9, zorder=2)
+            axes.plot(xs, series.y, "x", color=colour_of(series), ms=4, mew=0.9, zorder=2)
         else:  # rings: of two in one place both are seen
             axes.plot(
                 series.x,
                 series.y,
-                _marker(series),
-                color=_colour(series),
+                marker_of(series),
+                color=colour_of(series),
                 mfc="none",
                 ls="none",
                 mew=1.0,
@@ -239,7 +216,7 @@ def _short(value: float) -> str:
 
 
 def _draw_line(axes: "Axes", series: Series, xs: tuple[float, ...]) -> None:
-    colour = _colour(series)
+    colour = colour_of(series)
     if series.is_faint:
         axes.plot(series.x, series.y, color=colour, lw=0.6, alpha=0.35, zorder=1)
         if series.is_pruned:
@@ -251,7 +228,7 @@ def _draw_line(axes: "Axes", series: Series, xs: tuple[float, ...]) -> None:
         series.y,
         color=colour,
         ls=dash,
-        marker=_marker(series),
+        marker=marker_of(series),
         mec="white",
         mew=0.4,
         label=series.label,
@@ -266,68 +243,6 @@ def _draw_line(axes: "Axes", series: Series, xs: tuple[float, ...]) -> None:
             for value, y in zip(series.high, series.y, strict=True)
         ]
         axes.fill_between(xs, low, high, color=colour, alpha=0.15, lw=0)
-
-
-def draw_rows(axes: "Axes", figure: Figure, *, has_names: bool) -> None:
-    """Intervals and points over named rows, the first on top; no row begins at 0."""
-    if figure.x_range is not None:
-        axes.set_xlim(*figure.x_range)
-    for series in figure.series:
-        if series.kind == "interval":
-            _draw_interval(axes, figure, series)
-        else:
-            axes.plot(
-                [figure.place_of(float(x)) for x in series.x],
-                series.y,
-                _marker(series),
-                color="black",
-                mfc="white",
-                mew=0.8,
-                ms=3.5,
-                ls="none",
-                zorder=5,
-                label=series.label,
-            )
-    if figure.reference is not None:
-        axes.axvline(figure.reference, color="black", lw=0.7, ls=(0, (3, 2)), zorder=1)
-    if has_names:
-        notes = figure.row_notes or ("",) * len(figure.rows)
-        pairs = zip(figure.rows, notes, strict=True)
-        names = [f"{row}\n{note}" if note else row for row, note in pairs]
-        axes.set_yticks(range(len(names)), names, fontsize=7, linespacing=0.95)
-        axes.set_ylim(len(figure.rows) - 0.4, -0.7)
-    axes.tick_params(axis="y", length=0, labelleft=has_names)
-    axes.grid(visible=True, axis="x")
-    axes.set_axisbelow(True)
-    axes.set_xlabel(textwrap.fill(figure.x_title, LABEL_LETTERS))
-
-
-def _draw_interval(axes: "Axes", figure: Figure, series: Series) -> None:
-    """A point with its interval and, above it, both as text."""
-    value, row = float(series.x[0]), series.y[0]
-    place, edge = figure.place_of(value), figure.edge_of(value)
-    colour = _colour(series)
-    ends = [end for end in (*series.low, *series.high) if end is not None]
-    if len(ends) == 2 and not edge:
-        drawn = [figure.place_of(end) for end in ends]
-        axes.plot(drawn, [row, row], color=colour, lw=1.3, zorder=2, solid_capstyle="butt")
-        for end in ends:
-            mark = "|" if not figure.edge_of(end) else "<" if figure.edge_of(end) < 0 else ">"
-            axes.plot(figure.place_of(end), row, mark, color=colour, ms=4, zorder=2, clip_on=False)
-    mark = {0: _marker(series), -1: "<", 1: ">"}[edge]
-    face = "white" if series.is_hollow else colour
-    axes.plot(place, row, mark, color=colour, mfc=face, mew=1.1, ms=5, zorder=4, clip_on=False)
-    low, high = axes.get_xlim()
-    share = (place - low) / (high - low)
-    axes.annotate(
-        series.notes[0],
-        (place, row),
-        xytext=(-7 * edge, -2.2 if edge else 4.5),
-        textcoords="offset points",
-        ha="left" if share < 0.25 else "right" if share > 0.75 else "center",
-        fontsize=6.3,
-        zorder=6,
-    )
 
 
 def _legend(canvas: "Canvas", panels: Sequence["Axes"], most: int) -> None:
