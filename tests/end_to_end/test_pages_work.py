@@ -221,9 +221,13 @@ def test_runs_are_hidden_from_the_charts_and_shown_again(desk: Desk) -> None:
     desk.click("[aria-label='Select run 8']")
     desk.click("#picked [value=only]")
     assert desk.chart("#curves", "chart.seen.length") == 2
+    assert "only=run7%2Crun8" in desk.driver.current_url
+    desk.click("[aria-label='Hide run 6 from the charts']")  # pressed: it shows the run again
+    assert desk.chart("#curves", "chart.seen.length") == 3
     desk.click("#picked [value=show]")
     assert desk.chart("#curves", "chart.seen.length") == before
     assert "hide=" not in desk.driver.current_url
+    assert "only=" not in desk.driver.current_url
 
 
 @needs_browser

@@ -14,8 +14,8 @@ export class Actions {
     const on = (name, work) => bar.querySelector(`[value=${name}]`).addEventListener("click", work);
     on("compare", () => location.assign(`${address}/compare?${new URLSearchParams({ runs: this.ids.join(",") })}`));
     on("hide", () => table.hide(this.ids, true));
-    on("only", () => table.hide(table.passing.filter((row) => row.id && !table.picked.has(row.id)).map((row) => row.id), true));
-    on("show", () => table.hide([...table.hidden], false));
+    on("only", () => table.showOnly(this.ids));
+    on("show", () => table.showOnly([]));
     on("clear", () => table.pick(this.ids, false));
     on("stop", () => this.change("stop"));
     on("delete", () => this.change("delete"));
@@ -35,11 +35,11 @@ export class Actions {
     const { ids } = this;
     const states = ids.map((id) => this.table.data.rows.get(id).values.state);
     const isLive = (state) => ["running", "pending"].includes(state);
-    this.bar.hidden = !ids.length && !this.table.hidden.size;
+    this.bar.hidden = !ids.length && !this.table.hides;
     this.count.textContent = `${ids.length} selected`;
     const allow = (name, isAllowed) => (this.bar.querySelector(`[value=${name}]`).disabled = !isAllowed);
     allow("compare", ids.length >= 2 && ids.length <= 4);
-    allow("show", this.table.hidden.size > 0);
+    allow("show", this.table.hides);
     allow("stop", states.some(isLive));
     allow("delete", states.some((state) => !isLive(state)));
     for (const name of ["hide", "only", "clear", "tag"]) allow(name, ids.length > 0);

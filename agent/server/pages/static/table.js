@@ -6,6 +6,7 @@ import { badge, isNotFinite, make, offer, text } from "./format.js";
 import { averaged } from "./means.js";
 import { Query } from "./query.js";
 
+const MOST_IN_ADDRESS = 300; // runs
 const FEW_ROWS = 200; // with more, groups begin closed
 const GROUPS = ["variant", "seed", "state", "sweep", "dataset", "base_model", "learning_rate"];
 
@@ -49,6 +50,7 @@ export class Table {
     this.toggled = new Set(); // groups that are not as groups begin
     this.data = new Data();
     this.compared = []; // groups of runs that may be compared, as the server has them
+    [this.picked, this.hidden, this.only] = ["sel", "hide", "only"].map((name) => new Set(choices.list(name)));
     this.matches = null; // keys of the rows that pass the filter; null: all
     this.query = new Query(this.form.elements.q, options.query, (matches) => this.filtered(matches));
     this.listen();
@@ -81,38 +83,54 @@ export class Table {
   }
 
   // ---------------------------------------------------------------- selected and hidden
-  get picked() {
-    return new Set(this.choices.list("sel"));
+  // What is hidden: some runs, or all but some. Long lists stay out of the address.
+  isHidden(id) {
+    return this.hidden.has(id) || (this.only.size > 0 && !this.only.has(id));
   }
 
-  get hidden() {
-    return new Set(this.choices.list("hide"));
+  get hides() {
+    return this.hidden.size + this.only.size > 0;
   }
 
   // The rows that charts show.
   get visible() {
-    const hidden = this.hidden;
-    return hidden.size ? this.passing.filter((row) => !hidden.has(row.id)) : this.passing;
+    return this.hides ? this.passing.filter((row) => !this.isHidden(row.id)) : this.passing;
+  }
+
+  keep() {
+    const short = (ids) => (ids.size <= MOST_IN_ADDRESS ? [...ids] : "");
+    this.choices.set({ sel: short(this.picked), hide: short(this.hidden), only: short(this.only) });
   }
 
   pick(ids, isOn = null) {
-    const picked = this.picked;
+    const { picked } = this;
     for (const id of ids) {
       if (isOn ?? !picked.has(id)) picked.add(id);
       else picked.delete(id);
     }
-    this.choices.set({ sel: [...picked] });
+    this.keep();
     this.draw();
     this.options.picked?.();
   }
 
   hide(ids, isOn = null) {
-    const hidden = this.hidden;
     for (const id of ids) {
-      if (isOn ?? !hidden.has(id)) hidden.add(id);
-      else hidden.delete(id);
+      if (isOn ?? !this.isHidden(id)) this.hidden.add(id);
+      else {
+        this.hidden.delete(id);
+        if (this.only.size) this.only.add(id);
+      }
     }
-    this.choices.set({ hide: [...hidden] });
+    this.keep();
+    this.draw();
+    this.options.changed?.();
+  }
+
+  // Hide all but some; none: show all.
+  showOnly(ids) {
+    this.hidden.clear();
+    this.only = new Set(ids);
+    this.keep();
     this.draw();
     this.options.changed?.();
   }
@@ -160,7 +178,6 @@ export class Table {
     this.passing = this.matches ? all.filter((row) => this.matches.has(row.key)) : all;
     const { key, isDown } = this.order;
     if (key) this.passing = sorted(this.passing, key, isDown);
-    this.marks = { picked: this.picked, hidden: this.hidden };
     const columns = this.shown;
     this.table.tHead.replaceChildren(this.head(columns));
     for (const body of [...this.table.tBodies]) body.remove();
@@ -210,7 +227,7 @@ export class Table {
         "aria-sort": isSorted ? (isDown ? "descending" : "ascending") : null }, button);
     });
     const passing = this.passing.filter((row) => row.id).map((row) => row.id);
-    const isAll = passing.length > 0 && passing.every((id) => this.marks.picked.has(id));
+    const isAll = passing.length > 0 && passing.every((id) => this.picked.has(id));
     const box = make("input", { type: "checkbox", "aria-label": "Select all that pass the filter", checked: isAll,
       "data-hold": "pick all", change: () => this.pick(passing, !isAll) });
     return make("tr", {}, make("td", { class: "marks" }, box), ...cells);
@@ -264,7 +281,7 @@ export class Table {
     const button = make("button", { type: "button", "aria-expanded": String(isOpen),
       "data-hold": `group ${name}`, click: toggle }, `${name} (${rows.length}, means of ${whole.rows.length})`);
     const ids = rows.filter((row) => row.id).map((row) => row.id);
-    const isAll = ids.length > 0 && ids.every((id) => this.marks.picked.has(id));
+    const isAll = ids.length > 0 && ids.every((id) => this.picked.has(id));
     const box = make("input", { type: "checkbox", "aria-label": `Select the runs of ${name}`, checked: isAll,
       "data-hold": `pick group ${name}`, change: () => this.pick(ids, !isAll) });
     const cells = columns.map((column, place) => {
@@ -279,10 +296,10 @@ export class Table {
   }
 
   line(row, columns) {
-    const isHidden = this.marks.hidden.has(row.id);
+    const isHidden = this.isHidden(row.id);
     const name = row.values.name || row.id;
     const box = row.id && make("input", { type: "checkbox", "aria-label": `Select ${name}`, "data-hold": `pick ${row.id}`,
-      checked: this.marks.picked.has(row.id), change: () => this.pick([row.id]) });
+      checked: this.picked.has(row.id), change: () => this.pick([row.id]) });
     const eye = row.id && make("button", { type: "button", class: "eye", "aria-pressed": String(isHidden), "data-hold": `hide ${row.id}`,
       "aria-label": `Hide ${name} from the charts`, title: isHidden ? "Show in the charts" : "Hide from the charts",
       click: () => this.hide([row.id]) }, isHidden ? "○" : "●");
@@ -302,7 +319,7 @@ export class Table {
     });
     const point = () => this.options.pointed?.(row.id);
     const leave = () => this.options.pointed?.(null);
-    const state = [this.marks.picked.has(row.id) && "picked", isHidden && "hidden-run"].filter(Boolean).join(" ");
+    const state = [this.picked.has(row.id) && "picked", isHidden && "hidden-run"].filter(Boolean).join(" ");
     return make("tr", { class: state || null, mouseenter: point, mouseleave: leave },
       make("td", { class: "marks" }, box || "", eye || ""), ...cells);
   }
