@@ -15,7 +15,7 @@ from agent.results.columns import find
 from agent.results.csv_table import read_csv, with_curves
 from agent.results.query.picking import add_where, pick
 from agent.results.query.records import record_of_row
-from agent.results.run_table import Row, base_rows, read_text
+from agent.results.run_table import Row, base_rows, is_base, read_text
 
 if TYPE_CHECKING:
     from agent.results.choices import Choice
@@ -42,9 +42,12 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def load_rows(args: argparse.Namespace) -> tuple[Row, ...]:
-    """The rows that `--where` picks, from the named projects or the given files; ReportError when
-    it's not exactly one of the two."""
-    return pick(_every_row(args), args.where, record_of_row)
+    """The runs that `--where` picks, from the named projects or the given files, and the untouched
+    base, which is not a run; ReportError when it's not exactly one of the two sources."""
+    every = _every_row(args)
+    bases = tuple(row for row in every if is_base(row))
+    runs = tuple(row for row in every if not is_base(row))
+    return (*pick(runs, args.where, record_of_row), *bases)
 
 
 def _every_row(args: argparse.Namespace) -> tuple[Row, ...]:

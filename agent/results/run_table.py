@@ -231,6 +231,11 @@ def base_rows(text: str, *, where: str = "the baseline") -> tuple[Row, ...]:
     return tuple(replace(r, run_id=f"base {i}") if i > 1 else r for i, r in enumerate(rows, 1))
 
 
+def is_base(row: Row) -> bool:
+    """Whether it is the untouched base rather than a run."""
+    return row.state == "baseline" or row.text("job_type") == "baseline"
+
+
 def _base_row(record: Mapping[str, object], where: str) -> Row:
     values = dict(_flat(record))
     if SCORE not in values and CURVE in values:

@@ -23,7 +23,7 @@ from agent.results.comparable import (
 from agent.results.costs import Cost, Gain, Spending, gains, mean_of, reference_gpu, spending
 from agent.results.presentation import FLOPS_LEFT_OUT, MODEL_SIZE, style_of, variant_labels
 from agent.results.retention import MatchedRun, Retention, matched_choice, matched_runs, retention
-from agent.results.run_table import Row
+from agent.results.run_table import Row, is_base
 from agent.results.selection import Selection, select
 from agent.results.sentences import nothing_sentence, opening_sentence, variant_sentence
 
@@ -170,7 +170,7 @@ def examine(
 
     `load` brings the per-example scores of the few runs that are chosen, where `rows` come without.
     """
-    bases = [row for row in rows if row.state == "baseline" or row.text("job_type") == "baseline"]
+    bases = [row for row in rows if is_base(row)]
     runs = tuple(row for row in rows if row not in bases)
     require_joinable(runs)
     families = tuple(_examine_family(family, bases, load) for family in families_of(runs))

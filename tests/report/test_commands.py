@@ -11,6 +11,7 @@ from agent.config import sweep_yaml
 from agent.errors import ReportError
 from agent.report import commands
 from agent.results.csv_table import write_csv, write_curves
+from agent.results.run_table import base_rows
 from tests.results.known_table import known_rows
 
 
@@ -142,6 +143,15 @@ def test_where_picks_the_runs_of_a_report(table: Path, tmp_path: Path) -> None:
     assert len(text.splitlines()) == 1 + 6
     assert "ptq" not in text
     assert "0.0001" not in text
+
+
+def test_where_leaves_the_untouched_base_in_the_report(tmp_path: Path) -> None:
+    rows = [*known_rows(), *base_rows('{"final/validation_f1_score": 0.2}')]
+    path = tmp_path / "table.csv"
+    path.write_text(write_csv(rows))
+    args = _args("report", "--table", str(path), "--where", "lr=1e-3")
+    states = [row.state for row in commands.load_rows(args)]
+    assert states == [*["finished"] * 5, "baseline"]
 
 
 @pytest.mark.parametrize(
