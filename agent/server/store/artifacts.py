@@ -235,8 +235,11 @@ def commit(connection: Connection, blobs: BlobStore, artifact: Artifact, now: fl
     listing = settle_manifest(connection, blobs, artifact, latest.id if latest else None)
     files = [_file_of(connection, artifact, *entry) for entry in listing.contents.items()]
     connection.execute("DELETE FROM artifact_file WHERE artifact_id = ?", (artifact.id,))
-    for file in files:
-        insert(connection, "artifact_file", artifact_id=artifact.id, **file)
+    connection.executemany(
+        "INSERT INTO artifact_file (artifact_id, name, md5, size, blob, reference) "
+        "VALUES (:artifact_id, :name, :md5, :size, :blob, :reference)",
+        ({"artifact_id": artifact.id, **file} for file in files),
+    )
     member = add_member(connection, collection, artifact.id, now)
     update(
         connection,
