@@ -29,18 +29,27 @@ TASKS = ("query_analysis", "document_structuring", "global_selection", "qa")
 CELL = ("model_variant", "quantization_strategy", "quantization_method")
 
 
+def shown(value: object) -> str:
+    """A value for a message: whole where it is short."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …"
+
+
+_LONGEST_SHOWN = 200
+
+
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     """`name` is not a known `what`; suggests the nearest one, or lists all."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(names)
-    return f"unknown {what} {name!r}; {hint}"
+    return f"unknown {what} {shown(name)}; {hint}"
 
 
 def _check_variant(config: "RunConfig") -> str | None:
     known = variants.model_variants()
     if config.model_variant not in known:
-        return f"model_variant = {config.model_variant!r}: must be one of {_quoted(known)}"
+        return f"model_variant = {shown(config.model_variant)}: must be one of {_quoted(known)}"
     return None
 
 
@@ -48,7 +57,7 @@ def _check_strategy(config: "RunConfig") -> str | None:
     known = variants.quantization_strategies()
     if config.quantization_strategy not in known:
         value = config.quantization_strategy
-        return f"quantization_strategy = {value!r}: must be one of {_quoted(known)}"
+        return f"quantization_strategy = {shown(value)}: must be one of {_quoted(known)}"
     return None
 
 
@@ -68,7 +77,7 @@ def _check_method(config: "RunConfig") -> str | None:
     if config.quantization_method is None or not methods or config.quantization_method in methods:
         return None
     return (
-        f"quantization_method = {config.quantization_method!r}: {config.model_variant} with "
+        f"quantization_method = {shown(config.quantization_method)}: {config.model_variant} with "
         f"{config.quantization_strategy} takes {_quoted(methods)}"
     )
 

@@ -33,7 +33,7 @@ from agent.config.field_types import (
     Strategy,
     TaskLimits,
 )
-from agent.config.rules import CELL, RULES, unknown_name
+from agent.config.rules import CELL, RULES, shown, unknown_name
 from agent.config.values import number_text
 from agent.config.variants import Variant
 from agent.errors import ConfigError
@@ -338,7 +338,7 @@ class RunConfig(BaseModel):
             for part in str(getattr(self, name) or "").split(","):
                 if part and is_path(part.strip()) and not exists(part.strip()):
                     problems.append(
-                        f"{name} = {_shown(part.strip())}: no such file or directory "
+                        f"{name} = {shown(part.strip())}: no such file or directory "
                         "(relative paths start where the command is run)"
                     )
         return problems
@@ -406,16 +406,7 @@ def _message(item: Any, given: Mapping[str, object]) -> str:
     text = str(item["msg"]).removeprefix("Value error, ")
     text = text.replace("Input should be", "must be").replace("a valid i", "an i")
     text = text.replace("a valid ", "a ")
-    return f"{name} = {_shown(given.get(name))}: {text[0].lower()}{text[1:]}"
-
-
-def _shown(value: object) -> str:
-    """A value for a message: whole where it is short."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …"
-
-
-_LONGEST_SHOWN = 200
+    return f"{name} = {shown(given.get(name))}: {text[0].lower()}{text[1:]}"
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:

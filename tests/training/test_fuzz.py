@@ -1,18 +1,24 @@
 """500 mutated records, files and configs under one seed: each is used or refused in a sentence."""
 
+import bz2
 import gzip
 import io
 import json
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
+
 from agent.config.run_config import RunConfig
 from agent.errors import SweepAgentError
 from agent.training import base_model, data, preflight, prompts
-from agent.training.bases import checks
+from agent.training.bases import checks, weight_files
+from agent.training.data_formats import Example
 from tests.training import lab
 
 SEED = 17
@@ -57,29 +63,42 @@ STRANGE: list[Any] = [
     {"role": "user"},
     [{"role": "narrator", "content": "x"}],
     [{"role": "user", "content": [{"type": "image"}]}],
+    {"role": "user", "content": {"text": "x"}},
+    {"text": ["a", None]},
+    "array(['a' 'b'])",
+    "[1, 2",
+    "version https://git-lfs.github.com/spec/v1",
 ]
 
 
+OTHER_FIELDS = (
+    *("id", "task", "dataset", "history", "é\ud800", "context", "choices", "system_prompt"),
+    *("messages", "conversations", "metadata", "document_id", "question", "output", "tools"),
+)
+
+
+def strange(random: Random) -> Any:
+    return deepcopy(random.choice(STRANGE))
+
+
 def mutated_record(random: Random) -> Any:
-    """A good record with one to three things wrong, or none of its kind."""
+    """A good record with up to three things wrong, or none of its kind."""
     record: Any = json.loads(json.dumps(random.choice(GOOD)))
-    for _ in range(random.randint(1, 3)):
+    for _ in range(random.randint(0, 3)):
         name = random.choice([*record])
         kind = random.randrange(7)
         if kind == 0:
             record.pop(name)
         elif kind == 1:
-            record[name] = nested(random.choice(STRANGE), random.randint(1, 60))
+            record[name] = nested(strange(random), random.randint(1, 60))
         elif kind == 2:
-            record[random.choice(("id", "task", "dataset", "history", "é\ud800"))] = random.choice(
-                STRANGE
-            )
+            record[random.choice(OTHER_FIELDS)] = strange(random)
         elif kind == 3 and isinstance(record.get(name), list) and record[name]:
-            record[name][random.randrange(len(record[name]))] = random.choice(STRANGE)
+            record[name][random.randrange(len(record[name]))] = strange(random)
         else:
-            record[name] = random.choice(STRANGE)
+            record[name] = strange(random)
         if not record:
-            return random.choice(STRANGE)
+            return strange(random)
     return record
 
 
@@ -100,10 +119,14 @@ def mutated_bytes(random: Random) -> tuple[str, bytes]:
             ("a.ndjson", "\r\n".join(map(json.dumps, rows))),
             ("a.csv", "instruction,output\n" + "q,a\n" * len(rows)),
             ("a.tsv", "question\tgolden_answers\n" + "q\t['a']\n" * len(rows)),
+            ("a.json", "[" + ",".join('{"a": 1, "a": 2}' for _ in rows) + "]"),
             ("a.parquet", ""),
+            ("a.arrow", ""),
+            ("a.feather", ""),
+            ("a", ""),
         ]
     )
-    content = parquet_of(rows) if name == "a.parquet" else text.encode()
+    content = columns_of(rows, name) if name.endswith(COLUMNS) else text.encode()
     changes: list[Callable[[bytes], bytes]] = [
         lambda c: c[: random.randint(0, len(c))],
         lambda c: c[random.randint(0, len(c)) :],
@@ -120,9 +143,18 @@ def mutated_bytes(random: Random) -> tuple[str, bytes]:
     ]
     content = random.choice(changes)(content)
     if random.random() < 0.3:
-        packed = gzip.compress(content)
-        return f"{name}.gz", packed if random.random() < 0.5 else flipped(packed, random)
+        suffix = random.choice((".gz", ".bz2", ".zst"))
+        packed = zstd(content) if suffix == ".zst" else gzip.compress(content)
+        packed = bz2.compress(content) if suffix == ".bz2" else packed
+        return f"{name}{suffix}", packed if random.random() < 0.5 else flipped(packed, random)
     return name, content
+
+
+def zstd(content: bytes) -> bytes:
+    import pyarrow
+
+    packed: bytes = pyarrow.compress(content, codec="zstd", asbytes=True)
+    return packed
 
 
 def flipped(content: bytes, random: Random) -> bytes:
@@ -133,13 +165,22 @@ def flipped(content: bytes, random: Random) -> bytes:
     return bytes(changed)
 
 
-def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+COLUMNS = (".parquet", ".arrow", ".feather")
+
+
+def columns_of(rows: list[dict[str, Any]], name: str) -> bytes:
+    """A file of columns: Parquet, Arrow's stream or Arrow's file."""
     import pyarrow
     import pyarrow.parquet
 
     table = pyarrow.Table.from_pylist([{"question": "q", "golden_answers": ["a"]} for _ in rows])
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(table, stream)
+    if name.endswith(".parquet"):
+        pyarrow.parquet.write_table(table, stream)
+        return stream.getvalue()
+    opened = pyarrow.ipc.new_stream if name.endswith(".arrow") else pyarrow.ipc.new_file
+    with opened(stream, table.schema) as writer:
+        writer.write_table(table)
     return stream.getvalue()
 
 
@@ -196,7 +237,7 @@ def mutated_config(random: Random, good: RunConfig) -> dict[str, Any]:
         if random.random() < 0.3:
             values.pop(name, None)
         else:
-            values[name] = random.choice(STRANGE)
+            values[name] = strange(random)
     return values
 
 
@@ -204,6 +245,28 @@ def look(values: dict[str, Any]) -> None:
     config = RunConfig.parse(values, files=True)
     if config.dataset.startswith("/"):  # others would ask the hub
         preflight.look_at_data(config)
+
+
+TEMPLATES = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}",
+    "{{ messages[-1].content | upper }}",
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}",
+    "{{ strftime_now('%Y' ~ 1) }}",
+    "{{ strftime_now() }}",
+    "{% for",
+    "{{ 1 / 0 }}",
+    "{{ range(99) | random }}",
+    "{% generation %}x{% endgeneration %}",
+    "{{ messages[0].content[:2] }}",
+    "\x00",
+)
+
+
+@cache
+def real_weights() -> bytes:
+    from safetensors.torch import save
+
+    return save({"model.norm.weight": torch.ones(4), "a.weight": torch.ones(3, 3)})
 
 
 def mutated_base(random: Random, folder: Path) -> Path:
@@ -220,8 +283,16 @@ def mutated_base(random: Random, folder: Path) -> Path:
         values = json.loads(target.read_text())
         values[random.choice([*values])] = random.choice(STRANGE[:10])
         target.write_text(json.dumps(values))
+    noise = bytes(random.randrange(256) for _ in range(99))
+    weights = real_weights() if random.random() < 0.8 else noise
+    if random.random() < 0.2:
+        weights = (
+            flipped(weights, random) if random.random() < 0.5 else weights[: len(weights) // 2]
+        )
+    (folder / random.choice(("model.safetensors", "pytorch_model.bin"))).write_bytes(weights)
     if random.random() < 0.3:
-        (folder / "model.safetensors").write_bytes(bytes(random.randrange(256) for _ in range(99)))
+        template = "".join(random.choice(TEMPLATES) for _ in range(3))
+        (folder / "chat_template.jinja").write_text(template)
     return folder
 
 
@@ -230,4 +301,7 @@ def open_base(root: Path, folder: Path) -> None:
     checks.check_folder(folder)
     checks.check_positions(config, base_model.load_settings(config, folder))
     tokenizer = base_model.load_tokenizer(folder)
-    prompts.prompt_ids(tokenizer, (("user", "hello there"),))
+    turns = (("system", "Be brief."), ("user", "hello <|end|> there"))
+    prompts.prompt_ids(tokenizer, turns)
+    prompts.notes_on(tokenizer, [Example("1", "qa", "qa", turns, ("x",))])
+    weight_files.check_values(folder)

@@ -111,10 +111,11 @@ def _column_rows(path: Path, form: str, batches: Callable[[], Iterable[Any]]) ->
     try:
         number = 0
         for batch in batches():
+            batch.validate(full=True)  # its lengths and texts are not checked when it is read
             for record in batch.to_pylist():
                 number += 1
                 yield Row(f"{path}:{number}", {n: _value(v) for n, v in record.items()})
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, SystemError) as error:
         raise DataError(f"{path}: cannot be read as {form}: {first_line(error)}") from None
 
 
