@@ -102,21 +102,22 @@ def _header_of(file: Path) -> dict[str, Any]:
             size = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(size, file.stat().st_size)))
         tensors = {name: value for name, value in header.items() if name != "__metadata__"}
-        end = max((value["data_offsets"][1] for value in tensors.values()), default=0)
-        assert all({"dtype", "shape"} <= set(value) for value in tensors.values())
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        AssertionError,
-    ):
+        ends = [_end_of(value) for value in tensors.values()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{file}: is not a whole safetensors file; download it again") from None
+    end = max(ends, default=0)
     if file.stat().st_size != 8 + size + end:
         raise DataError(f"{file}: is cut off or has grown; download it again")
     return tensors
+
+
+def _end_of(tensor: Mapping[str, Any]) -> int:
+    """Where a tensor ends. ValueError for a header that does not describe one."""
+    begin, end = tensor["data_offsets"]
+    numbers = [begin, end, *tensor["shape"]]
+    if not isinstance(tensor["dtype"], str) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError("no tensor")
+    return int(end)
 
 
 def _pickled(file: Path, device: str) -> dict[str, torch.Tensor]:

@@ -201,6 +201,26 @@ def test_a_checkpoint_that_is_not_whole_names_what_is_missing(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {},
+        [],
+        {"dtype": "F32", "shape": [1], "data_offsets": [0]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, "4"]},
+        {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]},
+        {"dtype": 32, "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+    ],
+)
+def test_a_header_that_describes_no_tensor_is_one_sentence(base: Path, tensor: object) -> None:
+    header = json.dumps({"a": tensor}).encode()
+    file = base / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(DataError, match="is not a whole safetensors file"):
+        checks.check_folder(base)
+
+
 def test_code_inside_a_pickled_file_is_not_run(base: Path, tmp_path: Path) -> None:
     class Code:
         def __reduce__(self) -> tuple[Any, ...]:
