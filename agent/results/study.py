@@ -270,6 +270,16 @@ def _base_retention(base: Row, baseline: Sequence[Row], metric: str) -> Retentio
     return Retention(mine / theirs)
 
 
+def flops_notes(rows: Sequence[Row]) -> list[str]:
+    """Why training FLOPs are missing, a sentence for each reason."""
+    reasons = [reason for row in rows if (reason := row.text(FLOPS_LEFT_OUT))]
+    return [
+        f"FLOPs of {reasons.count(reason)} run{'s' if reasons.count(reason) > 1 else ''} are left "
+        f"out: {reason}."
+        for reason in sorted(set(reasons))
+    ]
+
+
 def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, ...]:
     notes = []
     if any(family.metric == SCORE for family in families):
@@ -297,9 +307,7 @@ def _notes(rows: Sequence[Row], families: Sequence[FamilyReport]) -> tuple[str, 
             f"Runs on {len(gpus)} GPU types ({', '.join(gpus)}): times and memory are "
             "compared only within one type."
         )
-    uncounted = [reason for row in rows if (reason := row.text(FLOPS_LEFT_OUT))]
-    for reason in sorted(set(uncounted)):
-        notes.append(f"FLOPs of {uncounted.count(reason)} runs are left out: {reason}.")
+    notes += flops_notes(rows)
     lost = [row for row in rows if not row.text("model_variant")]
     if lost:
         notes.append(f"{len(lost)} runs name no model_variant and take no part in comparisons.")

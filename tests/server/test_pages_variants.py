@@ -181,3 +181,10 @@ def test_only_complete_runs_are_called_finished(
     fields: dict[str, Any] = dict.fromkeys(Run.__dataclass_fields__)
     fields |= {"state": state, "tags": json.dumps(tags), "summary": json.dumps(summary)}
     assert shown_state(Run(**fields)) == shown
+
+
+def test_why_flops_are_missing_stands_below_the_variants() -> None:
+    reason = {"train/flops_left_out": "experts"}
+    (found,) = comparison_payload(study_of(run("Full LoRA", 1e-4, 0.7, **reason)))
+    assert found["flops"] == "FLOPs of 1 run are left out: experts."
+    assert not comparison_payload(study())[0]["flops"]

@@ -25,7 +25,7 @@ from agent.results.presentation import (
 from agent.results.retention import Retention
 from agent.results.selected import selected_rows
 from agent.results.sentences import ONE_SEED
-from agent.results.study import CellReport, FamilyReport, Study
+from agent.results.study import CellReport, FamilyReport, Study, flops_notes
 from agent.server.pages.metrics import heading_of
 
 # What stands beside score and retention. An answer's length stands beside every latency.
@@ -71,6 +71,7 @@ class Comparison:
     runs: tuple[str, ...] = ()  # those that may stand on a front with each other
     unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # but not by this metric
     gpus: Mapping[str, str] = field(default_factory=dict)  # the type that a metric belongs to
+    flops: tuple[str, ...] = ()  # why training FLOPs are missing
 
 
 def compare(study: Study) -> tuple[Comparison, ...]:
@@ -89,6 +90,7 @@ def compare(study: Study) -> tuple[Comparison, ...]:
             tuple(row.run_id for row in family.compared_rows),
             _unlike(family),
             _gpus_of(family),
+            tuple(flops_notes(family.family.rows)),
         )
         for family, headline in zip(study.families, study.headline, strict=True)
     ]
@@ -172,6 +174,7 @@ def _texts(comparison: Comparison) -> dict[str, Any]:
         "label": comparison.label,
         "headline": comparison.headline,
         "gpu": _shown_gpu(comparison.gpu),
+        "flops": " ".join(comparison.flops),
         "selected": comparison.selected,
         "runs": comparison.runs,
         "unlike": comparison.unlike,

@@ -26,12 +26,13 @@ export function showVariants(comparisons) {
   section.hidden = !comparisons.length;
   const open = new Set([...section.querySelectorAll("details[open]")].map((fold) => fold.dataset.label));
   section.querySelector("div").replaceChildren(...comparisons.map((comparison) => {
-    const { label, gpu } = comparison;
+    const { label, gpu, flops } = comparison;
     const name = label ? `Variants of ${label}` : "Variants";
     const box = make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": name }, tableOf(comparison));
     const note = gpu && make("p", { class: "faint" }, `Times and memory belong to ${gpu}.`);
-    if (comparisons.length === 1) return make("div", {}, box, note || "");
-    return make("details", { "data-label": label, open: open.has(label) }, make("summary", {}, label), box, note || "");
+    const why = flops && make("p", { class: "faint" }, flops);
+    if (comparisons.length === 1) return make("div", {}, box, note || "", why || "");
+    return make("details", { "data-label": label, open: open.has(label) }, make("summary", {}, label), box, note || "", why || "");
   }));
 }
 
