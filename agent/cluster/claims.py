@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent import files
 from agent.cluster.processes import GridPointProcess
-from agent.tracking.endpoint import RunState
+from agent.tracking.run_states import RunState
 
 # What the agent tells the program about its grid point. Never the key: this goes into a file.
 RUN_VARIABLES = (

@@ -5,12 +5,15 @@ have nothing to say about a task that died. One file a job, and one for each lif
 """
 
 import json
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent import files
+
+SILENT_S = 90.0  # a live task writes its record every 20 s
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,25 @@ class JobRecords:
         return sorted(lives, key=lambda life: (int(life.task.rpartition("_")[2]), life.restart))
 
 
-def allocated_hours(lives: Iterable[TaskLife]) -> float:
-    """GPU hours that tasks held; a task without a GPU counts as one."""
-    return sum(life.lasted_s * max(life.gpus, 1) for life in lives) / 3600
+def allocated_hours(lives: Iterable[TaskLife], now: float) -> float:
+    """GPU hours that tasks have held until now; a task without a GPU counts as one."""
+    seconds = 0.0
+    for life in lives:
+        is_alive = not life.ended_at and now - life.seen_at <= SILENT_S
+        lasted_s = now - life.started_at if is_alive else life.lasted_s
+        seconds += lasted_s * max(life.gpus, 1)
+    return seconds / 3600
+
+
+def last_lines(log: Path, count: int = 5) -> list[str]:
+    """The end of a log; nothing when there is none."""
+    if not log.name:
+        return []
+    try:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip() for line in deque(file, maxlen=count)]
+    except OSError as error:
+        return [f"({log.name} cannot be read: {error.strerror})"]
 
 
 def ended(life: TaskLife, now: float, status: int, reason: str) -> TaskLife:

@@ -181,7 +181,7 @@ class Demo:
         for sweep in sweeps:
             if self._is_ending:
                 return
-            command = ["-m", "wandb", "agent", "--forward-signals", sweep]
+            command = ["-m", "agent.tracking.agent_program", "agent", "--forward-signals", sweep]
             agent = self._running_agents[name] = self._start(command, name)
             agent.wait()
 

@@ -5,9 +5,6 @@ note is read again before every start of an agent.
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
 import urllib.request
 from base64 import b64encode
@@ -20,9 +17,7 @@ from agent import server_note
 from agent.errors import ClusterError, ServerError
 from agent.server_note import ServerNote
 from agent.tracking.credentials import ENVIRONMENT_NAME, with_key
-from agent.tracking.paths import project_of
 
-QUESTION_TIMEOUT_S = 90.0
 NOTICE_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 5.0
 
@@ -111,36 +106,3 @@ def server_notice(server_data: Path | None) -> str:
             return str(json.load(answer)["notice"])
     except (ServerError, OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-@dataclass(frozen=True)
-class RunState:
-    """What the W&B server says of a run."""
-
-    state: str  # running, finished, failed, crashed, killed, preempting, preempted
-    silent_s: float  # since it was last heard of
-
-
-def run_states(
-    sweep: str, run_ids: list[str], environment: Mapping[str, str]
-) -> dict[str, RunState]:
-    """What the server says of these runs; empty when it cannot be asked.
-
-    Asked by a short-lived process, so that no wandb client lives in the supervisor.
-    """
-    if not run_ids:
-        return {}
-    words = [sys.executable, "-m", "agent.tracking.run_states", project_of(sweep), *run_ids]
-    try:
-        done = subprocess.run(
-            words,
-            env={**environment, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            capture_output=True,
-            text=True,
-            timeout=QUESTION_TIMEOUT_S,
-            check=True,
-        )
-        rows = json.loads(done.stdout.strip().splitlines()[-1])
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError):
-        return {}
-    return {run_id: RunState(row["state"], row["silent_s"]) for run_id, row in rows.items()}

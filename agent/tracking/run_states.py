@@ -1,12 +1,47 @@
-"""`python -m agent.tracking.run_states ENTITY/PROJECT RUN…`: one JSON object of run states.
+"""What the W&B server says of runs, asked without a wandb client."""
 
-A process of its own, because a wandb client is heavy and keeps threads and sockets of its own.
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.tracking.paths import split_path
+from agent.tracking.question import ask
+
+PATIENCE_S = 30.0  # a server that is moved or started again is back within it
+_QUESTION = """
+query RunStates($entity: String, $project: String, $name: String!) {
+  project(entityName: $entity, name: $project) {
+    run(name: $name) { name state heartbeatAt }
+  }
+}
 """
 
-import json
-import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+
+@dataclass(frozen=True)
+class RunState:
+    """What the W&B server says of a run."""
+
+    state: str  # running, finished, failed, crashed, killed, preempting, preempted
+    silent_s: float  # since it was last heard of
+
+
+def run_states(
+    sweep: str, run_ids: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, RunState]:
+    """By run id. Runs that the server does not know are left out; empty when it cannot be asked."""
+    entity, project, _ = split_path(sweep)
+    states = {}
+    for run_id in run_ids:
+        variables = {"entity": entity, "project": project, "name": run_id}
+        try:
+            found = ask(_QUESTION, variables, environment, patience_s=PATIENCE_S)
+        except (OSError, ValueError):
+            return {}
+        run = (found.get("project") or {}).get("run")
+        if run:
+            silent = silent_s(run.get("heartbeatAt"), datetime.now(UTC))
+            states[run_id] = RunState(str(run["state"]), silent)
+    return states
 
 
 def silent_s(heartbeat: str | None, now: datetime) -> float:
@@ -18,26 +53,3 @@ def silent_s(heartbeat: str | None, now: datetime) -> float:
     except ValueError:
         return 0.0
     return (now - (heard if heard.tzinfo else heard.replace(tzinfo=UTC))).total_seconds()
-
-
-def main(words: Sequence[str]) -> int:
-    """Runs that the server does not know are left out."""
-    import wandb
-    from wandb.errors import CommError
-
-    path, run_ids = words[0], words[1:]
-    api = wandb.Api()
-    states: dict[str, dict[str, object]] = {}
-    for run_id in run_ids:
-        try:
-            run = api.run(f"{path}/{run_id}")
-        except (ValueError, CommError):
-            continue
-        heard = run._attrs.get("heartbeatAt")
-        states[run_id] = {"state": run.state, "silent_s": silent_s(heard, datetime.now(UTC))}
-    print(json.dumps(states))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

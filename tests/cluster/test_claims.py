@@ -6,7 +6,7 @@ import pytest
 
 from agent.cluster.claims import SILENT_S, Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.processes import GridPointProcess
-from agent.tracking.endpoint import RunState
+from agent.tracking.run_states import RunState
 
 CLAIM = Claim("run1", "me/study/abc", ("python", "train.py"), "/code", {"WANDB_RUN_ID": "run1"}, 1)
 

@@ -35,6 +35,16 @@ class Allocation:
         """Of what was held to what lived; 1 is the least possible."""
         return self.allocated_s / self.alive_s
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """With its ratio and the shares of it in which a run was alive and made steps."""
+        shares = {
+            "ratio": self.ratio,
+            "alive_share": self.alive_s / self.allocated_s,
+            "worked_share": self.worked_s / self.allocated_s,
+        }
+        return asdict(self) | {name: round(value, 3) for name, value in shares.items()}
+
 
 def through_submit(stage: Stage, tasks: int, points: int, seconds: float) -> Allocation:
     path = stage.write_sweep("held", points, steps=int(seconds / STEP_S), step_s=STEP_S)
@@ -88,7 +98,7 @@ def main(words: list[str]) -> int:
         stage.init_git()
         for function in (through_submit, by_hand):
             found = function(stage, tasks, points, float(seconds))
-            print(json.dumps({function.__name__: asdict(found) | {"ratio": found.ratio}}))
+            print(json.dumps({function.__name__: found.figures}), flush=True)
     return 0
 
 

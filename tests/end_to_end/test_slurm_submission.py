@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,14 @@ MISTAKES = {
 }
 
 
+MISTAKES["python in a container"] = (
+    ["--container", "nice", "--python", "BARE"],
+    "no module .*wandb",
+)
 CALLS = [*((name, "submit") for name in MISTAKES)]
 CALLS += [(name, "dry-run") for name in ("partition", "time", "key")]
+CALLS += [(name, "serve-in-job") for name in ("container", "python", "modules", "time")]
+CALLS += [(name, "offline") for name in ("container", "python")]
 
 
 @pytest.mark.parametrize(("name", "mode"), CALLS)
@@ -68,7 +75,7 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_exists(
         flags = _without(flags, "--server-data")
     flags = [word for word in flags if word != "DATA"]
     before = stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i")
-    extra = ["--dry-run"] if mode == "dry-run" else []
+    extra = [f"--{mode}"] if mode != "submit" else []
     done = stage.command("submit", str(path), *flags, *extra, check=False)
     assert done.returncode == 2, done.stdout + done.stderr
     assert re.search(reason, done.stderr), done.stderr
@@ -77,6 +84,29 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_exists(
     assert stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i") == before
     assert not (stage.directory / "outputs/cluster/sweeps").exists()
     assert list(stage.api().projects(stage.entity)) == []
+
+
+@pytest.mark.parametrize("name", ["partition", "time", "python", "modules", "container", "key"])
+def test_fill_refuses_the_same_mistakes_before_it_takes_a_point(stage: Stage, name: str) -> None:
+    path = stage.write_sweep("unfilled", 1, steps=1, step_s=0.1)
+    words, reason = MISTAKES[name]
+    flags = [*stage.flags(array="0-0"), *(_given(stage, path, word) for word in words)]
+    sweep = f"{stage.entity}/unfilled/abcd1234"
+    done = stage.command("fill", str(path), "--sweep", sweep, *flags, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(reason, done.stderr), done.stderr
+    assert not (stage.directory / "outputs/cluster/points").exists()
+
+
+def test_a_server_job_that_ends_at_once_is_told_with_its_reason(stage: Stage) -> None:
+    path = stage.write_sweep("unserved", 1, steps=1, step_s=0.1)
+    data = stage.directory / "outputs/unserved-data"
+    flags = [*stage.flags(array="0-0", server_data=data), "--python", "/no/such/python"]
+    done = stage.command("submit", str(path), "--serve-in-job", "--unchecked", *flags, check=False)
+    assert done.returncode == 2
+    assert "ended before it served: " in done.stderr
+    assert "no program /no/such/python" in done.stderr
+    assert not list((stage.directory / "outputs/cluster").glob("sweeps/*unserved*"))
 
 
 def _given(stage: Stage, sweep: Path, word: str) -> str:
@@ -160,6 +190,31 @@ def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(
     assert f"--server-data '{stage.server_data}'" in watch
     record = json.loads((stage.directory / f"outputs/cluster/jobs/{job}.json").read_text())
     assert record["tasks"] == [0, 1]
+    status = printed(stage, watch.partition("  watch  ")[2].replace("--watch", ""))
+    assert "2 done" in status
+    report = next(line for line in status.splitlines() if line.startswith("next: "))
+    assert "report.html" in printed(stage, report.removeprefix("next: ") + " --out outputs/r")
+
+
+def printed(stage: Stage, line: str) -> str:
+    """What a command says that the program has printed, typed as it stands into a shell."""
+    programs = stage.directory.parent / "login programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "sweep-agent").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m agent.cli "$@"\n')
+    (programs / "sweep-agent").chmod(0o755)
+    environment = {**os.environ, **stage.cluster.environment}
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=stage.directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, line + done.stdout + done.stderr
+    return done.stdout
 
 
 def test_a_reader_that_leaves_early_costs_no_record(stage: Stage) -> None:

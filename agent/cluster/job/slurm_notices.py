@@ -64,7 +64,7 @@ def plan_after_saving(
 ) -> Plan:
     """`preempt_mode` is the partition's, `can_requeue` the job's own Requeue flag."""
     if notice is Notice.STOP:
-        return Plan(False, False, "cancelled: nothing to come back for")
+        return Plan(False, False, "nothing to come back for")
     if restarts >= max_restarts:
         return Plan(False, False, f"restarted {restarts} times, the most allowed; not again")
     if notice is Notice.PREEMPTION and preempt_mode.upper() == "REQUEUE":

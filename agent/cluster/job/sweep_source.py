@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent.cluster.claims import Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
-from agent.tracking.endpoint import RunState
+from agent.tracking.run_states import RunState
 
 MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
 MAX_ATTEMPTS = 3  # of one grid point that was cut off

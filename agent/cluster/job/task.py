@@ -41,10 +41,11 @@ from agent.config.warm_start import WARM_WORKER
 from agent.errors import NOT_INSTALLED, ClusterError, SweepAgentError, fault_of, one_line
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
-from agent.tracking.endpoint import AddressWatch, ServerAccess, run_states
+from agent.tracking.endpoint import AddressWatch, ServerAccess
 from agent.tracking.login import check_login
 from agent.tracking.notices import post_notice, sweep_states
 from agent.tracking.patience import Patience
+from agent.tracking.run_states import run_states
 
 
 def build_parser() -> argparse.ArgumentParser:

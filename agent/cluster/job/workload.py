@@ -44,7 +44,9 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class AgentWork:
-    """A real `wandb agent`, until the server says that its sweep needs no more agents."""
+    """A real `wandb agent`, until the server says that its sweep needs no more agents. It asks for
+    the next point as soon as a run has ended: see `agent.tracking.agent_program`.
+    """
 
     sweep: str
     environment: Mapping[str, str] = field(repr=False)
@@ -64,7 +66,7 @@ class AgentWork:
     def start(self) -> "subprocess.Popen[bytes]":
         command = ["agent", "--forward-signals", self.sweep]
         return subprocess.Popen(
-            [sys.executable, "-m", "wandb", *command],
+            [sys.executable, "-m", "agent.tracking.agent_program", *command],
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
         )

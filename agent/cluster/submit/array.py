@@ -71,6 +71,16 @@ def command(words: str, options: ArrayOptions) -> str:
     return " ".join(parts)
 
 
+def server_words(options: ArrayOptions) -> str:
+    """What makes another program in this shell (`wandb`, `report`) talk to the sweeps' server."""
+    if options.server_data:
+        return f'eval "$(sweep-agent env --data {shlex.quote(options.server_data)})"; '
+    words = f"WANDB_BASE_URL={shlex.quote(options.base_url)} " if options.base_url else ""
+    if options.key_file:  # the file's name only: the shell reads the key
+        words += f'WANDB_API_KEY="$(cat {shlex.quote(options.key_file)})" '
+    return words
+
+
 def tell(lines: Sequence[str]) -> None:
     """Print; a reader that has gone (head) changes nothing about what was done."""
     try:

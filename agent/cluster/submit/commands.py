@@ -23,8 +23,15 @@ from agent.cluster.options import (
 from agent.cluster.script import array_script
 from agent.cluster.snapshot import freeze
 from agent.cluster.submit import preflight
-from agent.cluster.submit.allocation import fitting_array, time_problem, total
-from agent.cluster.submit.array import access_of, send, tell, watching, write_script
+from agent.cluster.submit.allocation import fitting_array, total
+from agent.cluster.submit.array import (
+    access_of,
+    send,
+    server_words,
+    tell,
+    watching,
+    write_script,
+)
 from agent.cluster.submit.points import points_of, points_to_run, submit_points
 from agent.cluster.submit.server_job import (
     check_server_options,
@@ -54,11 +61,7 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="check all, ask Slurm, print the script; no more"
     )
-    parser.add_argument(
-        "--unchecked",
-        action="store_true",
-        help="do not try interpreter, modules, set-up lines and container on this node",
-    )
+    add_unchecked(parser)
     parser.add_argument("--entity", help="of the sweeps to create")
     parser.add_argument("--project", help="of the sweeps to create; else the YAML's")
     parser.add_argument(
@@ -84,6 +87,14 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute nodes reach no server: grids only, `wandb sync` afterwards",
     )
     add_option_arguments(parser)
+
+
+def add_unchecked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="do not try interpreter, modules, set-up lines and container on this node",
+    )
 
 
 def add_option_arguments(
@@ -199,7 +210,7 @@ def _create_and_send(
             records.save(SweepRecord(sweep, files[sweep], options.code_dir, created_at=time.time()))
             lines.append(f"{path}: {sweep}  {link}".rstrip())
             if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
-                scheduler = f"{_server_words(options)}wandb sweep-scheduler {sweep}"
+                scheduler = f"{server_words(options)}wandb sweep-scheduler {sweep}"
                 lines.append(
                     f"{'start':>7}  {scheduler}   (beside the array: it proposes the points)"
                 )
@@ -241,11 +252,8 @@ def _agree(
     args: argparse.Namespace, options: ArrayOptions, given: Sequence[str], ordered: Sequence[Path]
 ) -> str:
     """What can fail is found before anything is created; when the job would start, in a line."""
-    if not (args.serve_in_job or args.offline):
-        environment = access_of(options).environment(preflight.job_environment(os.environ))
-        preflight.check(options, environment, home=Path.home(), unchecked=args.unchecked)
-    elif problem := time_problem(options):
-        raise ConfigError([problem], where="the submission; nothing was created")
+    has_server = not (args.serve_in_job or args.offline)
+    preflight.ask_here(options, with_key=has_server, unchecked=args.unchecked)
     script = write_script(options, [*given, *map(_placeholder, ordered)])
     try:
         words = preflight.check_slurm(script, Path(options.project_dir))
@@ -279,11 +287,4 @@ def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str
 def _sync_line(options: ArrayOptions) -> str:
     """With the server: the runs know their sweep, but not where it lives."""
     runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
-    return f"{'after':>7}  {_server_words(options)}wandb sync {runs}"
-
-
-def _server_words(options: ArrayOptions) -> str:
-    """What makes a `wandb` command in this shell talk to the server of the sweeps."""
-    if options.server_data:
-        return f'eval "$(sweep-agent env --data {shlex.quote(options.server_data)})"; '
-    return f"WANDB_BASE_URL={shlex.quote(options.base_url)} " if options.base_url else ""
+    return f"{'after':>7}  {server_words(options)}wandb sync {runs}"

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.snapshot import freeze
-from agent.cluster.submit.allocation import time_problem
 from agent.cluster.submit.array import access_of, write_script
-from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.commands import add_option_arguments, add_unchecked, options_of
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
-from agent.cluster.submit.preflight import check_slurm
+from agent.cluster.submit.preflight import ask_here, check_slurm
 from agent.cluster.submit.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
@@ -46,6 +45,7 @@ def add_fill_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--failed", action="store_true", help="run failed points again as well")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--no-snapshot", action="store_true", help="run the working tree itself")
+    add_unchecked(parser)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +101,8 @@ def _size_lines(project: str) -> list[str]:
 
 def run_fill(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
+    if not args.dry_run:
+        ask_here(options, with_key=not options.offline, unchecked=args.unchecked)
     plans = _plans(args, options)
     wanted = [(plan, to_fill(plan.points, failed=args.failed)) for plan in plans]
     for plan, points in wanted:
@@ -115,8 +117,6 @@ def run_fill(args: argparse.Namespace) -> int:
             [f"{path}: give its sweep with --sweep ENTITY/PROJECT/SWEEP" for path in missing],
             where="the points to fill",
         )
-    if problem := time_problem(options):
-        raise ConfigError([problem], where="the points to fill; nothing was created")
     script = write_script(options, [])
     try:
         check_slurm(script, Path(options.project_dir))

@@ -11,6 +11,7 @@ from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.allocation import time_problem
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
+from agent.tracking.endpoint import ServerAccess
 from agent.tracking.login import check_login
 
 _MODULES = "import importlib.util as u, sys; sys.exit(', '.join(n for n in ('agent', 'wandb', "
@@ -18,15 +19,29 @@ _MODULES += "'yaml', 'torch') if u.find_spec(n) is None) or 0)"
 ASKING_S = 60.0
 
 
+def ask_here(options: ArrayOptions, *, with_key: bool, unchecked: bool) -> None:
+    """What a task will need, looked at from this node; the key only where there is a server yet."""
+    environment = None
+    if with_key:
+        access = ServerAccess(
+            options.base_url or None,
+            Path(options.server_data) if options.server_data else None,
+            Path(options.key_file) if options.key_file else None,
+        )
+        environment = access.environment(job_environment(os.environ))
+    check(options, environment, home=Path.home(), unchecked=unchecked)
+
+
 def check(
-    options: ArrayOptions, environment: Mapping[str, str], *, home: Path, unchecked: bool
+    options: ArrayOptions, environment: Mapping[str, str] | None, *, home: Path, unchecked: bool
 ) -> None:
     """ConfigError with every problem of time limit, interpreter, modules, container and key.
 
-    `environment` is what a task's agents will have, not this shell's. With `unchecked` nothing is
-    tried that may exist on compute nodes only.
+    `environment` is what a task's agents will have, not this shell's; None where there is no server
+    to ask. With `unchecked` nothing is tried that may exist on compute nodes only.
     """
-    problems = [text for text in (time_problem(options), key_problem(environment, home)) if text]
+    key = key_problem(environment, home) if environment is not None else None
+    problems = [text for text in (time_problem(options), key) if text]
     if not unchecked:
         problems += _software_problems(options)
     if problems:
@@ -77,24 +92,45 @@ def _software_problems(options: ArrayOptions) -> Iterator[str]:
     if shell:
         yield shell
     elif options.container:
-        words = options.container.split()
-        if shutil.which(words[0]) is None:
-            yield f"container: no program {words[0]} here"
-        else:
-            images = (word for word in words if word.endswith((".sif", ".img", ".sqsh")))
-            yield from (f"container: no image {w}" for w in images if not Path(w).exists())
+        yield from _container_problem(options)
     elif options.python and os.sep in options.python:
         yield from _python_problem(options.python)
+
+
+def _container_problem(options: ArrayOptions) -> Iterator[str]:
+    """Its program, its image, and the interpreter in it, started once as a task starts it."""
+    words = options.container.split()
+    if shutil.which(words[0]) is None:
+        yield f"container: no program {words[0]} here"
+        return
+    images = [word for word in words if word.endswith((".sif", ".img", ".sqsh"))]
+    missing = [f"container: no image {word}" for word in images if not Path(word).exists()]
+    yield from missing
+    if not missing and (said := _modules_missing([*words, options.python or "python"])):
+        yield (
+            f"container = {options.container}: {options.python or 'python'} in it: {said}; "
+            "--unchecked: only compute nodes can start it"
+        )
+
+
+def _modules_missing(python: list[str]) -> str:
+    """What keeps an interpreter from running the project, in its own words; empty for nothing."""
+    done = _run([*python, "-c", _MODULES], {**os.environ, "PYTHONPATH": str(Path.cwd())})
+    if done is None:
+        return "no answer"
+    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    known = ("agent", "wandb", "yaml", "torch")
+    if done.returncode and all(word in known for word in said.split(", ")):
+        return f"it has no module {said}: install the project's packages into it"
+    return said if done.returncode else ""
 
 
 def _python_problem(python: str) -> Iterator[str]:
     if not os.access(python, os.X_OK):
         yield f"python = {python}: no such program"
         return
-    done = _run([python, "-c", _MODULES], {**os.environ, "PYTHONPATH": str(Path.cwd())})
-    if done is None or done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no answer"])[-1] if done else "no answer"
-        yield f"python = {python}: it has no module {said}: install the project's packages into it"
+    if said := _modules_missing([python]):
+        yield f"python = {python}: {said}"
 
 
 def _shell_problem(options: ArrayOptions) -> str:

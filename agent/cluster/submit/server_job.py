@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent import files
 from agent.cluster import slurm
+from agent.cluster.job_records import last_lines
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import PLACE, directive, setup_lines
 from agent.cluster.submit.submission import call_sbatch
@@ -91,13 +92,18 @@ def start_server_job(options: ArrayOptions, *, timeout_s: float = START_TIMEOUT_
     (data / NOTE_NAME).unlink(missing_ok=True)
     script = write_server_script(options)
     job = call_sbatch(["sbatch", "--parsable", "--export=NONE", str(script)])
+    log = Path(options.state_dir) / f"server-{job}.log"
     end = time.monotonic() + timeout_s
     while not (data / NOTE_NAME).exists():
+        queued = slurm.queue([job])
+        if not queued:
+            said = " | ".join(last_lines(log, 3)) or "its log is empty"
+            raise ClusterError(f"the server's job {job} ended before it served: {said}; see {log}")
         if time.monotonic() > end:
             slurm.call(["scancel", job])
             raise ClusterError(
-                f"the server's job {job} wrote no note in {timeout_s:g} s and is cancelled; "
-                f"see {options.state_dir}/server-{job}.log"
+                f"the server's job {job} wrote no note in {timeout_s:g} s "
+                f"({queued[0].state.lower()}, {queued[0].reason}) and is cancelled; see {log}"
             )
         time.sleep(1)
     return job

@@ -162,12 +162,13 @@ def as_json(report: Report) -> dict[str, object]:
 def _hours_line(report: Report) -> str:
     own = own_gpu_hours(run for status in report.sweeps for run in status.runs)
     hours = report.hours
-    if not hours.allocated:
+    if hours.allocated is None:
         return f"GPU hours: {own:.2f} by the runs"
     source = "Slurm's accounting" if hours.is_accounted else "the tasks' own records"
-    shares = f"{own:.2f} by the runs ({own / hours.allocated:.0%})"
+    allocated = max(hours.allocated, 1e-9)
+    shares = f"{own:.2f} by the runs ({own / allocated:.0%})"
     if hours.busy:
-        shares = f"{hours.busy:.2f} with a run alive ({hours.busy / hours.allocated:.0%}), {shares}"
+        shares = f"{hours.busy:.2f} with a run alive ({hours.busy / allocated:.0%}), {shares}"
     return f"GPU hours: {hours.allocated:.2f} allocated by {source}; {shares}"
 
 

@@ -7,11 +7,10 @@ only its log and Slurm's state; those are exactly the ones a user has to hear of
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agent.cluster.job_records import JobRecord, TaskLife
+from agent.cluster.job_records import SILENT_S, JobRecord, TaskLife
 from agent.cluster.slurm import Ending, Task
 
 GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED")
-SILENT_S = 90.0  # a live task writes its record every 20 s
 
 
 @dataclass(frozen=True)

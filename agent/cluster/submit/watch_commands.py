@@ -7,14 +7,13 @@ import re
 import shlex
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
-from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
+from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours, last_lines
 from agent.cluster.options import ACCESS, ArrayOptions
-from agent.cluster.submit.array import access_of, command
+from agent.cluster.submit.array import access_of, command, server_words
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.status import (
     Hours,
@@ -109,20 +108,9 @@ def _tasks(jobs: Sequence[str], records: JobRecords) -> tuple[list[TaskStory], H
         tails = {story.task: last_lines(Path(story.log)) for story in found if story.is_bad}
         stories += with_logs(found, record, tails)
         lives += mine
-    allocated = accounted if accounted else allocated_hours(lives)
+    allocated = accounted if accounted else allocated_hours(lives, time.time()) if lives else None
     busy = sum(life.busy_s * max(life.gpus, 1) for life in lives) / 3600
     return stories, Hours(allocated, busy, is_accounted=bool(accounted))
-
-
-def last_lines(log: Path, count: int = 5) -> list[str]:
-    """The end of a log; nothing when there is none."""
-    if not log.name:
-        return []
-    try:
-        with log.open(encoding="utf-8", errors="replace") as file:
-            return [line.rstrip() for line in deque(file, maxlen=count)]
-    except OSError as error:
-        return [f"({log.name} cannot be read: {error.strerror})"]
 
 
 def _next_command(
@@ -144,7 +132,8 @@ def _next_command(
     failed = [r.file for r, s in zip(chosen, statuses, strict=True) if counts_of(s)["failed"]]
     if any(failed):
         return command(f"fill --failed {' '.join(map(shlex.quote, filter(None, failed)))}", options)
-    return f"sweep-agent report {statuses[0].sweep.rpartition('/')[0]}"
+    project = statuses[0].sweep.rpartition("/")[0]
+    return f"{server_words(options)}sweep-agent report {shlex.quote(project)}"
 
 
 def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:

@@ -23,7 +23,7 @@ from agent.cluster.job.workload import AgentWork, PointWork, Work, agent_environ
 from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError
 from agent.takeover import Term
-from agent.tracking.endpoint import RunState
+from agent.tracking.run_states import RunState
 
 # A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
 POINT = """

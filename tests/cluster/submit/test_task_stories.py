@@ -1,5 +1,7 @@
 """Every task that was submitted has a story, whoever knows it: Slurm, its record, or its log."""
 
+import pytest
+
 from agent.cluster.job.supervisor import verdict_on
 from agent.cluster.job_records import JobRecord, TaskLife, allocated_hours
 from agent.cluster.slurm import Ending, Task, parse_endings, parse_job
@@ -52,7 +54,8 @@ def test_a_requeued_task_is_told_by_its_newest_life() -> None:
 
 def test_allocated_hours_are_those_of_all_lives_and_gpus() -> None:
     lives = [life("12_0", ended_at=4600.0, gpus=2), life("12_1", seen_at=2800.0, gpus=0)]
-    assert allocated_hours(lives) == 2.5
+    assert allocated_hours(lives, now=20_000.0) == 2.5
+    assert allocated_hours(lives, now=2860.0) - 2.5 == pytest.approx(60 / 3600)  # one lives on
 
 
 def test_slurm_is_read_whether_it_remembers_the_job_or_only_its_accounts_do() -> None:

@@ -1,0 +1,49 @@
+"""`python -m agent.tracking.agent_program agent … SWEEP`: wandb's own agent, awake when a run ends.
+
+wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
+each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
+there is something to ask; while a run lives, and while there is no work, it asks every 5 s as ever.
+"""
+
+import os
+import sys
+import time
+
+from wandb import wandb_agent
+from wandb.cli import cli
+
+LOOK_EVERY_S = 0.1
+AT_ONCE_S = 0.01
+WANDBS_OWN_S = float(wandb_agent.Agent.POLL_INTERVAL)
+
+
+def seconds_to_wait(agent: wandb_agent.Agent) -> float:
+    """How long the agent may wait for a command from its own process. Returns when its run has
+    ended, or after wandb's interval; a signal's exception passes through.
+    """
+    if not hasattr(agent, "_has_asked"):
+        agent._has_asked = True  # type: ignore[attr-defined]
+        return AT_ONCE_S
+    running = list(getattr(agent, "_run_processes", {}).values())
+    if not running:
+        return WANDBS_OWN_S
+    until = time.monotonic() + WANDBS_OWN_S
+    while time.monotonic() < until and all(process.poll() is None for process in running):
+        time.sleep(LOOK_EVERY_S)
+    return AT_ONCE_S
+
+
+def main() -> None:
+    wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
+    try:
+        cli.cli(prog_name="wandb")
+    except SystemExit as end:
+        # Its runs are processes of their own and have ended. wandb's farewell to its service would
+        # wait for up to 5 s with nothing to send; the service sees that this process has gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+if __name__ == "__main__":
+    main()

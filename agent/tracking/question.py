@@ -1,0 +1,46 @@
+"""One question to a W&B server, without a wandb client, whose import alone takes seconds."""
+
+import base64
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.tracking.login import CLOUD, TIMEOUT_S, key_of
+
+AGAIN_S = 1.0
+_PASSING = (429, 500, 502, 503, 504)  # answers of a server that may be well in a moment
+
+
+def ask(
+    question: str,
+    variables: Mapping[str, object],
+    environment: Mapping[str, str],
+    *,
+    patience_s: float = 0.0,
+) -> dict[str, Any]:
+    """The answer's `data`. OSError or ValueError when there is none, after it was asked again for
+    `patience_s` where another try may help. `environment` is that of a wandb client.
+    """
+    url = (environment.get("WANDB_BASE_URL") or CLOUD).rstrip("/")
+    word = base64.b64encode(f"api:{key_of(environment, Path.home())[0]}".encode()).decode()
+    headers = {"Authorization": f"Basic {word}", "Content-Type": "application/json"}
+    body = json.dumps({"query": question, "variables": variables}).encode()
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            request = urllib.request.Request(f"{url}/graphql", body, headers)
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                data = json.load(response).get("data")
+            if not isinstance(data, dict):
+                raise ValueError(f"{url} gave no data")
+            return data
+        except (OSError, http.client.HTTPException) as error:
+            is_final = isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING
+            if is_final or time.monotonic() + AGAIN_S > until:
+                raise OSError(f"{url} does not answer: {error}") from None
+            time.sleep(AGAIN_S)
