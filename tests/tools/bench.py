@@ -77,8 +77,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def measure(count: int, workers: int) -> dict[str, Any]:
-    """Both sides in turn on `count` points: makespan, first step, and the medians over their runs
-    of tokens and validation examples a second and of the largest process."""
+    """Both sides in turn on `count` points: makespan, CPU time, first step and the speed of one."""
     found: dict[str, Any] = {"points": count, "workers": workers}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         place = Path(folder)
@@ -89,12 +88,9 @@ def measure(count: int, workers: int) -> dict[str, Any]:
         before = cpu_seconds()
         ours_s, rows = Study(place, sweeps, None, queries=0, reuse=False).run_sweeps()
         between = cpu_seconds()
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
-        found |= {"ours_peak_rss_gb": peak, **speed_of_ours(place / "store", rows)}
         plain_s, plain = run_plain(place, points, workers)
         found |= {"ours_cpu_s": between - before, "plain_cpu_s": cpu_seconds() - between}
-        for name in ("tokens_per_s", "validation_examples_per_s", "peak_rss_gb"):
-            found[f"plain_{name}"] = statistics.median(each[name] for each in plain)
+        found |= compare_one(place, points[1])
         found |= {"ours_s": ours_s, "plain_s": plain_s, "ratio": plain_s / ours_s}
         found["cpu_ratio"] = found["plain_cpu_s"] / found["ours_cpu_s"]
         found["pruned"] = sum(row["state"] == "pruned" for row in rows)
@@ -109,22 +105,24 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def speed_of_ours(store: Path, rows: list[results.Row]) -> dict[str, float]:
-    """Of the runs that trained, and of every scoring that the store holds."""
-    tokens = [
-        row["train/throughput_tokens_per_sec"]
-        for row in rows
-        if "train/reused_from" not in row and "train/throughput_tokens_per_sec" in row
-    ]
-    speeds = []
-    for summary in store.glob("*/eval-*/scores/*/scores.json"):
-        seconds = json.loads(summary.read_text())["seconds"]
-        lines = (summary.parent / "predictions.jsonl").read_text().count("\n")
-        speeds.append(lines / seconds)
-    return {
-        "ours_tokens_per_s": statistics.median(tokens),
-        "ours_validation_examples_per_s": statistics.median(speeds),
-    }
+def compare_one(place: Path, point: Mapping[str, Any]) -> dict[str, float]:
+    """One point in one process, alone, by each side in turn: tokens and validation examples a
+    second, and memory."""
+    file, found = place / "one.json", {}
+    file.write_text(json.dumps({**point, "store": str(place / "one-store")}))
+    for side, module in (("ours", "one_training"), ("plain", "plain_loop")):
+        out = place / f"one-{side}.json"
+        subprocess.run(
+            [sys.executable, "-m", f"tests.tools.{module}", str(file), str(out)],
+            cwd=ROOT,
+            env={**os.environ, **OFFLINE},
+            capture_output=True,
+            check=True,
+        )
+        measured = json.loads(out.read_text())
+        for name in ("tokens_per_s", "validation_examples_per_s", "peak_rss_gb"):
+            found[f"{side}_{name}"] = measured[name]
+    return found
 
 
 # ---------------------------------------------------------------------- the points
