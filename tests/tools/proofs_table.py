@@ -148,8 +148,8 @@ ROWS = (
         "The demo's 15 points against a plain transformers + PEFT loop on "
         "the same cores, both in one run",
         "{points_15.ratio} times as fast; first step {points_15.cold_first_step_s} s after a cold "
-        "start, {points_15.warm_first_step_s} s after a warm one; alone {points_15.ours_tokens_per_s} "
-        "tokens/s against {points_15.plain_tokens_per_s}, "
+        "start, {points_15.warm_first_step_s} s after a warm one; alone "
+        "{points_15.ours_tokens_per_s} tokens/s against {points_15.plain_tokens_per_s}, "
         "{points_15.ours_validation_examples_per_s} validation examples/s against "
         "{points_15.plain_validation_examples_per_s}, memory "
         "{points_15.ours_peak_rss_gb} GB against {points_15.plain_peak_rss_gb} GB; F1 lost by the "
@@ -160,8 +160,8 @@ ROWS = (
         "40 points, five cells at eight learning rates against a plain transformers + PEFT loop on "
         "the same cores, both in one run",
         "{points_40.ratio} times as fast; first step {points_40.cold_first_step_s} s after a cold "
-        "start, {points_40.warm_first_step_s} s after a warm one; alone {points_40.ours_tokens_per_s} "
-        "tokens/s against {points_40.plain_tokens_per_s}, "
+        "start, {points_40.warm_first_step_s} s after a warm one; alone "
+        "{points_40.ours_tokens_per_s} tokens/s against {points_40.plain_tokens_per_s}, "
         "{points_40.ours_validation_examples_per_s} validation examples/s against "
         "{points_40.plain_validation_examples_per_s}, memory "
         "{points_40.ours_peak_rss_gb} GB against {points_40.plain_peak_rss_gb} GB; F1 lost by the "
