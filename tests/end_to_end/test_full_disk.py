@@ -41,7 +41,7 @@ def test_a_store_and_journal_that_are_full_for_a_while_cost_a_run_nothing_but_ti
     point = {name: spec.get("value") for name, spec in sweep["parameters"].items()}
     dataset = str(point["dataset"]).replace("outputs/demo/data", str(tmp_path / "data"))
     point |= {"quantization_strategy": "None", "learning_rate": 0.002, "epochs": 3}
-    point |= {"dataset": dataset, "store": str(small_disk), "eval_examples": 8}
+    point |= {"dataset": dataset, "store": str(small_disk), "eval_examples": 8, "eval_every": 1.0}
     (tmp_path / "point.json").write_text(json.dumps(point))
     environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
     with (tmp_path / "log").open("w") as log:
