@@ -1,4 +1,4 @@
-# make demo   a whole study on this machine: no account, no internet, about seven minutes with the set-up
+# make demo   a whole study on this machine: no account, no internet, under six minutes with the set-up
 # make test   lint, types and tests
 # make bench  this project against the plain transformers + PEFT loop: ratios of one run
 # make prove  the full counts of the fault and speed claims, written to tests/proofs.json
