@@ -141,7 +141,7 @@ async def _storm(
 
 def kill_under_load(data: Path, *, kills: int, agents: int = 16, points: int = 0) -> dict[str, Any]:
     """Run a sweep to its end while its server is killed; figures and what was lost."""
-    points = points or kills * 10 + agents  # a quick machine must not end before the last kill
+    points = points or kills * 16 + agents  # a quick machine must not end before the last kill
     process = start_server(data, 0)
     seen = Acknowledged()
     started = time.monotonic()
