@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agent.config.warm_start import WARM_WORKER, WORKER_MODULE
+from agent.config.warm_start import WARM_WORKER, WORKER_MODULE, listen_at
 
 ROOT = Path(__file__).resolve().parents[2]  # whose train.py a worker stands in for
 _PATIENCE_S = 20.0  # for what it has forked to end
@@ -18,23 +18,25 @@ _LONGEST_FOLDER = 90  # characters; the address of a Unix socket holds 107
 @contextmanager
 def warm_worker(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """The variables that point `train.py` at a worker started under `environment`, which has to be
-    that of the runs. It is there at once; a run that comes while it imports waits for it. Empty
+    that of the runs. It is there at once; a run that comes while it starts waits for it. Empty
     where none can be started: then every run imports by itself, as it does when the worker dies.
     """
     folder = None
     try:
         folder = _folder()
-        process = subprocess.Popen(
-            [sys.executable, "-m", WORKER_MODULE, str(folder / "s")],
-            env=dict(environment),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the runs, which hear of it from their agents
-        )
+        with listen_at(folder / "s") as listener:
+            process = subprocess.Popen(
+                [sys.executable, "-m", WORKER_MODULE, str(folder / "s"), str(listener.fileno())],
+                env=dict(environment),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C is for the runs; their agents pass it on to them
+            )
     except OSError:
         if folder is not None:
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
         yield {}
         return
     try:

@@ -1,6 +1,9 @@
 """A warm worker: a process that has imported everything, and forks `train.py` on request.
 
-    python -m agent.programs.warm_worker SOCKET
+    python -m agent.programs.warm_worker SOCKET [DESCRIPTOR]
+
+SOCKET is its address. DESCRIPTOR is the number of an inherited socket that listens there already,
+so that a client who comes before this process has begun waits as well.
 
 It holds no device and no threads, so a fork is as good as a fresh process. It ends when its
 standard input does, that is with the process that started it, or by SIGTERM; in both cases what
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import signals
+from agent.config.warm_start import listen_at
 from agent.log_noise import quieten_libraries
 from agent.programs.warm_client import ALONE, FORKED, LENGTH, STATUS
 
@@ -95,7 +99,8 @@ def main(words: Sequence[str]) -> int:
     """Serve until the end; in a fork, run what was asked for and end as it does."""
     path = Path(words[0])
     environment = dict(os.environ)
-    with _listening(path) as listener:  # clients that come during the imports wait for them
+    inherited = int(words[1]) if len(words) > 1 else None
+    with _listening(path, inherited) as listener:  # clients that come during the imports wait
         temporary = preload()
         request = Worker(listener, environment, _code_state()).serve()
     if request is not None:
@@ -256,14 +261,10 @@ class Worker:
 
 # ---------------------------------------------------------------------- parts
 @contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
+def _listening(path: Path, inherited: int | None) -> Iterator[socket.socket]:
     """A socket for this user alone, gone when the worker is."""
     owner = os.getpid()
-    with socket.socket(socket.AF_UNIX) as listener:
-        before = os.umask(0o177)
-        listener.bind(str(path))
-        os.umask(before)
-        listener.listen(64)
+    with socket.socket(fileno=inherited) if inherited is not None else listen_at(path) as listener:
         try:
             yield listener
         finally:

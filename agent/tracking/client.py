@@ -15,6 +15,11 @@ from agent.errors import TrackingError, first_line
 
 __all__ = ["open_api", "wandb"]
 
+# Whether a value is a data frame is then read from its type's name, without importing pandas, which
+# takes a fifth of a second of every run. (Absent: a release of the client that does not ask.)
+if hasattr(wandb.util, "pd_available"):
+    wandb.util.pd_available = False
+
 # What an agent or a training passes to its own children: none of it is about the run opened here.
 _OF_ANOTHER_RUN = (
     "CONFIG_PATHS",

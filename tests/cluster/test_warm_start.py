@@ -1,6 +1,9 @@
 """A warm worker is there for the block alone, and a task has one where it can help."""
 
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +20,26 @@ def test_a_worker_that_still_imports_ends_with_the_block(tmp_path: Path) -> None
         folder = Path(variables[WARM_WORKER]).parent
         assert folder.stat().st_mode & 0o077 == 0
     assert not folder.exists()
+
+
+def test_a_run_that_comes_at_once_is_served(tmp_path: Path) -> None:
+    """Not: alone, because the worker's address is not there yet."""
+    words = [sys.executable, "train.py", "--learning_rate", "none"]
+    with warm_start.warm_worker(os.environ) as variables:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(variables[WARM_WORKER])
+        environment = {**os.environ, **variables, "PYTHONPROFILEIMPORTTIME": "1"}
+        done = subprocess.run(
+            words, cwd=warm_start.ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+    assert "train.py: " in done.stderr
+    assert done.returncode == 2
+    assert "agent.config.run_config" not in imported_by(done.stderr)  # a fork has it already
+
+
+def imported_by(import_times: str) -> set[str]:
+    """The modules that a process says it has imported (`python -X importtime`)."""
+    return {line.rpartition("|")[2].strip() for line in import_times.splitlines() if "|" in line}
 
 
 def test_the_address_fits_where_the_jobs_directory_has_a_long_name(
