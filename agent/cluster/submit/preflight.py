@@ -9,9 +9,9 @@ from pathlib import Path
 from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.allocation import time_problem
+from agent.cluster.submit.array import access_of
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
-from agent.tracking.endpoint import ServerAccess
 from agent.tracking.login import check_login
 
 _MODULES = "import importlib.util as u, sys; sys.exit(', '.join(n for n in ('agent', 'wandb', "
@@ -23,12 +23,7 @@ def ask_here(options: ArrayOptions, *, with_key: bool, unchecked: bool) -> None:
     """What a task will need, looked at from this node; the key only where there is a server yet."""
     environment = None
     if with_key:
-        access = ServerAccess(
-            options.base_url or None,
-            Path(options.server_data) if options.server_data else None,
-            Path(options.key_file) if options.key_file else None,
-        )
-        environment = access.environment(job_environment(os.environ))
+        environment = access_of(options).environment(job_environment(os.environ))
     check(options, environment, home=Path.home(), unchecked=unchecked)
 
 
