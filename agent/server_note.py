@@ -5,6 +5,7 @@ The server writes it; `env`, agents on compute nodes and the demo read it.
 
 import json
 import stat
+from base64 import b64encode
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def read_note(data_dir: Path) -> ServerNote | None:
 def write_note(data_dir: Path, note: ServerNote) -> None:
     """Replace the note in one step; only its owner may read it."""
     files.write_atomically(data_dir / NAME, files.json_text(asdict(note)), mode=0o600)
+
+
+def login_header(key: str) -> dict[str, str]:
+    """The header by which a W&B server recognises an API key: HTTP's basic scheme, user `api`."""
+    return {"Authorization": f"Basic {b64encode(f'api:{key}'.encode()).decode()}"}
 
 
 def write_notice(data_dir: Path, words: str) -> None:

@@ -7,7 +7,6 @@ note is read again before every start of an agent.
 import json
 import time
 import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +97,8 @@ def server_notice(server_data: Path | None) -> str:
         note = server_note.read_note(server_data) if server_data else None
         if note is None:
             return ""
-        login = b64encode(f"api:{note.key}".encode()).decode()
-        request = urllib.request.Request(
-            f"{note.url}/notice", headers={"Authorization": f"Basic {login}"}
-        )
+        address = f"{note.url}/notice"
+        request = urllib.request.Request(address, headers=server_note.login_header(note.key))
         with urllib.request.urlopen(request, timeout=NOTICE_TIMEOUT_S) as answer:
             return str(json.load(answer)["notice"])
     except (ServerError, OSError, ValueError, KeyError, TypeError):

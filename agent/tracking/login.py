@@ -1,6 +1,5 @@
 """Whether a server knows a key, without a wandb client: a question of one second."""
 
-import base64
 import json
 import netrc
 import urllib.error
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.server_note import login_header
 from agent.tracking.credentials import ENVIRONMENT_NAME
 
 CLOUD = "https://api.wandb.ai"
@@ -54,8 +54,7 @@ def check_login(environment: Mapping[str, str], home: Path) -> Login:
             "key that is only exported does not reach a job",
         )
     question = json.dumps({"query": "query Viewer { viewer { id username } }"}).encode()
-    word = base64.b64encode(f"api:{key}".encode()).decode()
-    headers = {"Authorization": f"Basic {word}", "Content-Type": "application/json"}
+    headers = {**login_header(key), "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/graphql", question, headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:

@@ -1,6 +1,5 @@
 """One question to a W&B server, without a wandb client, whose import alone takes seconds."""
 
-import base64
 import http.client
 import json
 import time
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.server_note import login_header
 from agent.tracking.login import CLOUD, TIMEOUT_S, key_of
 
 AGAIN_S = 1.0
@@ -27,8 +27,8 @@ def ask(
     `patience_s` where another try may help. `environment` is that of a wandb client.
     """
     url = (environment.get("WANDB_BASE_URL") or CLOUD).rstrip("/")
-    word = base64.b64encode(f"api:{key_of(environment, Path.home())[0]}".encode()).decode()
-    headers = {"Authorization": f"Basic {word}", "Content-Type": "application/json"}
+    key, _ = key_of(environment, Path.home())
+    headers = {**login_header(key), "Content-Type": "application/json"}
     body = json.dumps({"query": question, "variables": variables}).encode()
     until = time.monotonic() + patience_s
     while True:

@@ -1,6 +1,5 @@
 """Heavy requests of one key beside the heartbeats and streams of another."""
 
-import base64
 import json
 import multiprocessing
 import sqlite3
@@ -14,6 +13,7 @@ from typing import Any
 from agent.server.process import ServerAddress, running_server
 from agent.server.store.database import Database
 from agent.server.store.keys import add_key
+from agent.server_note import login_header
 from tests.end_to_end.server_load import percentile_ms
 
 GREEDY = "local-" + "g" * 40
@@ -27,8 +27,7 @@ SAMPLES = (
 
 def ask(server: ServerAddress, document: str, **variables: Any) -> dict[str, Any]:
     """The data of an operation that must succeed."""
-    login = base64.b64encode(f"api:{server.env['WANDB_API_KEY']}".encode()).decode()
-    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    headers = {**login_header(server.env["WANDB_API_KEY"]), "Content-Type": "application/json"}
     body = json.dumps({"query": document, "variables": variables}).encode()
     request = urllib.request.Request(f"{server.base_url}/graphql", body, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -41,8 +40,7 @@ def ask(server: ServerAddress, document: str, **variables: Any) -> dict[str, Any
 def post(url: str, key: str, body: Any, timeout_s: float = 120) -> tuple[int, float]:
     """(HTTP status, seconds) of one request; 0 for a page."""
     data = None if body is None else json.dumps(body).encode()
-    login = base64.b64encode(f"api:{key}".encode()).decode()
-    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    headers = {**login_header(key), "Content-Type": "application/json"}
     started = time.perf_counter()
     try:
         with urllib.request.urlopen(

@@ -3,7 +3,6 @@
 Real server, real `wandb sweep`, real `wandb agent`, real train.py with the real libraries.
 """
 
-import base64
 import csv
 import json
 import os
@@ -20,6 +19,7 @@ import pytest
 from agent.results.columns import COLUMNS
 from agent.results.presentation import LATENCY, MODEL_SIZE, QUERY_FLOPS
 from agent.server.process import running_server
+from agent.server_note import login_header
 
 pytestmark = pytest.mark.xdist_group("demo")  # one demo for all
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,9 +166,8 @@ def test_the_report_says_what_each_variant_keeps_of_the_test_score(demo: Path) -
 def test_the_pages_have_both_axes_and_the_retention_of_every_variant(demo: Path) -> None:
     """Read from the server's data as the demo leaves it."""
     with running_server(demo / "server") as server:
-        login = base64.b64encode(f"api:{server.env['WANDB_API_KEY']}".encode()).decode()
         address = f"{server.base_url}/{server.entity}/sweep-agent-demo/data"
-        request = urllib.request.Request(address, headers={"Authorization": f"Basic {login}"})
+        request = urllib.request.Request(address, headers=login_header(server.env["WANDB_API_KEY"]))
         with urllib.request.urlopen(request, timeout=30) as answer:
             shown = json.load(answer)
     (comparison,) = shown["comparisons"]

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from agent.errors import ServerError
+from agent.server_note import login_header
 
 ATTEMPTS = 6
 TIMEOUT_S = 60.0
@@ -66,8 +67,7 @@ class Remote:
         self._send("PUT", address, path.read_bytes(), pairs)
 
     def _headers(self) -> dict[str, str]:
-        login = base64.b64encode(f"api:{self.key}".encode()).decode()
-        return {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        return {**login_header(self.key), "Content-Type": "application/json"}
 
     def _send(self, method: str, address: str, body: bytes, headers: dict[str, str]) -> bytes:
         problem = ""
