@@ -58,7 +58,7 @@ _VARIABLES = {
 _EMPTY_SETUP = "# conda activate study, export NAME=VALUE, …\n"
 
 # From the job's shell to the interpreter, for the array and for the server's job alike. What is
-# missing is one printed line: an import error in the middle of a log helps no one.
+# missing is one printed line: an import error in the middle of a log is easily missed.
 PLACE = """\
 PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
 cd "${CODE_DIR:-$PROJECT_DIR}"

@@ -44,7 +44,7 @@ class Watcher:
         self._api = client.open_api()
         self._project = project_of(sweeps[0])
         self._sweeps = [split_path(sweep)[2] for sweep in sweeps]
-        self._told: dict[str, str] = {}
+        self._states: dict[str, str] = {}
 
     def rows(self) -> list[Row]:
         self._api.flush()  # it remembers every answer
@@ -55,12 +55,12 @@ class Watcher:
     def show_changes(self) -> None:
         """One line for every run that has started or ended since the last look."""
         for row in self.rows():
-            if row["state"] == "pending" or self._told.get(row["run_id"]) == row["state"]:
+            if row["state"] == "pending" or self._states.get(row["run_id"]) == row["state"]:
                 continue
-            self._told[row["run_id"]] = row["state"]
+            self._states[row["run_id"]] = row["state"]
             f1 = _at_end(row, "validation_f1_score")
             score = f"  F1 {f1:.3f}" if isinstance(f1, float | int) else ""
-            done = sum(state != "running" for state in self._told.values())
+            done = sum(state != "running" for state in self._states.values())
             print(f"[{done:2d} done] {row['state']:<9} {row['name']}{score}", flush=True)
 
 

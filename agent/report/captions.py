@@ -55,7 +55,7 @@ def selection(family: FamilyReport) -> str:
     """Of the table of choices."""
     return (
         f"Chosen settings: the best mean validation F1, {_means(family)} ± the sample standard "
-        "deviation over seeds; settings within noise of the choice are not told apart from it."
+        "deviation over seeds; settings within noise of the choice cannot be distinguished from it."
     )
 
 

@@ -132,8 +132,8 @@ class Figure:
 
 
 def range_without(values: Sequence[float], below: Sequence[float]) -> tuple[float, float] | None:
-    """What a vertical axis shows where some values lie so far below the others that those could not
-    be told apart; None where all of them fit."""
+    """What a vertical axis shows where some values lie so far below the others that those would
+    fall together; None where all of them fit."""
     spread = max(values) - min(values) if values else 0.0
     if not below or not spread or min(below) > min(values) - FAR * spread:
         return None

@@ -80,7 +80,7 @@ def _basis(found: Retention, style: int) -> str:
 
 def _range(found: Sequence[Retention]) -> tuple[float, float]:
     """What the axis shows: the variants and Full LoRA, and their intervals unless one is so wide
-    that the values could no longer be told apart. It does not begin at 0."""
+    that the values could no longer be distinguished. It does not begin at 0."""
     values = [100.0, *(100 * (one.value or 0.0) for one in found)]
     spread = max(max(values) - min(values), LEAST_WIDTH)
     ends = [one.interval for one in found if one.interval is not None]

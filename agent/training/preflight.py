@@ -204,7 +204,7 @@ def check_weights(config: RunConfig, device: "torch.device | None" = None) -> "B
 
 
 def _check_values(path: Path, base_digest: object, root: Path) -> None:
-    """Read every weight once for all cells of a base. DataError when one is no number."""
+    """Read every weight once for all cells of a base. DataError when one is NaN or infinite."""
     seen = {"format": CHECKS_FORMAT, "values_of": base_digest}
     remembered = root / "base_checks" / f"{digest(seen)}.json"
     if remembered.is_file():

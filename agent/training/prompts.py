@@ -248,7 +248,7 @@ def _has_special_token(tokenizer: Any, text: str) -> bool:
 
 def _special_tokens(tokenizer: Any) -> dict[int, str]:
     """The tokens by id that text of the data may not write: the special ones, and others that the
-    chat template marks turns with (DeepSeek's are no special tokens)."""
+    chat template marks turns with (DeepSeek's are not special tokens)."""
     if tokenizer not in _KNOWN_SPECIAL:
         added = getattr(tokenizer, "added_tokens_decoder", None) or {}
         template = json.dumps(getattr(tokenizer, "chat_template", None) or "", ensure_ascii=False)

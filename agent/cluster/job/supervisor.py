@@ -249,7 +249,7 @@ class Supervisor:
             speaker.wait()
 
     def _follow(self, plan: Plan, notice: Notice) -> int:
-        if not self._job:  # outside Slurm there is no requeue and no kill
+        if not self._job:  # outside Slurm nothing requeues or kills the task
             return 0 if notice is Notice.STOP else 1
         if plan.requeue:
             try:

@@ -194,7 +194,7 @@ def begin_life(state: Path, environment: Mapping[str, str]) -> Term | None:
     return Term.take(directory, {"host": _node(environment), "pid": os.getpid()})
 
 
-def _leave_when_told(inbox: Inbox) -> None:
+def _leave_when_signalled(inbox: Inbox) -> None:
     if inbox.has_received_any:
         raise ClusterError("ended by a signal while it waited for the site")
 
@@ -262,7 +262,7 @@ def main(words: Sequence[str] | None = None) -> int:
     _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
     life_log = None
     try:
-        patience = Patience(partial(_leave_when_told, inbox))
+        patience = Patience(partial(_leave_when_signalled, inbox))
         life = patience.keep_trying(lambda: begin_life(args.state.resolve(), environment))
         life_log = begin_record(args.state.resolve(), environment)
         if int(restarts) > args.max_restarts:

@@ -354,7 +354,7 @@ def forget_run(connection: Connection, run: Run, policy: Policy) -> None:
 
 
 def ask_to_stop(connection: Connection, run: Run, now: float, policy: Policy) -> bool:
-    """A person wants the run to end: its client learns of it with its next sign of life.
+    """A person stops the run: its client learns of it with its next sign of life.
 
     A run that has crashed and would be handed out again is given up. False where nothing is left
     to stop.

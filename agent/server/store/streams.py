@@ -90,7 +90,7 @@ def write_lines(connection: Connection, run_id: int, lines: Lines) -> None:
 def drop_lines(connection: Connection, limit: int) -> bool:
     """Remove some lines of runs that were deleted; whether there may be more.
 
-    Their ids are never used again, so that nobody sees them until then.
+    Until then they belong to no run, because ids of runs are never used again.
     """
     gone = connection.execute("SELECT run_id FROM gone_run LIMIT 1").fetchone()
     if gone is None:

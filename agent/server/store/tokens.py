@@ -69,7 +69,7 @@ class Signer:
 
     @property
     def host(self) -> str:
-        """A name for this machine that browsers know as their own and nobody else can guess.
+        """A name for this machine that browsers resolve to it and that cannot be guessed.
 
         They send a cookie to every port of the host that set it: under 127.0.0.1 a session reaches
         the servers of other people on the machine, under this name it does not.

@@ -39,7 +39,7 @@ def locate(config: RunConfig) -> Path:
 
 
 def _why_no_model(path: Path) -> str:
-    """Why a place on disk is no checkpoint, in a sentence."""
+    """Why a path does not hold a checkpoint, in a sentence."""
     if not exists(str(path)):
         return "no such directory"
     if path.is_file():

@@ -2,8 +2,8 @@
 
 const GRID = 60; // places at which a mean is taken
 
-// An exponential moving average that counts distance on the x axis, so that uneven spacing is no
-// matter; its weights are put right at the beginning. Missing values stay missing.
+// An exponential moving average that counts distance on the x axis, so that uneven spacing does
+// not bias it; the weights are corrected at the beginning. Missing values stay missing.
 export function smooth(xs, ys, weight) {
   if (!(weight > 0)) return ys;
   const known = xs.filter((x, i) => ys[i] !== null && x !== null);
