@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
         try:
             module = importlib.import_module(f"tests.tools.prove_{part}")
             figures = module.main([name]) if name else module.main()
-        except Exception:  # the other parts still count, and this one is told as failed
+        except Exception:  # the other parts still count, and this one is reported as failed
             traceback.print_exc()
             print(f"{word} failed", file=sys.stderr)
             failed.append(word)

@@ -1,4 +1,4 @@
-"""The command table: every command explains itself, and a user's mistake is told in one line."""
+"""The command table: every command explains itself, and a mistake is reported in one line."""
 
 import subprocess
 import sys
@@ -31,10 +31,10 @@ def test_a_wrong_call_exits_2_without_a_traceback(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(words)
-    told = capsys.readouterr().err
-    assert "usage: sweep-agent" in told
-    assert told.count("\n") == 1
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert "usage: sweep-agent" in message
+    assert message.count("\n") == 1
+    assert "Traceback" not in message
 
 
 def test_a_misspelt_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,6 @@ def test_exit_statuses_tell_the_faults_apart() -> None:
     assert len({fault.exit_status for fault in Fault}) == len(Fault)
 
 
-def test_an_error_of_the_system_is_told_with_its_file() -> None:
+def test_an_error_of_the_system_is_reported_with_its_file() -> None:
     assert one_line(FULL) == "No space left on device: /store/x"
     assert one_line(ZeroDivisionError()) == "ZeroDivisionError"

@@ -1,4 +1,4 @@
-"""Claims survive the task that made them, and are taken back only when nobody else will."""
+"""Claims survive the task that made them, and are taken back only when no other will."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_a_claim_never_holds_the_key() -> None:
         ("crashed", 999, False, 3, False),
     ],
 )
-def test_only_what_nobody_else_will_run_is_taken_back(
+def test_only_what_no_other_will_run_is_taken_back(
     state: str, silent_s: float, embedded: bool, attempts: int, expected: bool
 ) -> None:
     claim = Claim("run1", "me/study/abc", (), "", {}, attempts)

@@ -116,7 +116,7 @@ def test_an_unknown_option_is_answered_with_the_nearest_and_all_valid_ones() -> 
         parse_options({"partitoin": "gpu"})
 
 
-def test_all_faults_of_the_options_are_told_at_once() -> None:
+def test_all_faults_of_the_options_are_reported_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?s)2 problems.*array = 'x'.*time = 'soon'"):
         parse_options({"array": "x", "time": "soon"})
 
@@ -186,7 +186,7 @@ def test_extensions_come_from_the_flag_the_profile_or_the_submitters_environment
         options_of(argparse.Namespace(profile=None, extensions="nobodys_rows"))
 
 
-def test_a_profile_that_is_no_toml_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_profile_that_is_not_toml_is_named(tmp_path: Path) -> None:
     profile = tmp_path / "mine.toml"
     profile.write_text("partition gpu")
     with pytest.raises(ConfigError, match=r"mine\.toml"):

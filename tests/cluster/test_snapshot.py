@@ -95,7 +95,7 @@ def test_two_that_submit_at_the_same_time_share_one_snapshot(project: Path) -> N
     assert [path.name for path in made[0].parent.iterdir()] == [made[0].name]
 
 
-def test_outside_git_the_way_out_is_told(tmp_path: Path) -> None:
+def test_outside_git_the_way_out_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="--no-snapshot"):
         freeze(tmp_path, tmp_path / "snapshots")
 

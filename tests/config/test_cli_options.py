@@ -35,9 +35,9 @@ def test_unknown_options_are_reported_with_the_other_faults() -> None:
     words += ["--epoch", "3", "stray"]
     with pytest.raises(ConfigError, match="4 problems") as caught:
         RunConfig.parse(read_point(words))
-    told = str(caught.value)
+    message = str(caught.value)
     for part in ("learning_rate = '0'", "did you mean 'epochs'?", "'stray'", "cannot be combined"):
-        assert part in told
+        assert part in message
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"x"'])

@@ -217,7 +217,7 @@ def test_local_files_that_do_not_exist_are_named(tmp_path: Any) -> None:
         ("a/b/c", True),
     ],
 )
-def test_paths_and_hub_ids_are_told_apart(name: str, expected: bool) -> None:
+def test_paths_and_hub_ids_are_distinguished(name: str, expected: bool) -> None:
     assert is_path(name) is expected
 
 

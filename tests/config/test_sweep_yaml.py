@@ -118,10 +118,10 @@ def test_check_says_what_is_valid_and_exits_2_with_every_fault(
     assert "good.yaml: 4 grid points valid" in capsys.readouterr().out
     bad = write(tmp_path, GRID.replace("QLoRA", "Full LoRA").replace("some/hub-set", "gone.json"))
     assert main(["check", str(good), str(bad)]) == 2
-    told = capsys.readouterr().err
-    assert "cannot be combined with" in told
-    assert "gone.json" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert "cannot be combined with" in output
+    assert "gone.json" in output
+    assert "Traceback" not in output
 
 
 def test_a_grid_too_large_to_list_is_checked_on_its_first_points(

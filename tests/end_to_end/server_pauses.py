@@ -44,7 +44,7 @@ def stop_really(data: Path, pauses: int, seed: int) -> list[str]:
                 problems.append(f"handed out twice: {commands}")
             for _ in range(4):
                 if commands := _beat(server, agent, run):
-                    problems.append(f"its owner was told: {commands}")
+                    problems.append(f"its owner was given: {commands}")
                 time.sleep(1)
     return problems
 

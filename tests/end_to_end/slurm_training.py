@@ -53,7 +53,7 @@ class Outcome:
 
 
 def prepare_project(stage: Stage) -> None:
-    """A copy of the code, which nobody edits meanwhile, and the demo's data."""
+    """A copy of the code, which stays as it is meanwhile, and the demo's data."""
     shutil.copy(REPOSITORY / "train.py", stage.directory / "train.py")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "agent", stage.directory / "agent", ignore=ignored)
@@ -236,10 +236,10 @@ def look(
 
 def seconds_to_saved(log: str) -> tuple[float, ...]:
     """From the notice as the supervisor got it to the end of saving, for every notice."""
-    told = re.findall(
+    notices = re.findall(
         r"\[supervisor (\S+)\] SIG\w+ received\n\[supervisor (\S+)\] worker \d+: SIGUSR2", log
     )
-    delays = [(timestamp(b) or 0.0) - (timestamp(a) or 0.0) for a, b in told]
+    delays = [(timestamp(b) or 0.0) - (timestamp(a) or 0.0) for a, b in notices]
     saved = [float(text) for text in re.findall(r"preempted: saved (\S+) s after the notice", log)]
     return tuple(a + b for a, b in zip(delays, saved, strict=False))
 

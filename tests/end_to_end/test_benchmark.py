@@ -60,7 +60,7 @@ codes.append(final_test.main([path]))
 codes.append(final_test.main([path]))
 codes.append(final_test.main([path, "--again"]))
 
-def told(run):
+def described(run):
     files = [name for a in run.logged_artifacts() for name in a.manifest.entries]
     return {
         "id": run.id, "name": run.name, "type": run.job_type, "state": run.state,
@@ -70,7 +70,7 @@ def told(run):
         "steps": [row["_step"] for row in run.scan_history(keys=["_step", "train/loss"])],
     }
 
-runs = [told(run) for run in wandb.Api().runs("study", order="+created_at", lazy=False)]
+runs = [described(run) for run in wandb.Api().runs("study", order="+created_at", lazy=False)]
 found = finished_runs.find(open_api(), path)
 made = [a for a in found.handle.logged_artifacts()
         if "test_predictions.jsonl" in a.manifest.entries]

@@ -66,7 +66,7 @@ def agent_lines(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the command says before, during and after the confirmation, and what has run."""
     with running_server(tmp_path_factory.mktemp("server")) as server:
         client = client_of(server, tmp_path_factory.mktemp("client"))
@@ -85,26 +85,26 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         }
 
 
-def test_the_missing_seed_is_queued_once(told: dict[str, Any]) -> None:
-    assert "1 grid point is missing" in told["first"]
-    assert "queued: seeds of Full LoRA lr=0.002, seed 1" in told["first"]
-    assert "queued before: seeds of Full LoRA lr=0.002, seed 1" in told["again"]
-    (path,) = agent_lines(told["first"])
-    assert agent_lines(told["again"]) == [path]
-    assert f"sweep-agent submit {path}" in told["first"]
+def test_the_missing_seed_is_queued_once(printed: dict[str, Any]) -> None:
+    assert "1 grid point is missing" in printed["first"]
+    assert "queued: seeds of Full LoRA lr=0.002, seed 1" in printed["first"]
+    assert "queued before: seeds of Full LoRA lr=0.002, seed 1" in printed["again"]
+    (path,) = agent_lines(printed["first"])
+    assert agent_lines(printed["again"]) == [path]
+    assert f"sweep-agent submit {path}" in printed["first"]
 
 
-def test_an_agent_runs_it_where_the_first_seed_ran(told: dict[str, Any]) -> None:
-    runs = json.loads(told["run"])
+def test_an_agent_runs_it_where_the_first_seed_ran(printed: dict[str, Any]) -> None:
+    runs = json.loads(printed["run"])
     assert sorted(runs) == [[0, "/shared/store"], [0, "/shared/store"], [1, "/shared/store"]]
-    assert "no grid point is missing" in told["after"]
+    assert "no grid point is missing" in printed["after"]
 
 
-def test_the_headline_is_the_test_score_over_seeds(told: dict[str, Any]) -> None:
+def test_the_headline_is_the_test_score_over_seeds(printed: dict[str, Any]) -> None:
     line = "Full LoRA: learning_rate = 0.002, epoch 1, test F1 0.500 ± 0.141, validation F1 0.650"
-    assert line in " ".join(told["after"].split())
-    (selection,) = told["choices"]["selections"]
+    assert line in " ".join(printed["after"].split())
+    (selection,) = printed["choices"]["selections"]
     assert selection["chosen"]["test"] == pytest.approx(0.5)
     assert len(selection["chosen"]["runs"]) == 2
-    assert "| Full LoRA | 0.002 | 2 | 0.500 ± 0.141 |" in told["report"]
-    assert "Test F1" in told["report"]
+    assert "| Full LoRA | 0.002 | 2 | 0.500 ± 0.141 |" in printed["report"]
+    assert "Test F1" in printed["report"]

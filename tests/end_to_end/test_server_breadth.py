@@ -137,7 +137,7 @@ def test_whatever_a_run_logs_is_found_sorted_and_read_back(client: Client, data:
     assert found["left"] == [["s0", "s1", "made"], False]
 
 
-def test_runs_fork_rewind_and_resume_as_they_are_told(client: Client) -> None:
+def test_runs_fork_rewind_and_resume_as_they_are_asked(client: Client) -> None:
     found = client.python("""
 import wandb
 def log(values, **words):

@@ -112,7 +112,7 @@ def test_a_sync_arrives_whole_and_once_over_interruptions(tmp_path: Path) -> Non
     assert expected["reader"]["used"] == ["adapter:v1"]
 
 
-def test_a_refusal_is_told_in_the_servers_words(tmp_path: Path) -> None:
+def test_a_refusal_is_reported_in_the_servers_words(tmp_path: Path) -> None:
     with running_server(tmp_path / "there") as there:
         with pytest.raises(ServerError, match=r"HTTP 401.*unknown or revoked"):
             whoami(Remote(there.base_url, "local-" + "x" * 40))

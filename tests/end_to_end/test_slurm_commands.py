@@ -116,7 +116,7 @@ def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:
     return found
 
 
-def test_a_sweep_does_not_go_on_with_other_code_unless_told(stage: Stage) -> None:
+def test_a_sweep_does_not_go_on_with_other_code_unless_asked(stage: Stage) -> None:
     path = stage.write_sweep("third", 1, steps=2, step_s=0.1)
     server = ["--server-data", str(stage.server_data), "--array", "0", "--mem", "100M"]
     server += ["--cpus-per-task", "1"]

@@ -98,7 +98,7 @@ def test_fill_refuses_the_same_mistakes_before_it_takes_a_point(stage: Stage, na
     assert not (stage.directory / "outputs/cluster/points").exists()
 
 
-def test_a_server_job_that_ends_at_once_is_told_with_its_reason(stage: Stage) -> None:
+def test_a_server_job_that_ends_at_once_is_reported_with_its_reason(stage: Stage) -> None:
     path = stage.write_sweep("unserved", 1, steps=1, step_s=0.1)
     data = stage.directory / "outputs/unserved-data"
     flags = [*stage.flags(array="0-0", server_data=data), "--python", "/no/such/python"]

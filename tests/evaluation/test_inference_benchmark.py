@@ -116,11 +116,11 @@ def test_throughput_is_measured_in_full_batches(clock: Clock) -> None:
 
 
 def test_batches_end_where_the_memory_does(clock: Clock) -> None:
-    told: list[str] = []
-    values = measure(FakeModel(clock, fits=2), batch_sizes=(1, 2, 4, 8), tell=told.append)
+    messages: list[str] = []
+    values = measure(FakeModel(clock, fits=2), batch_sizes=(1, 2, 4, 8), tell=messages.append)
     assert "inference/throughput_samples_per_sec_b2" in values
     assert not any(name.endswith(("_b4", "_b8")) for name in values)
-    assert told[-1] == "batch 4 does not fit into the device's memory"
+    assert messages[-1] == "batch 4 does not fit into the device's memory"
 
 
 def test_flops_use_the_lengths_that_occurred(clock: Clock) -> None:

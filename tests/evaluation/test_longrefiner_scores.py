@@ -32,7 +32,7 @@ def score(output: str, gold: str = GOLD) -> tuple[float, float]:
         (f"Here it is:\n{GOLD}\nDone.", 1.0, 1),
         (GOLD.replace("The harbour was opened ...", "Ships from five countries ..."), 0.8571, 0),
         (GOLD.replace("... countries call there", "... countries called there"), 0.8571, 0),
-        # Tags that open only are read by nobody.
+        # Tags that open only are not read.
         ("<abstract><section: Harbour><section: Farms><sub-section: Mill>", 0.0, 0),
         ("<abstract>Marden is an old town<section: Harbour>The harbour was opened", 0.0, 0),
         (ABSTRACT + HARBOUR.replace("</section: Harbour>", ""), 0.4, 0),

@@ -97,7 +97,7 @@ def test_all_means_the_runs_that_finished_unpruned(monkeypatch: pytest.MonkeyPat
     assert asked == [("me/study", {"sweep": "abc"})]
 
 
-def test_a_sweep_without_finished_runs_is_told_in_one_line() -> None:
+def test_a_sweep_without_finished_runs_is_reported_in_one_line() -> None:
     api = SimpleNamespace(default_entity="me", runs=lambda *_, **__: [])
     with pytest.raises(TrackingError, match="sweep me/p/s: none of its 0 runs has finished"):
         finished_runs.complete_runs(api, "me/p/s")

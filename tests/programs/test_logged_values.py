@@ -1,5 +1,5 @@
 """Which keys a complete run carries and which a pruned one: a mean over `final/…` meets no pruned
-run, whoever groups them."""
+run, however they are grouped."""
 
 from types import SimpleNamespace
 from typing import Any

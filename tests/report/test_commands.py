@@ -63,12 +63,12 @@ def test_report_reads_a_table_in_a_process_without_torch_and_wandb(table: Path) 
         (("--table", "missing.csv"), "table missing.csv: No such file"),
     ],
 )
-def test_wrong_sources_are_told(words: tuple[str, ...], message: str) -> None:
+def test_wrong_sources_are_reported(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(ReportError, match=message):
         commands.run_report(_args("report", *words))
 
 
-def test_an_unknown_axis_is_told_before_anything_is_read() -> None:
+def test_an_unknown_axis_is_reported_before_anything_is_read() -> None:
     with pytest.raises(ReportError, match="'speed' is not a column"):
         commands.run_report(_args("report", "--table", "missing.csv", "--pareto-x", "speed"))
 
@@ -114,7 +114,7 @@ def test_a_dry_run_writes_its_choices_and_plan(table: Path, tmp_path: Path) -> N
     assert (len(record["selections"]), len(record["missing_points"])) == (5, 5)
 
 
-def test_a_dry_run_of_nothing_is_told() -> None:
+def test_a_dry_run_of_nothing_is_reported() -> None:
     with pytest.raises(ReportError, match="--dry-run goes with --confirm-seeds"):
         commands.run_select(_args("select", "--table", "t.csv", "--dry-run"))
 

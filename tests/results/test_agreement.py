@@ -32,7 +32,7 @@ from tests.results.known_table import CELLS, pruned, run
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader is told of one variant, as the digits that stand there."""
+    """What is shown of one variant, as the digits that stand there."""
 
     rate: str
     seeds: str
@@ -310,7 +310,7 @@ def test_the_server_and_the_public_api_make_the_same_row(number: int) -> None:
         assert study_row(stored) == read_run(api, "", with_curves=False)
 
 
-def told_by(study: Study) -> list[tuple[str, str]]:
+def shown_by(study: Study) -> list[tuple[str, str]]:
     """The quantised variant's rate and retention, of report, page, select and terminal."""
     name = "QLoRA int4"
     report, page = of_report(study)[name], of_page(study)[name]
@@ -342,7 +342,7 @@ def test_of_five_runs_with_one_seed_twice_all_name_the_same_rate() -> None:
     assert full.selection.chosen is not None
     assert full.selection.chosen.tuned == (("learning_rate", 3e-4),)
     assert quantised.best.value == pytest.approx(0.5)
-    assert told_by(study) == [("0.0003", "50.0")] * 4
+    assert shown_by(study) == [("0.0003", "50.0")] * 4
     (payload,) = comparison_payload(study)
     assert payload["lines"][0]["texts"][:3] == [
         "5 of 5",
@@ -383,7 +383,7 @@ def test_a_setting_is_one_however_the_sweep_wrote_it() -> None:
         for number, row in enumerate(numbers)
     ]
     study = examine(written)
-    assert told_by(study) == [("0.0003", "50.0")] * 4
+    assert shown_by(study) == [("0.0003", "50.0")] * 4
     kept = [family.label for family in examine(numbers).families]
     assert [family.label for family in study.families] == kept
     assert [family.label for family in examine(read_csv(write_csv(written))).families] == kept

@@ -59,7 +59,7 @@ def test_gpu_time_is_the_sum_of_what_each_run_spent_itself() -> None:
     assert found.pruning_saved_s == 2 * 40  # 20 s for one of three epochs, twice
 
 
-def test_a_shared_training_is_counted_once_and_its_saving_told() -> None:
+def test_a_shared_training_is_counted_once_and_its_saving_reported() -> None:
     shared: dict[str, Any] = {"training__key": "k", "train__gpu_seconds": 90.0}
     rows = [
         run("full", 1e-3, 0.5, train__own_gpu_seconds=90.0, **shared),

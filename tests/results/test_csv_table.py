@@ -54,7 +54,7 @@ def test_a_table_without_state_and_run_id_says_both() -> None:
         table.read_csv("learning_rate\n1\n")
 
 
-def test_all_faults_of_a_table_are_told_together() -> None:
+def test_all_faults_of_a_table_are_reported_together() -> None:
     text = "run_id,state,final/avg_f1\na,finished,high\na,finished,0.1\n,finished,0.1\n"
     with pytest.raises(ReportError) as caught:
         table.read_csv(text, where="t.csv")

@@ -114,9 +114,9 @@ def test_a_missing_base_is_stated() -> None:
     assert any("--baseline adds it" in note for note in examine(known_rows()).notes)
     base = Row("base", "baseline", {SCORE: 0.2, "dataset": "train.json"})
     other = run("full", 1e-3, 0.5, dataset="other.json")
-    told = " ".join(examine([*known_rows(), other, base]).notes)
+    notes = " ".join(examine([*known_rows(), other, base]).notes)
     assert (
-        "No untouched base of the same base, data and evaluation for: dataset = other.json" in told
+        "No untouched base of the same base, data and evaluation for: dataset = other.json" in notes
     )
 
 

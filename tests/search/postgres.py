@@ -1,5 +1,5 @@
-"""A real PostgreSQL server for tests: own directory, loopback only, a password, ended by whoever
-started it."""
+"""A real PostgreSQL server for tests: own directory, loopback only, a password, ended by its
+starter."""
 
 import os
 import pwd

@@ -179,8 +179,8 @@ def test_eight_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> N
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert (told["failed"], told["reports"]) == (0, 24)
+    figures = json.loads(done.stdout)
+    assert (figures["failed"], figures["reports"]) == (0, 24)
     backend = JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal)))
     storage = JournalStorage(backend)
     (name,) = optuna.get_all_study_names(storage)
@@ -189,7 +189,7 @@ def test_eight_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> N
     assert len({trial.system_attrs["sweep:run"] for trial in trials}) == 8
 
 
-def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_nobody(
+def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_no_other(
     tmp_path: Path,
 ) -> None:
     done = subprocess.run(
@@ -203,9 +203,9 @@ def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_nobody(
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert (told["killed"], told["failed_workers"]) == (15, 0)
-    assert (told["running"], told["lost_runs"], told["duplicate_trials"]) == (0, [], 0)
+    figures = json.loads(done.stdout)
+    assert (figures["killed"], figures["failed_workers"]) == (15, 0)
+    assert (figures["running"], figures["lost_runs"], figures["duplicate_trials"]) == (0, [], 0)
     JournalFile(tmp_path / "storm.journal")
     assert [path.name for path in tmp_path.iterdir()] == ["storm.journal"]
 

@@ -33,7 +33,7 @@ def spent(point: str, mean: float, standing: Standing = "running") -> Peer:
     return peer(point, [0.9 * mean, mean], standing)
 
 
-def test_a_clearly_worse_run_is_pruned_and_told_against_whom_by_how_much_and_how_surely() -> None:
+def test_a_clearly_worse_run_is_pruned_with_rival_difference_and_certainty() -> None:
     verdict = judge("b", [spent("a", 0.8), spent("b", 0.3)], Rule(rungs=9), 8)
     assert verdict.prune
     assert verdict.rung == 2
@@ -49,7 +49,7 @@ def test_the_better_run_of_the_two_goes_on() -> None:
     assert verdict.reason == "best of 2 at rung 2"
 
 
-def test_a_difference_within_noise_prunes_nobody() -> None:
+def test_a_difference_within_noise_prunes_no_run() -> None:
     peers = [spent("a", 0.502), spent("b", 0.5)]
     assert not judge("b", peers, Rule(rungs=9), 2).prune
     assert not judge("a", peers, Rule(rungs=9), 2).prune
@@ -71,7 +71,7 @@ def test_the_warm_up_is_the_first_rung_at_which_a_run_is_judged(
     assert (verdict.prune, verdict.rung) == (pruned_at > 0, pruned_at)
 
 
-def test_nobody_is_pruned_at_the_last_rung() -> None:
+def test_no_run_is_pruned_at_the_last_rung() -> None:
     peers = [peer("a", [0.8, 0.8]), peer("b", [0.5, 0.4])]
     assert not judge("b", peers, Rule(rungs=2), 2).prune
     assert judge("b", peers, Rule(rungs=3), 2).prune

@@ -1,4 +1,4 @@
-"""Storages: which places are understood, what a wrong one is told, and a real PostgreSQL."""
+"""Storages: which places are understood, how a wrong one is refused, and a real PostgreSQL."""
 
 import json
 import os
@@ -108,8 +108,8 @@ def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_p
         text=True,
         check=True,
     )
-    told = json.loads(done.stdout)
-    assert (told["failed"], told["reports"]) == (0, 3)
+    found = json.loads(done.stdout)
+    assert (found["failed"], found["reports"]) == (0, 3)
     trials = trials_in(database, "load/test")
     assert sorted(t.system_attrs[paired_pruner.RUN] for t in trials) == [
         f"run{i}" for i in range(3)

@@ -128,7 +128,7 @@ class World:
         self.lab = self._open()
 
     def kill(self) -> None:
-        """-9, half of the time in the middle of a change that nobody got an answer for."""
+        """-9, half of the time in the middle of a change that got no answer."""
         if self.chance.random() < 0.5:
             self._move_to(lambda target: shutil.copytree(self.data, target))
             return

@@ -30,7 +30,7 @@ def test_the_addresses_that_the_client_prints_open_pages(lab: Lab) -> None:
         assert "Not here" in see(lab, path, 404)
 
 
-def test_nobody_sees_a_page_or_its_data_without_a_key(lab: Lab) -> None:
+def test_without_a_key_there_is_neither_a_page_nor_its_data(lab: Lab) -> None:
     sweep = lab.make_sweep()["name"]
     make_run(lab)
     pages = ("/local/p", f"/local/p/sweeps/{sweep}", "/local/p/runs/r1")

@@ -365,7 +365,7 @@ def test_the_twenty_worst_predictions_come_first() -> None:
         {"output": f"o{i}", "gold": ["a", "b"], "score": i / 50, "n": None} for i in range(50)
     ]
     found = worst(records[::-1])
-    assert found.columns == ("score", "output", "gold")  # nobody has an n
+    assert found.columns == ("score", "output", "gold")  # no line has an n
     assert [line[1] for line in found.lines] == [f"o{i}" for i in range(20)]
     assert found.lines[1] == ("0.02", "o1", "a\nb")
     assert (found.count, found.failed, found.lowest) == (50, 1, "0")

@@ -69,7 +69,7 @@ def test_a_variant_stands_for_its_best_mean_over_seeds_among_complete_runs() -> 
     assert abs(qlora.retention.value - 0.75) < 1e-12
 
 
-def test_texts_leave_out_costs_that_nobody_knows() -> None:
+def test_texts_leave_out_unknown_costs() -> None:
     (found,) = comparison_payload(study())
     assert found["headings"] == [
         "Complete runs",
@@ -128,16 +128,16 @@ def test_latencies_of_two_gpus_are_never_averaged_and_the_other_is_named() -> No
 def test_the_scatter_knows_which_runs_stand_on_a_front_as_the_report_does() -> None:
     latency, length = "inference/avg_latency_ms_per_sample", "inference/tokens_out"
 
-    def told(gpu: str, tokens: float) -> dict[str, Any]:
+    def hardware(gpu: str, tokens: float) -> dict[str, Any]:
         return {latency: 10.0, length: tokens, "inference/gpu": gpu, "inference/model_size_gb": 2.0}
 
     rows = [
-        run("Full LoRA", 1e-3, 0.8, **told("H100", 20.0)),
-        run("Full LoRA", 1e-4, 0.8, **told("H100", 21.0)),
-        run("QLoRA int8", 1e-3, 0.7, **told("A100", 20.0)),
-        run("QLoRA int4", 1e-3, 0.6, **told("H100", 2.0)),
-        run("QLoRA int4", 1e-4, 0.9, tags="diverged", **told("H100", 20.0)),
-        run("QLoRA int4", 1e-4, 0.9, max_length=64, **told("H100", 20.0)),
+        run("Full LoRA", 1e-3, 0.8, **hardware("H100", 20.0)),
+        run("Full LoRA", 1e-4, 0.8, **hardware("H100", 21.0)),
+        run("QLoRA int8", 1e-3, 0.7, **hardware("A100", 20.0)),
+        run("QLoRA int4", 1e-3, 0.6, **hardware("H100", 2.0)),
+        run("QLoRA int4", 1e-4, 0.9, tags="diverged", **hardware("H100", 20.0)),
+        run("QLoRA int4", 1e-4, 0.9, max_length=64, **hardware("H100", 20.0)),
     ]
     largest, small = comparison_payload(study_of(*rows))
     assert largest["runs"] == ("r0", "r1", "r2", "r3")

@@ -1,4 +1,4 @@
-"""A server that was away itself takes nobody for silent."""
+"""A server that was away itself holds no agent or run for silent."""
 
 from pathlib import Path
 

@@ -176,7 +176,7 @@ def test_a_run_that_meanwhile_belongs_to_another_agent_is_stopped(lab: Lab) -> N
     assert lab.beat(silent, run) == [{"type": "stop", "run_id": run}]
 
 
-def test_an_agent_that_comes_back_keeps_its_run_if_nobody_took_it(lab: Lab) -> None:
+def test_an_agent_that_comes_back_keeps_its_run_if_no_other_took_it(lab: Lab) -> None:
     sweep = lab.make_sweep()
     agent = lab.make_agent(sweep)
     run = lab.claim(agent)

@@ -106,7 +106,7 @@ def test_a_crashed_run_that_speaks_again_runs(lab: Lab) -> None:
     assert lab.run("r")["state"] == "running"
 
 
-def test_a_stopped_run_without_an_agent_is_told_so_by_the_stream(lab: Lab) -> None:
+def test_a_stopped_run_without_an_agent_learns_it_from_the_stream(lab: Lab) -> None:
     lab.init("r")
     assert lab.post("r", {}) == {}
     identifier = lab.run("r")["id"]

@@ -186,5 +186,5 @@ def test_a_sweep_that_was_deleted_here_stays_there(pair: Pair) -> None:
     other = pair.source.make_sweep()
     assert pair.sync().sweeps == 1
     with pair.target.services.database.read() as connection:
-        told = [row[0] for row in connection.execute("SELECT description FROM sweep ORDER BY id")]
-    assert [sweep["name"] in told[0], other["name"] in told[1]] == [True, True]
+        texts = [row[0] for row in connection.execute("SELECT description FROM sweep ORDER BY id")]
+    assert [sweep["name"] in texts[0], other["name"] in texts[1]] == [True, True]

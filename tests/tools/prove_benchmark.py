@@ -52,8 +52,8 @@ def measure_latencies(rounds: int = ROUNDS, queries: int = QUERIES) -> dict[str,
         for number in range(rounds * queries):
             # Either goes first in turn, so that drift cancels out.
             order = (first, second) if number % 2 == 0 else (second, first)
-            told = {id(server): _ask(server, str(number % queries)) for server in order}
-            pairs.append((told[id(first)], told[id(second)]))
+            answers = {id(server): _ask(server, str(number % queries)) for server in order}
+            pairs.append((answers[id(first)], answers[id(second)]))
         return figures(pairs, queries, [_ask(server, "cold") for server in (first, second)])
 
 

@@ -66,7 +66,7 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         fault, number = what
         try:
             return hurt(fault, f"{fault}-{number}", number)
-        except Exception as error:  # the others still count, and this one is told as failed
+        except Exception as error:  # the others still count, and this one is reported as failed
             return show(f"{fault}-{number}: {type(error).__name__}: {error}")
 
     def hurt(fault: str, name: str, number: int) -> Outcome | tuple[str, float]:

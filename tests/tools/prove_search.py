@@ -40,8 +40,8 @@ def journal_load() -> dict[str, Any]:
     """64 processes on one journal, a report each per 2 s, 9 rungs."""
     with tempfile.TemporaryDirectory() as name:
         journal = str(Path(name) / "load.journal")
-        told = _script("journal_load.py", journal, "64", "9", "2", name)
-        return {**told, "reports_expected": 64 * 9, "reports_read_back": _reports_in(journal)}
+        figures = _script("journal_load.py", journal, "64", "9", "2", name)
+        return {**figures, "reports_expected": 64 * 9, "reports_read_back": _reports_in(journal)}
 
 
 def postgres_load() -> dict[str, Any]:
@@ -78,8 +78,8 @@ def arrival_orders(strata: int = 20, points: int = 6) -> dict[str, Any]:
             verdicts = set()
             for order in itertools.islice(itertools.permutations(peers), 0, None, 6):
                 rule = Rule(stratum.rungs)
-                told = [judge(c.point, order, rule, points) for c in chosen]
-                verdicts.add(tuple((v.prune, v.rung, v.reason) for v in told))
+                figures = [judge(c.point, order, rule, points) for c in chosen]
+                verdicts.add(tuple((v.prune, v.rung, v.reason) for v in figures))
                 orders += 1
             differing += len(verdicts) > 1
             cases += 1
@@ -113,8 +113,8 @@ def _script(name: str, *words: str) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 def _reports_in(journal: str) -> int:

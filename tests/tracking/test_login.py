@@ -19,11 +19,11 @@ GOOD, REVOKED = "local-" + "g" * 40, "local-" + "r" * 40
 class Answering(BaseHTTPRequestHandler):
     """401 for a revoked key, a null viewer for an unknown one."""
 
-    told: ClassVar[list[dict[str, object]]] = []
+    requests: ClassVar[list[dict[str, object]]] = []
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.told.append(body)
+        self.requests.append(body)
         word = self.headers.get("Authorization", "").partition(" ")[2]
         key = base64.b64decode(word).decode().partition(":")[2]
         data: dict[str, object] = {"viewer": {"id": "1"} if key == GOOD else None}
@@ -40,7 +40,7 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Answering.told = []
+    Answering.requests = []
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -75,11 +75,11 @@ def test_a_server_that_is_away_is_no_fault_of_the_key(tmp_path: Path) -> None:
     assert not check_login(away, tmp_path).is_reachable
 
 
-def test_the_end_is_told_to_a_url_that_is_never_shown(url: str) -> None:
+def test_the_end_is_posted_to_a_url_that_is_never_shown(url: str) -> None:
     states = sweep_states(["e/p/s"], {"WANDB_BASE_URL": url, "WANDB_API_KEY": GOOD})
     assert states == {"e/p/s": "FINISHED"}
     assert post_notice(url, {"sweeps": states}) == "the end was posted to the URL of --notify"
-    assert Answering.told[-1]["text"] == "sweeps have ended: e/p/s FINISHED"
+    assert Answering.requests[-1]["text"] == "sweeps have ended: e/p/s FINISHED"
     said = post_notice("http://127.0.0.1:1/secret", {"sweeps": states})
     assert "nothing could be posted" in said
     assert "secret" not in said

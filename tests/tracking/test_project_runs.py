@@ -126,15 +126,15 @@ def test_predictions_come_from_run_files_where_no_artifact_has_them() -> None:
 
 
 def test_unreadable_predictions_cost_one_interval_not_the_report() -> None:
-    told: list[str] = []
+    warnings: list[str] = []
     runs = [
         FakeRun("a", uploaded=[FakeFile("predictions.jsonl", "no json")]),
         FakeRun("b", uploaded=[FakeFile("predictions.jsonl", _predictions(x=1.0))]),
     ]
-    rows = project_runs.read_projects(["demo"], api=FakeApi(demo=runs), warn=told.append)
+    rows = project_runs.read_projects(["demo"], api=FakeApi(demo=runs), warn=warnings.append)
     assert [row.scores for row in rows] == [{}, {"validation": {"x": 1.0}}]
-    assert len(told) == 1
-    assert told[0].startswith(
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
         "predictions of run a cannot be read: run a, line 1: needs example_id"
     )
 
@@ -174,7 +174,7 @@ def test_a_malformed_project_is_refused(path: str) -> None:
         project_runs.read_projects([path], api=FakeApi())
 
 
-def test_progress_is_told_run_by_run() -> None:
+def test_progress_is_shown_run_by_run() -> None:
     seen: list[tuple[int, int]] = []
     api = FakeApi(demo=[FakeRun("a"), FakeRun("b")])
     project_runs.read_projects(["demo"], api=api, progress=lambda d, t: seen.append((d, t)))

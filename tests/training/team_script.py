@@ -32,7 +32,7 @@ def main(root: Path) -> None:
     try:
         train(root, "diverged", on_model=spoil)
     except TrainingDiverged:
-        (root / "told").touch()
+        (root / "informed").touch()
 
 
 def train(root: Path, name: str, lora_dropout: float = 0.1, **options: Any) -> None:

@@ -34,7 +34,7 @@ def test_a_team_trains_as_one_process_goes_on_to_the_same_bits_and_ends_together
     pairs = zip(places(tmp_path / "whole"), places(tmp_path / "cut"), strict=True)
     for whole, cut in pairs:
         lab.assert_equal_bits(whole, cut)
-    assert (tmp_path / "told").exists()  # the run heard of the divergence, its helper ended
+    assert (tmp_path / "informed").exists()  # the run heard of the divergence, its helper ended
 
 
 def test_gradients_of_all_weights_are_summed_in_one_message(

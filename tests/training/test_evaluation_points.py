@@ -45,7 +45,7 @@ def test_three_cells_execute_one_training(tmp_path: Path) -> None:
     first, *others = [points for _, points in finished.values()]
     assert all(points == first for points in others)  # same curve, cost, adapters
     assert {p.run_id for p in first} == {"Full LoRA None"}
-    assert steps_trained == [1, 2, 3, 5, 6, 7]  # steps 4 and 8 are told with their points
+    assert steps_trained == [1, 2, 3, 5, 6, 7]  # steps 4 and 8 come with their points
     assert "base" not in finished["LoRA+PTQ", "int4"][0].__dict__  # nothing was loaded to read
 
 
@@ -239,7 +239,7 @@ def test_a_worker_that_was_overtaken_follows_and_ends_equal(
     assert lab.losses_of(points) == undisturbed.losses
 
 
-# ------------------------------------------------------------------ results that are no training
+# ------------------------------------------------------------------ results that are not a training
 def break_weights(model: torch.nn.Module) -> None:
     for weights in model.parameters():
         if weights.requires_grad:

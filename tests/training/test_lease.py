@@ -21,7 +21,7 @@ ELSEWHERE = {"host": "other", "space": "other boot", "pid": 1, "born": "1", "tok
 
 
 class Clock:
-    """A monotonic clock that stands still until it is told otherwise."""
+    """A monotonic clock that stands still until a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -132,7 +132,7 @@ def test_the_old_holder_learns_that_it_was_replaced(tmp_path: Path) -> None:
         old.check()
     new.check()
     assert not old.staging.exists()  # what the orphan still writes lands nowhere
-    old.release()  # and giving back what it has lost harms nobody
+    old.release()  # and giving back what it has lost changes nothing
     new.check()
     assert new.staging.exists()
     new.release()

@@ -37,7 +37,7 @@ def strict(root: Path, **values: Any) -> RunConfig:
     return lab.make_config(root, max_left_out_share=share, test_fraction=0, **values)
 
 
-def test_counts_and_a_prompt_of_each_task_are_told(tmp_path: Path) -> None:
+def test_counts_and_a_prompt_of_each_task_are_reported(tmp_path: Path) -> None:
     found = preflight.examine(lab.make_config(tmp_path))
     assert "query_analysis: 10 of 10 examples trained, 4 scored" in "\n".join(found.lines)
     shown = [line for line in found.lines if line.startswith("a prompt of ")]

@@ -226,7 +226,7 @@ def tokenizer_of(kind: str, *, is_special: bool) -> Any:
 def test_no_tokenizer_reads_text_of_the_data_as_a_mark(
     kind: str, is_special: bool, text: str
 ) -> None:
-    """Marks that are no special tokens (DeepSeek's are none) cannot be split: then it is said."""
+    """Marks that are not special tokens (as DeepSeek's) cannot be split: DataError."""
     tokenizer = tokenizer_of(kind, is_special=is_special)
     marks = {i for i, t in tokenizer.added_tokens_decoder.items() if str(t) != "<unk>"}
     plain = [i for i in prompts.prompt_ids(tokenizer, (("user", "yes"),)) if i in marks]

@@ -1,4 +1,4 @@
-"""A follower trains what nobody has begun, an evaluation point at a time, and waits for nothing
+"""A follower trains what no run has begun, an evaluation point at a time, and waits for nothing
 else."""
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def meanwhile(tmp_path: Path) -> Meanwhile:
     return Meanwhile(grid[0], lambda: grid, run_id="follower")
 
 
-def test_trainings_of_the_sweep_that_nobody_has_begun_are_advanced_one_point_at_a_time(
+def test_trainings_of_the_sweep_that_no_run_has_begun_are_advanced_one_point_at_a_time(
     tmp_path: Path, meanwhile: Meanwhile
 ) -> None:
     assert meanwhile()

@@ -25,7 +25,7 @@ from agent.errors import ClusterError
 from agent.takeover import Term
 from agent.tracking.run_states import RunState
 
-# A grid point: writes what it is told; USR2 ends it with 75, TERM with 143, as train.py does.
+# A grid point: writes which signal it gets; USR2 ends it with 75, TERM with 143, as train.py does.
 POINT = """
 import os, pathlib, signal, sys, time
 log = pathlib.Path(os.environ["LOG"])
@@ -278,11 +278,11 @@ def test_a_server_that_is_not_there_yet_is_waited_for(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told", "code"),
+    ("number", "received", "code"),
     [(signal.SIGTERM, "SIGUSR2", 1), (signal.SIGINT, "SIGTERM", 0)],
 )
 def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
-    stage: Stage, number: signal.Signals, told: str, code: int
+    stage: Stage, number: signal.Signals, received: str, code: int
 ) -> None:
     """Without Slurm's word a SIGTERM counts as preemption; nothing new is taken after it."""
     stage.runs = {"e/p/one": ("a", "b")}
@@ -293,7 +293,7 @@ def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
     inbox._receive(number, None)
     supervisor = Supervisor([worker], inbox, {}, lead_s=180, max_restarts=0, say=stage.said.append)
     assert supervisor.run() == code
-    assert stage.log == ["a started", f"a {told}"]
+    assert stage.log == ["a started", f"a {received}"]
     assert worker.pid is None
 
 

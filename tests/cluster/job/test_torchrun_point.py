@@ -11,13 +11,13 @@ import pytest
 
 from agent.cluster.job.torchrun_point import interpreter
 
-# Rank 0 saves and ends when told to; the others would wait for ever.
+# Rank 0 saves and ends when signalled; the others would wait for ever.
 PROGRAM = """
 import os, pathlib, signal, sys, time
 rank, world = os.environ["RANK"], os.environ["WORLD_SIZE"]
 place = pathlib.Path(sys.argv[1])
 def end(number, frame):
-    (place / f"told-{rank}").write_text(signal.Signals(number).name)
+    (place / f"signal-{rank}").write_text(signal.Signals(number).name)
     sys.exit(75 if number == signal.SIGUSR2 else 143)
 signal.signal(signal.SIGUSR2, end)
 signal.signal(signal.SIGTERM, end)
@@ -52,7 +52,7 @@ def test_a_notice_reaches_the_first_rank_and_its_status_comes_back(
     finally:
         process.kill()
         process.wait()
-    assert (tmp_path / "told-0").read_text() == number.name
+    assert (tmp_path / "signal-0").read_text() == number.name
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def test_a_key_file_is_private_from_the_start_and_refused_when_it_is_not(tmp_pat
         read_key(path)
 
 
-def test_an_empty_or_missing_key_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_or_missing_key_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="write the W&B API key into it"):
         read_key(tmp_path / "none")
     write_key(tmp_path / "two", "a b")
@@ -79,7 +79,7 @@ def test_the_servers_note_gives_address_and_key_and_hides_the_key_in_its_repr(
     assert CANARY not in repr(read_note(tmp_path))
 
 
-def test_a_server_that_has_not_started_is_told_with_the_command_to_start_it(
+def test_a_server_that_has_not_started_is_reported_with_its_command(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ClusterError, match="sweep-agent serve --data"):
@@ -172,7 +172,7 @@ def test_the_answers_of_a_gpu_node_are_judged() -> None:
     assert kernels.ok is False
 
 
-def test_a_cluster_that_sends_no_early_notice_is_told() -> None:
+def test_a_cluster_that_sends_no_early_notice_is_reported() -> None:
     quiet = node_checks.judge_slurm(
         "PreemptMode = REQUEUE\nSLURM_VERSION = 22.05\nKillWait = 30 sec\n"
     )

@@ -118,12 +118,12 @@ def test_the_words_of_wandb_sweep_are_read_with_and_without_colours() -> None:
     )
 
 
-def test_a_refusal_of_wandb_sweep_is_told_in_its_own_words() -> None:
+def test_a_refusal_of_wandb_sweep_is_reported_in_its_own_words() -> None:
     with pytest.raises(ClusterError, match=r"a\.yaml made no sweep: .*method is missing"):
         read_created_sweep("wandb: ERROR method is missing\n", Path("a.yaml"))
 
 
-def test_sweep_paths_are_told_from_files() -> None:
+def test_sweep_paths_are_distinguished_from_files() -> None:
     assert is_sweep_path("me/study/ab12")
     assert not is_sweep_path("sweeps/demo/qlora.yaml")
     assert not is_sweep_path("qlora.yaml")

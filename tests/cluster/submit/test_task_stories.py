@@ -1,4 +1,4 @@
-"""Every task that was submitted has a story, whoever knows it: Slurm, its record, or its log."""
+"""Every task that was submitted has a story, from Slurm, its record, or its log."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def life(task: str, **values: object) -> TaskLife:
     return TaskLife(task, **{**known, **values})  # type: ignore[arg-type]
 
 
-def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_is_told_with_its_reason() -> None:
+def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_has_its_reason() -> None:
     lives = [
         life("12_1", seen_at=2990.0),
         life("12_2", ended_at=1100.0),
@@ -46,7 +46,7 @@ def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_is_told_with_i
     assert shown[2].tail == ()
 
 
-def test_a_requeued_task_is_told_by_its_newest_life() -> None:
+def test_a_requeued_task_is_described_by_its_newest_life() -> None:
     lives = [life("12_0", ended_at=1050.0, status=1, reason="preempted"), life("12_0", restart=1)]
     (story, *_) = task_stories(JOB, [], lives, {}, now=1061.0)
     assert (story.state, story.restarts, story.reason) == ("RUNNING", 1, "")

@@ -41,7 +41,7 @@ def test_the_one_rung_lag_is_the_known_case() -> None:
     assert truth[-1, -1] - truth[0, -1] == pytest.approx(0.06, abs=0.01)
 
 
-def test_regret_is_told_by_the_truth() -> None:
+def test_regret_is_judged_by_the_truth() -> None:
     flat = made("flat", 0, examples=30)
     assert [flat.regret(i) for i in range(8)] == [0.0] * 8
     lag = made("one_rung_lag", 1, examples=500)

@@ -119,7 +119,7 @@ def test_the_replayed_pruner_decides_as_the_one_in_the_runs_does(tmp_path: Path)
     assert min(replayed) < max(replayed)
 
 
-def test_a_replay_with_the_same_seed_is_the_same_and_an_unknown_name_is_told() -> None:
+def test_a_replay_with_the_same_seed_is_the_same_and_an_unknown_name_is_reported() -> None:
     strata = [made_stratum(seed, rungs=4, examples=40) for seed in (1, 2)]
     names = ["paired", "hyperband"]
     first = replay(strata, names, warmup=1, workers=[1, 4], orders=2)
@@ -205,7 +205,7 @@ def test_a_curves_file_is_read_back_as_it_was_written(tmp_path: Path, name: str)
         ('{"schema":"sweep-agent/curves-1","strata":[{"name":"x"}]}', "KeyError: 'curves'"),
     ],
 )
-def test_a_wrong_curves_file_is_told_what_is_wrong(
+def test_what_is_wrong_with_a_curves_file_is_reported(
     tmp_path: Path, content: str, message: str
 ) -> None:
     (tmp_path / "c.json").write_text(content)
