@@ -146,6 +146,7 @@ COMMANDS = tuple(command for _, commands in GROUPS for command in commands)
 class Parser(argparse.ArgumentParser):
     """Says of a misspelt option, action or choice which one may be meant, as of commands."""
 
+    # The stub lists three overloads by the type of the namespace.
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:

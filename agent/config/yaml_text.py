@@ -29,7 +29,7 @@ class _OpenNode:
     deepest: int
 
 
-class _StrictLoader(_Base):  # type: ignore[misc]
+class _StrictLoader(_Base):  # type: ignore[misc]  # with or without libyaml, hence Any
     """SafeLoader that refuses a key given twice in one mapping."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -126,9 +126,9 @@ def print_table(table: TextTable, console: Console, may_drop: Sequence[str] = ()
     )
     for index in shown:
         heading = table.headings[index]
-        side = "right" if heading.is_number else "left"
+        side: JustifyMethod = "right" if heading.is_number else "left"
         width = _width(table, index)
-        drawn.add_column(heading.title, justify=side, min_width=width, max_width=width)  # type: ignore[arg-type]
+        drawn.add_column(heading.title, justify=side, min_width=width, max_width=width)
     for row in table.rows:
         drawn.add_row(*(Text(row[index].text) for index in shown))
     console.print(drawn)

@@ -22,7 +22,7 @@ def seconds_to_wait(agent: wandb_agent.Agent) -> float:
     ended, or after wandb's interval; a signal's exception passes through.
     """
     if not hasattr(agent, "_has_asked"):
-        agent._has_asked = True  # type: ignore[attr-defined]
+        agent._has_asked = True  # type: ignore[attr-defined]  # a mark of our own
         return AT_ONCE_S
     running = list(getattr(agent, "_run_processes", {}).values())
     if not running:
@@ -34,6 +34,7 @@ def seconds_to_wait(agent: wandb_agent.Agent) -> float:
 
 
 def main() -> None:
+    # A number there, read at every turn: as a property it is asked anew each time.
     wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
     try:
         cli.cli(prog_name="wandb")

@@ -60,7 +60,7 @@ def test_panels_name_config_keys_and_metrics_apart() -> None:
     assert model.config.x_axis == "config:learning_rate.value"
     assert model.config.y_axis == "summary:final/validation_f1_score"
     with pytest.raises(ValueError, match="unknown panel kind 'pie'"):
-        workspace_views.build_panel(workspace.Panel("pie", "t", ()), reports)  # type: ignore[arg-type]
+        workspace_views.build_panel(workspace.Panel("pie", "t", ()), reports)  # type: ignore[arg-type]  # a mistake
 
 
 def test_a_variant_outside_the_table_gets_a_colour_too() -> None:

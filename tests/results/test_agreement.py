@@ -153,10 +153,9 @@ def of_page(study: Study) -> dict[str, Answer]:
 
 def of_terminal(study: Study) -> list[list[str]]:
     """The cells of the terminal's table, by the places where its headings end."""
-    console = Console(file=io.StringIO(), width=300)
+    console = Console(file=(out := io.StringIO()), width=300)
     print_study(study, console)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    lines = text.split("\n")
+    lines = out.getvalue().split("\n")
     rule = next(i for i, line in enumerate(lines) if line.startswith("───"))
     ends = [match.end() for match in re.finditer(r"\S+(?: \S+)*", lines[rule - 1])]
     labels = {cell.label for family in study.families for cell in family.cells}
@@ -268,13 +267,12 @@ def test_report_page_terminal_select_workspace_and_csv_agree(block: int) -> None
 
 def test_the_terminal_lists_the_choices_with_the_same_sentences() -> None:
     study = examine(a_table(3))
-    console = Console(file=io.StringIO(), width=300)
+    console = Console(file=(out := io.StringIO()), width=300)
     choices = choices_of(study.families[0])
     print_selections(choices, [], is_planned=False, console=console)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
     for cell in study.families[0].cells:
         if not cell.is_baseline and cell.selection.chosen:
-            assert study.families[0].sentence(cell) in text
+            assert study.families[0].sentence(cell) in out.getvalue()
 
 
 @pytest.mark.parametrize("number", range(20))

@@ -2,6 +2,7 @@ import itertools
 import random
 
 from agent.results.pareto import Point, front
+from agent.results.presentation import Better
 
 
 def test_size_is_to_be_low_and_score_high() -> None:
@@ -21,7 +22,8 @@ def test_a_point_with_a_missing_value_takes_no_part() -> None:
 def test_the_front_is_what_the_definition_says_in_every_direction() -> None:
     generator = random.Random(5)
     points: list[Point] = [(generator.randrange(8), generator.randrange(8)) for _ in range(40)]
-    for x, y in itertools.product(("lower", "higher"), repeat=2):
+    directions: tuple[Better, ...] = ("lower", "higher")
+    for x, y in itertools.product(directions, repeat=2):
         signs = tuple(1 if d == "higher" else -1 for d in (x, y))
         seen = [tuple(s * (v or 0) for s, v in zip(signs, p, strict=True)) for p in points]
         expected = {
@@ -29,4 +31,4 @@ def test_the_front_is_what_the_definition_says_in_every_direction() -> None:
             for i, p in enumerate(seen)
             if not any(q != p and all(a >= b for a, b in zip(q, p, strict=True)) for q in seen)
         }
-        assert set(front(points, (x, y))) == expected  # type: ignore[arg-type]
+        assert set(front(points, (x, y))) == expected

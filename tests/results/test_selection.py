@@ -8,13 +8,13 @@ from agent.errors import ReportError
 from agent.results.comparable import Family, families_of
 from agent.results.confirmation import missing_seeds, sweeps_of
 from agent.results.run_table import Row
-from agent.results.selection import Selection, select
+from agent.results.selection import Points, Selection, select
 from tests.results.known_table import known_rows, pruned, run
 
 
-def _only(rows: tuple[Row, ...] | list[Row], points: str = "final") -> Selection:
+def _only(rows: tuple[Row, ...] | list[Row], points: Points = "final") -> Selection:
     (family,) = families_of(rows)
-    (found,) = select(family, points)  # type: ignore[arg-type]
+    (found,) = select(family, points)
     return found
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from agent.config.objective import Goal
 from agent.search.importance import importances
 
 POINTS = [
@@ -19,14 +20,14 @@ POINTS = [
 @pytest.mark.parametrize("goal", ["maximize", "minimize"])
 @pytest.mark.parametrize("key", ["learning_rate", "optimizer"])
 def test_the_parameter_that_decides_comes_first_and_a_constant_one_is_left_out(
-    key: str, goal: str
+    key: str, goal: Goal
 ) -> None:
     values = [
         (float(point[key] == "adam") if key == "optimizer" else -abs(place // 4 - 2.2))
         + place * 7 % 16 / 1000
         for place, point in enumerate(POINTS)
     ]
-    found = importances(POINTS, values, goal)  # type: ignore[arg-type]
+    found = importances(POINTS, values, goal)
     assert next(iter(found)) == key
     assert set(found) == {"learning_rate", "optimizer", "seed"}
     assert sum(found.values()) == pytest.approx(1)

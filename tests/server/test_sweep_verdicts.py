@@ -67,9 +67,9 @@ def sweeps_in_tests() -> Iterator[str]:
     """Every text within the test suite that is meant as a sweep."""
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-            if is_text and "method:" in str(node.value) and "parameters" in str(node.value):  # type: ignore[attr-defined]
-                yield str(node.value)  # type: ignore[attr-defined]
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and "method:" in text and "parameters" in text:
+                yield text
 
 
 TEXTS = sorted(

@@ -96,7 +96,7 @@ def _train(
             timer.daemon = True
             timer.start()
         training = lab.open_training(root, EVERY_STEP)
-        TrainingDirectory.drop_states = lambda *_, **__: None  # type: ignore[method-assign]
+        TrainingDirectory.drop_states = lambda *_, **__: None  # type: ignore[method-assign]  # all are kept
         _log_steps(root)
         lab.run_through(training)
 
@@ -130,7 +130,7 @@ def _log_steps(root: Path) -> None:
         with (root / "steps.log").open("a") as stream:
             stream.write(f"{self._progress.step}\n")
 
-    Trainer._take_step = logged  # type: ignore[method-assign]
+    Trainer._take_step = logged  # type: ignore[method-assign]  # steps are counted
 
 
 def _repeated_steps(root: Path) -> int:
@@ -221,12 +221,12 @@ def prove_overhead(root: Path) -> dict[str, object]:
         finally:
             spent[0] += time.perf_counter() - started
 
-    store.TrainingDirectory.publish = timed  # type: ignore[method-assign, assignment]
+    store.TrainingDirectory.publish = timed  # type: ignore[method-assign, assignment]  # timed
     try:
         lab.write_examples(root / "data", per_task=400)
         points = list(lab.open_training(root, DEMO_SIZE).points())
     finally:
-        store.TrainingDirectory.publish = publish  # type: ignore[method-assign]
+        store.TrainingDirectory.publish = publish  # type: ignore[method-assign]  # the original
     return {
         "store/training_seconds": round(points[-1].cost.train_seconds, 2),
         "store/overhead_share": round(spent[0] / points[-1].cost.train_seconds, 4),

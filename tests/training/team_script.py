@@ -21,7 +21,7 @@ from tests.training import lab
 def main(root: Path) -> None:
     quieten_libraries()
     torch.set_num_threads(1)
-    TrainingDirectory.drop_states = lambda *_, **__: None  # type: ignore[method-assign]
+    TrainingDirectory.drop_states = lambda *_, **__: None  # type: ignore[method-assign]  # nothing is dropped
     for name in ("alone", "whole"):
         train(root, name, lora_dropout=0.0 if name == "alone" else 0.1)
     try:

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -214,18 +214,18 @@ def test_500_mutations_are_used_or_refused_in_a_sentence(tmp_path: Path) -> None
         path = place / f"record-{number}.json"
         rows = [mutated_record(random) for _ in range(random.randint(1, 3))]
         path.write_text(json.dumps([*rows, GOOD[0]]))
-        outcomes[judged(lambda path=path: use(path))] += 1  # type: ignore[misc]
+        outcomes[judged(partial(use, path))] += 1
     for number in range(FILES):
         name, content = mutated_bytes(random)
         path = place / f"{number}-{name}"
         path.write_bytes(content)
-        outcomes[judged(lambda path=path: use(path))] += 1  # type: ignore[misc]
+        outcomes[judged(partial(use, path))] += 1
     for _ in range(CONFIGS):
         values = mutated_config(random, lab.make_config(tmp_path))
-        outcomes[judged(lambda values=values: look(values))] += 1  # type: ignore[misc]
+        outcomes[judged(partial(look, values))] += 1
     for number in range(BASES):
         folder = mutated_base(random, tmp_path / f"base-{number}")
-        outcomes[judged(lambda folder=folder: open_base(tmp_path, folder))] += 1  # type: ignore[misc]
+        outcomes[judged(partial(open_base, tmp_path, folder))] += 1
     assert outcomes.total() == 500
     assert min(outcomes["used"], outcomes["refused"]) > 50, outcomes
 

@@ -63,7 +63,10 @@ class PromptProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(
+        self,
+        transport: asyncio.Transport,  # type: ignore[override]  # uvicorn's own narrower type
+    ) -> None:
         super().connection_made(transport)
         GUESTS.come(self)
         self._start_clock()

@@ -228,8 +228,10 @@ def _spaced(
             continue
         for name, values in columns.items():
             one, other = values[at - 1], values[at]
-            known = name != "y" and one is not None and other is not None
-            values.insert(at, (one + other) / 2 if known else None)  # type: ignore[operator]
+            if name == "y" or one is None or other is None:
+                values.insert(at, None)
+            else:
+                values.insert(at, (one + other) / 2)
     return columns
 
 

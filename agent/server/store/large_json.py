@@ -6,6 +6,8 @@ a second in which no other request is served. Python's own takes longer and lets
 
 import json
 from collections.abc import Iterator
+
+# Parts of the pure Python parser, which the stubs leave out.
 from json.decoder import JSONArray, JSONObject, scanstring  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from types import SimpleNamespace

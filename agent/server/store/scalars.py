@@ -41,6 +41,7 @@ def make_strict(schema: GraphQLSchema) -> None:
     for name, reader in _READERS.items():
         scalar = schema.type_map[name]
         assert isinstance(scalar, GraphQLScalarType)
+        # graphql-core means its methods to be replaced on the instance.
         scalar.parse_value = reader  # type: ignore[method-assign]
         scalar.coerce_input_value = reader
 

@@ -1,5 +1,7 @@
 """Every task that was submitted has a story, from Slurm, its record, or its log."""
 
+from typing import Any
+
 import pytest
 
 from agent.cluster.job.supervisor import verdict_on
@@ -11,9 +13,15 @@ from agent.cluster.submit.watch_commands import part_of
 JOB = JobRecord("12", ("e/p/s",), (0, 1, 2, 3, 4, 5), "/logs/%A_%a.log", "x.sbatch", 1000.0)
 
 
-def life(task: str, **values: object) -> TaskLife:
-    known = {"restart": 0, "node": "n1", "gpus": 1, "started_at": 1000.0, "seen_at": 1060.0}
-    return TaskLife(task, **{**known, **values})  # type: ignore[arg-type]
+def life(task: str, **values: Any) -> TaskLife:
+    known: dict[str, Any] = {
+        "restart": 0,
+        "node": "n1",
+        "gpus": 1,
+        "started_at": 1000.0,
+        "seen_at": 1060.0,
+    }
+    return TaskLife(task, **{**known, **values})
 
 
 def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_has_its_reason() -> None:

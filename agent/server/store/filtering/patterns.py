@@ -6,6 +6,8 @@ are counted beforehand, and a pattern with too many of them is refused.
 
 import re
 from functools import lru_cache
+
+# Private, and the only reader of patterns that is Python's own; the stubs leave it out.
 from re import _constants as kinds  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
