@@ -42,14 +42,15 @@ class Watcher:
         from agent.tracking import client  # after the environment, which says where the server is
 
         self._api = client.open_api()
-        self._project = project_of(sweeps[0])
-        self._sweeps = [split_path(sweep)[2] for sweep in sweeps]
+        self.project = project_of(sweeps[0])
+        self.sweeps = tuple(sweeps)
+        self._ids = {split_path(sweep)[2] for sweep in sweeps}
         self._states: dict[str, str] = {}
 
     def rows(self) -> list[Row]:
         self._api.flush()  # it remembers every answer
-        runs = self._api.runs(self._project, per_page=200)
-        found = [row_of(run) for run in runs if run.sweep and run.sweep.id in self._sweeps]
+        runs = self._api.runs(self.project, per_page=200)
+        found = [row_of(run) for run in runs if run.sweep and run.sweep.id in self._ids]
         return sorted(found, key=_order)
 
     def show_changes(self) -> None:

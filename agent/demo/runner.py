@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from agent.errors import SweepAgentError
 from agent.files import write_atomically
 from agent.server.process import running_server
 from agent.tracking import notices
-from agent.tracking.paths import project_of
 
 PROJECT = "sweep-agent-demo"
 USUAL_OUT = Path("outputs/demo")  # as the sweep YAMLs have it
@@ -63,14 +62,10 @@ class Demo:
             stack.callback(self._end_all)
             self._env = self._environment(server.env)
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
-            paths = [self._create_sweep(file, server.entity) for file in self._files]
-            project = project_of(paths[0])
-            watcher = results.Watcher(self._env, paths)  # before the machine is busy
-            with warm_worker(self._env) as warm:
-                self._env |= warm
-                runs = self._run_agents(paths, watcher)
+            runs, watcher = self._run_sweeps(server.entity)
+            project = watcher.project
             if self._queries:
-                self._benchmark(paths)
+                self._benchmark(watcher.sweeps)
             self._test(project)
             self._score_base()
             runs = watcher.rows()
@@ -139,6 +134,15 @@ class Demo:
         return found.group(1)
 
     # ------------------------------------------------------------------ during
+    def _run_sweeps(self, entity: str) -> tuple[list[results.Row], results.Watcher]:
+        """Create every sweep, while a warm worker imports, and have agents run them to their ends:
+        the runs, and who watched them."""
+        with warm_worker(self._env) as warm:
+            paths = [self._create_sweep(file, entity) for file in self._files]
+            watcher = results.Watcher(self._env, paths)  # before the machine is busy
+            self._env |= warm
+            return self._run_agents(paths, watcher), watcher
+
     def _run_agents(self, sweeps: list[str], watcher: results.Watcher) -> list[results.Row]:
         """Until every sweep has ended: those that train first, each that only follows as soon as
         its trainings are there."""
@@ -193,7 +197,7 @@ class Demo:
                 agent.terminate()
 
     # ------------------------------------------------------------------ after
-    def _benchmark(self, sweeps: list[str]) -> None:
+    def _benchmark(self, sweeps: Sequence[str]) -> None:
         """Measure the inference of every finished run, one fresh process after the other: side
         by side they would slow each other down."""
         print(f"benchmark of the finished runs, {self._queries} queries each", flush=True)

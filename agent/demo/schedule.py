@@ -7,8 +7,9 @@ from typing import Any
 
 from agent.config import sweep_yaml
 
-# While one agent asks for its next run (`wandb agent` looks every 5 s), others keep the cores busy.
-AGENTS_BESIDE_CORES = 2
+# While one agent starts its next run, others keep the cores busy. With more than one beside, runs
+# that are to be stopped train on while they wait for their turn on a core.
+AGENTS_BESIDE_CORES = 1
 
 
 @dataclass(frozen=True)

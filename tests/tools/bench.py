@@ -40,17 +40,13 @@ class Study(Demo):
     """The demo's sweeps and agents alone, without what comes after."""
 
     def run_sweeps(self) -> tuple[float, list[results.Row]]:
-        """Seconds from the first agent to the last run's end, and the runs."""
+        """Seconds from the creation of the sweeps to the last run's end, and the runs."""
         self._prepare()
         with running_server(self._out / "server") as server:
             self._env = self._environment(server.env)
-            paths = [self._create_sweep(file, server.entity) for file in self._files]
             began = time.monotonic()
             try:
-                watcher = results.Watcher(self._env, paths)
-                with warm_worker(self._env) as warm:
-                    self._env |= warm
-                    rows = self._run_agents(paths, watcher)
+                rows, _ = self._run_sweeps(server.entity)
                 return time.monotonic() - began, rows
             finally:
                 self._end_all()
