@@ -219,7 +219,7 @@ def score_adapter(
 ) -> Scores:
     """Deploy `adapter` (None: the untouched base), answer every example that `max_length` admits
     and score the answers. The deployment is gone afterwards, whatever happens."""
-    from agent.evaluation import deployments, generation
+    from agent.evaluation import cpu_layers, deployments, generation
     from agent.training import device_memory
 
     kept, encoded = within_length(config, base.tokenizer, examples)
@@ -227,6 +227,7 @@ def score_adapter(
     model = deployments.deploy(base, adapter, config.variant, calibration)
     try:
         size_gb = deployments.model_size_gb(model)
+        cpu_layers.hasten(model)
         answers: dict[int, Answer] = {}
         for chosen, limits in by_limits(config, [example.task for example in kept]):
             said = generation.generate(
