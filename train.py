@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from agent import extensions, signals
 from agent.errors import ConfigError, DataError, OutOfMemory, fault_of, one_line
-from agent.log_noise import quieten_libraries
+from agent.log_noise import outlive_a_full_log, quieten_libraries
 from agent.programs import warm_client
 from agent.signals import Interrupted, Interruption
+from agent.tracking.patience import Patience
 
 if TYPE_CHECKING:
     from agent.config.run_config import RunConfig
@@ -33,9 +34,10 @@ def main(words: Sequence[str]) -> int:
     """
     signals.install()  # before the heavy imports, so that no signal is lost
     quieten_libraries()
+    outlive_a_full_log()
     try:
         extensions.load()
-        run(read_config(words))
+        run(Patience(signals.check).keep_trying(lambda: read_config(words)))
     except Interrupted as interrupted:
         return interrupted.kind.value
     except Exception as error:
@@ -63,19 +65,18 @@ def read_config(words: Sequence[str]) -> "RunConfig":
 
 def run(config: "RunConfig") -> None:
     from agent.tracking import run as tracking
-    from agent.tracking.patience import Patience
     from agent.training import data, data_parallel, preflight
     from agent.training.evaluation_points import Training
 
     if data_parallel.is_helper():  # under torchrun, all processes but the first
         Training(config, data.load(config)).help()
         return
-    try:
-        checked = [preflight.check_weights(config)]  # taken out by the first attempt, not kept
+    opening = Patience(signals.check)
+    try:  # the base is taken out by the first attempt, not kept
+        checked = [opening.keep_trying(lambda: preflight.check_weights(config))]
     except DataError as error:
         tracking.refuse(error)
         raise
-    opening = Patience(signals.check)
     with opening.keep_trying(lambda: tracking.Run(config)) as tracked:
         fitting, training = config, None
         patience = Patience(tracked.check)

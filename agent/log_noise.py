@@ -1,8 +1,65 @@
-"""Keep a worker's log to what a user can act on. Call before the heavy imports."""
+"""Keep a worker's log to what a user can act on, and the worker alive when the log is full.
 
+Call before the heavy imports.
+"""
+
+import errno
+import io
 import logging
 import os
+import sys
 import warnings
+from typing import TextIO
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+
+
+class LossyFile(io.FileIO):
+    """An open file that loses what its disk does not take, and says so when it takes data again."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb", closefd=False)
+        self._lost = 0  # bytes
+        self._reason = ""
+
+    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            if self._lost:
+                note = f"\n[{self._lost} bytes of this log are lost: {self._reason}]\n"
+                super().write(note.encode())
+                self._lost = 0
+            while left:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            self._lost += len(left)
+            self._reason = error.strerror or ""
+        return size
+
+
+def outlive_a_full_log() -> None:
+    """From here on a log that cannot be written costs its lines, and no print() fails: a run is
+    worth more than what it says."""
+    sys.stdout = _lossy(sys.stdout)
+    sys.stderr = _lossy(sys.stderr)
+
+
+def _lossy(stream: TextIO) -> TextIO:
+    """The stream on the same descriptor; itself where it has none (a test's, a notebook's)."""
+    try:
+        number = stream.fileno()
+    except (OSError, AttributeError, ValueError):
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        LossyFile(number),  # without a buffer, as PYTHONUNBUFFERED has it
+        encoding=stream.encoding,
+        errors=stream.errors,
+        write_through=True,
+    )
 
 
 def quieten_libraries() -> None:

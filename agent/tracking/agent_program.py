@@ -3,6 +3,9 @@
 wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
 each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
 there is something to ask; while a run lives, and while there is no work, it asks every 5 s.
+
+A run that has waited for the site's fault as long as it may ends with 74, its point handed back
+uncharged. So does the agent then: it would be given the same point at once.
 """
 
 import os
@@ -11,6 +14,9 @@ import time
 
 from wandb import wandb_agent
 from wandb.cli import cli
+
+from agent.errors import Fault
+from agent.log_noise import outlive_a_full_log
 
 LOOK_EVERY_S = 0.1
 AT_ONCE_S = 0.01
@@ -30,20 +36,29 @@ def seconds_to_wait(agent: wandb_agent.Agent) -> float:
     until = time.monotonic() + WANDBS_OWN_S
     while time.monotonic() < until and all(process.poll() is None for process in running):
         time.sleep(LOOK_EVERY_S)
+    if any(process.poll() == Fault.SITE.exit_status for process in running):
+        leave(Fault.SITE.exit_status)
     return AT_ONCE_S
 
 
+def leave(status: int) -> None:
+    """End at once. The runs are processes of their own and have ended; wandb's farewell to its
+    service would wait for up to 5 s with nothing to send, and the service sees that this process
+    has gone.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main() -> None:
+    outlive_a_full_log()
     # A number there, read at every turn: as a property it is asked anew each time.
     wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
     try:
         cli.cli(prog_name="wandb")
     except SystemExit as end:
-        # Its runs are processes of their own and have ended. wandb's farewell to its service would
-        # wait for up to 5 s with nothing to send; the service sees that this process has gone.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 if __name__ == "__main__":

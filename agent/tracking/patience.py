@@ -19,6 +19,11 @@ TICK_S = 0.5
 T = TypeVar("T")
 
 
+def site_limit_s() -> float:
+    """How long the site's faults are waited out, by the environment or the default."""
+    return float(os.environ.get(LIMIT_VARIABLE) or LIMIT_S)
+
+
 class Patience:
     """One run's. `check` is called twice a second while it waits; it raises when a signal came."""
 
@@ -30,8 +35,7 @@ class Patience:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        given = os.environ.get(LIMIT_VARIABLE)
-        self._limit_s = limit_s if limit_s is not None else float(given or LIMIT_S)
+        self._limit_s = limit_s if limit_s is not None else site_limit_s()
         self._check, self._sleep, self._clock = check, sleep, clock
         self._since: float | None = None
         self._last_at = 0.0

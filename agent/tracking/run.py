@@ -255,7 +255,7 @@ class Run:
             self.tag("diverged")
             self.summarise({"stopped/reason": str(error)})
         elif fault_of(error) is Fault.SITE:
-            self.summarise({"stopped/reason": f"the site: {one_line(error)}"})
+            self.summarise({"stopped/reason": _site_reason(error)})
             self._run.mark_preempting()  # costs the grid point none of its attempts
         else:
             self.summarise({"stopped/reason": f"{type(error).__name__}: {first_line(error)}"})
@@ -270,12 +270,23 @@ def _exit_code(error: BaseException | None) -> int:
 def refuse(error: SweepAgentError) -> None:
     """End a grid point that is not a valid config, or whose data or base cannot be used: its run is
     opened and ended with the reason, so that the dashboard shows why and it is not tried again.
-    Outside a sweep, and in the other processes of torchrun, nothing happens."""
+    Where the site keeps them from being read, the point is handed back uncharged. Outside a sweep,
+    and in the other processes of torchrun, nothing happens."""
     if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
+        return
+    if fault_of(error) is Fault.SITE:
+        run = wandb.init(job_type="training", resume="allow")
+        run.summary.update({"stopped/reason": _site_reason(error)})
+        run.mark_preempting()
+        run.finish(exit_code=Fault.SITE.exit_status)
         return
     run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=["invalid"])
     run.summary.update({"stopped/reason": str(error)})
     run.finish(exit_code=2)
+
+
+def _site_reason(error: BaseException) -> str:
+    return f"the site: {one_line(error)}"
 
 
 def artifact_name(config: RunConfig) -> str:

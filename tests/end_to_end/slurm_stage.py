@@ -197,7 +197,7 @@ def running_cluster(directory: Path, *, nodes: int = 2) -> Iterator[SlurmCluster
 def running_stage(directory: Path, cluster: SlurmCluster, *words: str) -> Iterator[Stage]:
     """A project with a server of its own on that cluster."""
     project = directory / "project"
-    project.mkdir(parents=True)
+    project.mkdir(parents=True, exist_ok=True)
     data = directory / "server"
     with running_server(data, options=words) as server:
         yield Stage(project, cluster, server.base_url, server.entity, server.env, data)

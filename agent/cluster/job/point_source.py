@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from agent.cluster.claims import Claim
+from agent.cluster.job.sweep_source import site_words
 from agent.cluster.job.workload import Work
 from agent.cluster.point_queue import PointList
 from agent.cluster.processes import GridPointProcess
@@ -29,6 +30,7 @@ class PointSource:
     ) -> None:
         self.failed: list[str] = []
         self.outcomes: dict[str, str] = {}
+        self.is_site_at_fault = False
         self._points, self._task = points, task
         self._point_work, self._is_alive = point_work, is_alive
         self._done = False
@@ -71,6 +73,9 @@ class PointSource:
         self._starts = 0
         if code in (PREEMPTED, Fault.SITE.exit_status):
             self._points.release(run_id)
+            if code != PREEMPTED:  # it has waited as long as it may
+                self.is_site_at_fault = self._done = True
+                self.failed.append(site_words(run_id))
         elif code < 0:
             return  # killed: still ours, and taken again until its attempts are used up
         else:

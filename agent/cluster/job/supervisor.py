@@ -26,7 +26,7 @@ from agent.cluster.job.slurm_notices import (
 )
 from agent.cluster.job.worker import Worker
 from agent.cluster.processes import GridPointProcess
-from agent.errors import ClusterError
+from agent.errors import ClusterError, Fault
 
 TICK_S = 0.5
 MOVING_S = 15.0  # for saving; their last messages cannot reach a server that has moved
@@ -110,7 +110,8 @@ class Supervisor:
 
     def run(self) -> int:
         """0 when every sweep has been worked through; 1 when one had to be given up, when every
-        run of the task failed, or when the task goes on in a later life.
+        run of the task failed, or when the task goes on in a later life; 74 when the site's fault
+        lasted.
         """
         status = self._run()
         if self._life_log is not None and not self._is_superseded():
@@ -134,6 +135,8 @@ class Supervisor:
         verdict = verdict_on([worker.outcomes for worker in self._workers])
         self._reason = f"gave up on {', '.join(failed)}" if failed else verdict
         self._say(self._reason or "all sweeps worked through")
+        if any(worker.is_site_at_fault for worker in self._workers):
+            return Fault.SITE.exit_status
         return 1 if self._reason else 0
 
     def _note_life(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from agent.cluster.claims import Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
+from agent.errors import Fault
 from agent.tracking.run_states import RunState
 
 MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
@@ -23,6 +24,11 @@ ReadStates = Callable[[str, list[str]], dict[str, RunState]]
 def backoff_s(starts: int) -> float:
     """Before an agent that failed is started again: 5, 10, 20, … at most 120 s."""
     return float(min(5 * 2 ** max(starts - 1, 0), 120))
+
+
+def site_words(run_id: str) -> str:
+    """What a task says that ends because a run's patience with the site has ended."""
+    return f"run {run_id} met a fault of the site that lasted (disk, quota, permission or network)"
 
 
 class SweepSource:
@@ -42,6 +48,7 @@ class SweepSource:
         """`idle_limit_s` is how long the task waits for a point before it leaves."""
         self.failed: list[str] = []
         self.outcomes: dict[str, str] = {}
+        self.is_site_at_fault = False
         self._sweeps = deque(sweeps)
         self._claims = claims
         self._agent_work, self._point_work = agent_work, point_work
@@ -105,6 +112,9 @@ class SweepSource:
 
     def ended(self, work: Work, code: int, points: list[GridPointProcess], now: float) -> None:
         self._died_here.update(point.run_id for point in points)
+        if code == Fault.SITE.exit_status:
+            self._give_up_on_site(points[-1].run_id if points else work.run_id, work.sweep)
+            return
         if work.is_agent and code:
             self._try_again_or_give_up(now)
             return
@@ -114,6 +124,17 @@ class SweepSource:
         self._look_for_cut_off(self._claims.open_claims(work.sweep), now)
 
     # ------------------------------------------------------------------ inside
+    def _give_up_on_site(self, run_id: str, sweep: str) -> None:
+        """A run has waited for the site as long as it may, and handed its point back uncharged: the
+        next one would hold the device for as long again.
+        """
+        self.is_site_at_fault = True
+        self.failed.append(f"{sweep}: {site_words(run_id)}")
+        self._claims.drop([claim.run_id for claim in self._claims.open_claims()])
+        self._sweeps.clear()
+        self._cut_off.clear()
+        self._unclear = []
+
     def _try_again_or_give_up(self, now: float) -> None:
         self._not_before = now + backoff_s(self._starts)
         if self._sweeps and self._starts >= MAX_STARTS:

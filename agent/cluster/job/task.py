@@ -39,12 +39,13 @@ from agent.cluster.warm_start import ROOT, warm_worker
 from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.config.warm_start import WARM_WORKER
 from agent.errors import NOT_INSTALLED, ClusterError, SweepAgentError, fault_of, one_line
+from agent.log_noise import outlive_a_full_log
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess
 from agent.tracking.login import check_login
 from agent.tracking.notices import post_notice, sweep_states
-from agent.tracking.patience import Patience
+from agent.tracking.patience import Patience, site_limit_s
 from agent.tracking.run_states import run_states
 
 
@@ -103,6 +104,7 @@ def build_workers(
             _source(args, f"{slurm.task_name(environment)}-{index}", partial(known, devices)),
             say,
             lambda: files.check_writable(files_dir),
+            site_limit_s=site_limit_s(),
         )
         for index, devices in enumerate(each)
     ]
@@ -248,11 +250,11 @@ def _node(environment: Mapping[str, str]) -> str:
 
 def _say(text: str) -> None:
     now = datetime.now().isoformat(timespec="milliseconds")
-    with contextlib.suppress(OSError):  # a full log must not end the task
-        print(f"[supervisor {now}] {text}", flush=True)
+    print(f"[supervisor {now}] {text}", flush=True)
 
 
 def main(words: Sequence[str] | None = None) -> int:
+    outlive_a_full_log()
     inbox = Inbox()
     inbox.listen()  # before anything that takes time: a notice may come at once
     args = build_parser().parse_args(words)

@@ -9,6 +9,7 @@ from agent.cluster import processes
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError, one_line
+from agent.tracking.patience import LIMIT_S
 
 SITE_EVERY_S = 1.0
 
@@ -24,6 +25,11 @@ class Source(Protocol):
     @property
     def failed(self) -> list[str]:
         """What had to be given up, in words."""
+        ...
+
+    @property
+    def is_site_at_fault(self) -> bool:
+        """Whether something had to be given up because the site's fault lasted."""
         ...
 
     @property
@@ -65,12 +71,18 @@ class Worker:
         source: Source,
         say: Callable[[str], None],
         check_site: Callable[[], None] = lambda: None,
+        *,
+        site_limit_s: float = LIMIT_S,
     ) -> None:
         """`check_site` raises OSError while the shared disk takes no data: no grid point is taken
-        then, because its attempts would be lost one after the other.
+        then, because its attempts would be lost one after the other. After `site_limit_s` of it
+        the worker gives up.
         """
         self.name = name
         self._check_site = check_site
+        self._site_limit_s = site_limit_s
+        self._site_since: float | None = None  # the first look that failed
+        self._gave_up = ""  # on the site, in words
         self._site_at = 0.0  # when it was looked at last
         self._site_error = ""
         self._source = source
@@ -82,11 +94,15 @@ class Worker:
 
     @property
     def done(self) -> bool:
-        return self._process is None and self._source.done
+        return self._process is None and (bool(self._gave_up) or self._source.done)
 
     @property
     def failed(self) -> list[str]:
-        return self._source.failed
+        return [*self._source.failed, *filter(None, [self._gave_up])]
+
+    @property
+    def is_site_at_fault(self) -> bool:
+        return bool(self._gave_up) or self._source.is_site_at_fault
 
     @property
     def outcomes(self) -> Mapping[str, str]:
@@ -99,7 +115,7 @@ class Worker:
     def step(self, now: float) -> None:
         """Start what is due, note what runs, go on when something has ended."""
         if self._process is None:
-            if self._is_site_ready(now):
+            if not self._gave_up and self._is_site_ready(now):
                 self._start(now)
             return
         self._look_for_grid_points()
@@ -110,6 +126,8 @@ class Worker:
             return  # a killed agent's grid point, too, is still good work: wait for it
         was_frozen = bool(self._site_error)
         if not self._is_site_ready(now):
+            if self._gave_up:
+                self.kill()  # without a run: those wait by themselves
             self.freeze()
             self._busy_at = now
             return  # what has ended is settled when its end can be written down
@@ -178,7 +196,13 @@ class Worker:
             if not self._site_error:
                 self._say(f"{self.name}: waiting for the site: {one_line(error)}")
             self._site_error = one_line(error)
+            self._site_since = now if self._site_since is None else self._site_since
+            if now - self._site_since >= self._site_limit_s:
+                self._gave_up = (
+                    f"the site, after {self._site_limit_s / 60:g} min: {one_line(error)}"
+                )
             return False
+        self._site_since = None
         if self._site_error:
             self._say(f"{self.name}: the site is back: {self._site_error}")
         self._site_error = ""

@@ -13,6 +13,7 @@ from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit import node_checks
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.node_checks import Check
 from agent.cluster.submit.preflight import job_environment
 from agent.cluster.submit.submission import check_files
@@ -61,10 +62,18 @@ def run_checks(options: ArrayOptions) -> list[Check]:
         node_checks.check_locks(state_dir, kind),
         *_check_server_data(options),
         node_checks.check_space(state_dir),
+        *_check_disks(options),
         node_checks.check_quota(state_dir),
         node_checks.check_network(url),
         login,
     ]
+
+
+def _check_disks(options: ArrayOptions) -> list[Check]:
+    """The directories of state and logs that take no data now, whatever is said to be free: a
+    quota shows only in a write."""
+    problems = disk_problems(Path(options.state_dir), [Path(options.log).parent])
+    return [Check("disk", False, problem, "make room there") for problem in problems]
 
 
 def _check_server_data(options: ArrayOptions) -> list[Check]:

@@ -10,6 +10,7 @@ from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.allocation import time_problem
 from agent.cluster.submit.array import access_of
+from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.login import check_login
@@ -30,13 +31,14 @@ def ask_here(options: ArrayOptions, *, with_key: bool, unchecked: bool) -> None:
 def check(
     options: ArrayOptions, environment: Mapping[str, str] | None, *, home: Path, unchecked: bool
 ) -> None:
-    """ConfigError with every problem of time limit, interpreter, modules, container and key.
+    """ConfigError with every problem of time limit, disks, interpreter, modules, container and key.
 
     `environment` is what a task's agents will have, not this shell's; None where there is no server
     to ask. With `unchecked` nothing is tried that may exist on compute nodes only.
     """
     key = key_problem(environment, home) if environment is not None else None
     problems = [text for text in (time_problem(options), key) if text]
+    problems += disk_problems(Path(options.state_dir), [Path(options.log).parent])
     if not unchecked:
         problems += _software_problems(options)
     if problems:

@@ -52,6 +52,7 @@ class Report:
     hours: Hours = Hours()
     next_command: str = ""
     server_notice: str = ""  # by the embedded server, such as a snapshot that fails
+    disk_problems: Sequence[str] = ()  # sentences
 
 
 def counts_of(status: SweepStatus) -> dict[str, int]:
@@ -92,7 +93,9 @@ def own_gpu_hours(runs: Iterable[RunFacts]) -> float:
 
 def status_lines(report: Report) -> list[str]:
     """The report, sweep by sweep, then the tasks and what they cost."""
-    lines = [f"server: {report.server_notice}", ""] if report.server_notice else []
+    lines = [f"server: {report.server_notice}"] if report.server_notice else []
+    lines += [f"disk: {problem}" for problem in report.disk_problems]
+    lines += [""] if lines else []
     for status in report.sweeps:
         counts = counts_of(status)
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
@@ -156,6 +159,7 @@ def as_json(report: Report) -> dict[str, object]:
         "expected_seconds": expected_seconds(report),
         "next": report.next_command,
         "server_notice": report.server_notice,
+        "disk_problems": list(report.disk_problems),
     }
 
 

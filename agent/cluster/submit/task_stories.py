@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 
 from agent.cluster.job_records import SILENT_S, JobRecord, TaskLife
 from agent.cluster.slurm import Ending, Task
+from agent.errors import Fault
 
+# What an exit status says of a task that could not leave a word itself, as Slurm prints it.
+_REASONS = {
+    "0:53": "Slurm could not open its log: the log's directory is missing, full or over quota",
+    f"{Fault.SITE.exit_status}:0": "the site was at fault for too long: disk, quota, permission or "
+    "network",
+}
 GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED")
 
 
@@ -100,7 +107,8 @@ def _with_ending(story: TaskStory, ending: Ending) -> TaskStory:
     has_spoken = story.state in ("COMPLETED", "FAILED")
     early = "" if ending.state == "COMPLETED" else f"exit status {ending.exit_status}"
     if not has_spoken and ending.state not in GOOD:
-        early = f"ended before it could start an agent, {early}"
+        known = _REASONS.get(ending.exit_status)
+        early = f"{known} ({early})" if known else f"ended before it could start an agent, {early}"
     return replace(
         story,
         state=ending.state,

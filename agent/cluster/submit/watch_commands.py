@@ -15,6 +15,7 @@ from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours, las
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit.array import access_of, command, server_words
 from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.status import (
     Hours,
     Report,
@@ -78,13 +79,17 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
             SweepStatus(record.sweep, state, expected, reader.runs_of_sweep(record.sweep))
         )
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
-    tasks, hours = _tasks(jobs, JobRecords(Path(options.state_dir)))
+    state_dir = Path(options.state_dir)
+    job_records = JobRecords(state_dir)
+    tasks, hours = _tasks(jobs, job_records)
+    logs = [Path(found.log).parent for job in jobs if (found := job_records.find(job))]
     return Report(
         statuses,
         tasks,
         hours,
         _next_command(chosen, statuses, tasks, options),
         server_notice(access_of(options).server_data),
+        disk_problems(state_dir, logs),
     )
 
 

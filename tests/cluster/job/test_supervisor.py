@@ -21,7 +21,7 @@ from agent.cluster.job.sweep_source import SweepSource, backoff_s
 from agent.cluster.job.worker import Worker
 from agent.cluster.job.workload import AgentWork, PointWork, Work, agent_environment, slots
 from agent.cluster.processes import GridPointProcess
-from agent.errors import ClusterError
+from agent.errors import ClusterError, Fault
 from agent.takeover import Term
 from agent.tracking.run_states import RunState
 
@@ -99,6 +99,7 @@ class Stage:
         *sweeps: str,
         crashed: bool = False,
         check_site: Callable[[], None] = lambda: None,
+        site_limit_s: float = 1800.0,
     ) -> Worker:
         source = SweepSource(
             sweeps,
@@ -108,7 +109,7 @@ class Stage:
             read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
             server_hands_out_crashed=crashed,
         )
-        return Worker("worker 0", source, self.said.append, check_site)
+        return Worker("worker 0", source, self.said.append, check_site, site_limit_s=site_limit_s)
 
 
 @pytest.fixture
@@ -221,6 +222,43 @@ def test_no_point_is_taken_while_the_shared_disk_takes_no_data(stage: Stage) -> 
     full.clear()
     step_until(worker, lambda: worker.done)
     assert stage.log == ["a started", "a finished"]
+
+
+def test_a_task_gives_up_on_a_disk_that_stays_full_and_says_why(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first look at the disk until the time is over, and with the site's exit status."""
+    monkeypatch.setattr(supervisor_module, "TICK_S", 0.01)
+
+    def check_site() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/state")
+
+    stage.runs = {"e/p/one": ("a",)}
+    worker = stage.worker("e/p/one", check_site=check_site, site_limit_s=1.5)
+    status = Supervisor(
+        [worker], Inbox(), {}, lead_s=1, max_restarts=1, say=stage.said.append
+    ).run()
+    assert (status, stage.log) == (Fault.SITE.exit_status, [])
+    assert stage.said[-1] == (
+        "gave up on the site, after 0.025 min: No space left on device: /state"
+    )
+
+
+def test_a_run_that_waited_for_the_site_in_vain_ends_its_task_and_keeps_no_claim(
+    stage: Stage,
+) -> None:
+    """The agent would be given the same point again, and wait as long again."""
+    stage.runs = {"e/p/one": ("a",), "e/p/two": ("b",)}
+    stage.states = {"a": RunState("preempted", 0)}
+    stage.variables = {"AGENT_CODE": str(Fault.SITE.exit_status)}
+    worker = stage.worker("e/p/one", "e/p/two")
+    step_until(worker, lambda: worker.done)
+    assert worker.is_site_at_fault
+    assert worker.failed == [
+        "e/p/one: run a met a fault of the site that lasted (disk, quota, permission or network)"
+    ]
+    assert [line for line in stage.log if "started" in line] == ["a started"]
+    assert ClaimFile(stage.claims_path).open_claims() == []
 
 
 def test_the_point_of_a_killed_agent_is_waited_for_and_the_agent_started_again(

@@ -1,5 +1,6 @@
 """Every task that was submitted has a story, from Slurm, its record, or its log."""
 
+import re
 from typing import Any
 
 import pytest
@@ -52,6 +53,24 @@ def test_a_task_that_waits_lives_ended_failed_died_or_never_spoke_has_its_reason
         ("/logs/12_5.log", ("no python",)),
     ]
     assert shown[2].tail == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("0:53", "Slurm could not open its log: .* full or over quota .exit status 0:53"),
+        ("74:0", "the site was at fault for too long: disk, quota, .* .exit status 74:0"),
+    ],
+)
+@pytest.mark.parametrize("lives", [[], [life("12_5")]])
+def test_a_task_that_could_leave_no_word_is_explained_by_its_exit_status(
+    lives: list[TaskLife], status: str, reason: str
+) -> None:
+    """A full disk takes neither a log nor a record."""
+    endings = {"12_5": Ending("FAILED", status, "n2", 1.0)}
+    story = task_stories(JOB, [], lives, endings, now=3000.0)[-1]
+    assert (story.task, story.state) == ("12_5", "FAILED")
+    assert re.match(reason, story.reason)
 
 
 def test_a_requeued_task_is_described_by_its_newest_life() -> None:
