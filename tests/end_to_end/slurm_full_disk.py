@@ -137,7 +137,7 @@ def _look(stage: Stage, sweep: str, job: str, place: str, seconds: float) -> Dro
     for run in runs:
         steps = [int(row["step"]) for row in run.scan_history(keys=["step"])]
         twice += len(steps) - len(set(steps))
-        every = SMALL["log_every_steps"]
+        every = int(SMALL["log_every_steps"])
         missing += len(set(range(every, run.summary["final/step"] + 1, every)) - set(steps))
     with contextlib.closing(sqlite3.connect(stage.server_data / "server.db")) as database:
         name = sweep.rpartition("/")[2]
