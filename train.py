@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from agent import extensions, signals
-from agent.errors import ConfigError, DataError, OutOfMemory, fault_of, one_line
+from agent.errors import OutOfMemory, fault_of, one_line
 from agent.log_noise import outlive_a_full_log, quieten_libraries
 from agent.programs import warm_client
 from agent.signals import Interrupted, Interruption
@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     outlive_a_full_log()
     try:
         extensions.load()
-        run(Patience(signals.check).keep_trying(lambda: read_config(words)))
+        run(read_config(words))
     except Interrupted as interrupted:
         return interrupted.kind.value
     except Exception as error:
@@ -54,12 +54,15 @@ def read_config(words: Sequence[str]) -> "RunConfig":
     from agent.config.cli_options import read_point
     from agent.config.run_config import RunConfig
 
-    try:
+    def read() -> RunConfig:
         return RunConfig.parse(read_point(words), where="the grid point", files=True)
-    except ConfigError as error:
+
+    try:
+        return Patience(signals.check).keep_trying(read)
+    except Exception as error:
         from agent.tracking import run as tracking
 
-        tracking.refuse(error)
+        tracking.end_unopened(error)
         raise
 
 
@@ -74,10 +77,11 @@ def run(config: "RunConfig") -> None:
     opening = Patience(signals.check)
     try:  # the base is taken out by the first attempt, not kept
         checked = [opening.keep_trying(lambda: preflight.check_weights(config))]
-    except DataError as error:
-        tracking.refuse(error)
+        opened = opening.keep_trying(lambda: tracking.Run(config))
+    except Exception as error:
+        tracking.end_unopened(error)
         raise
-    with opening.keep_trying(lambda: tracking.Run(config)) as tracked:
+    with opened as tracked:
         fitting, training = config, None
         patience = Patience(tracked.check)
         while training is None:

@@ -6,7 +6,7 @@ device and its place, says what it waits for, and tries again from its last eval
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from agent.errors import Fault, fault_of, one_line
@@ -19,9 +19,9 @@ TICK_S = 0.5
 T = TypeVar("T")
 
 
-def site_limit_s() -> float:
+def site_limit_s(environment: Mapping[str, str] = os.environ) -> float:
     """How long the site's faults are waited out, by the environment or the default."""
-    return float(os.environ.get(LIMIT_VARIABLE) or LIMIT_S)
+    return float(environment.get(LIMIT_VARIABLE) or LIMIT_S)
 
 
 class Patience:

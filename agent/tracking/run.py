@@ -13,6 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.config.shared_devices import agents_on_device
 from agent.errors import (
+    ConfigError,
+    DataError,
     Fault,
     OutOfMemory,
-    SweepAgentError,
     TrackingError,
     TrainingDiverged,
     fault_of,
@@ -267,22 +269,29 @@ def _exit_code(error: BaseException | None) -> int:
     return error.kind.value if isinstance(error, Interrupted) else fault_of(error).exit_status
 
 
-def refuse(error: SweepAgentError) -> None:
-    """End a grid point that is not a valid config, or whose data or base cannot be used: its run is
-    opened and ended with the reason, so that the dashboard shows why and it is not tried again.
-    Where the site keeps them from being read, the point is handed back uncharged. Outside a sweep,
-    and in the other processes of torchrun, nothing happens."""
+def end_unopened(error: Exception) -> None:
+    """End a grid point that got as far as no run of its own.
+
+    One that is no valid config, or whose data or base cannot be used: its run is opened and ended
+    with the reason, so that the dashboard shows why and it is not tried again. Where the site was
+    at fault, the point is handed back uncharged. Nothing happens for other errors and for a signal
+    while the site was waited for, outside a sweep and in the other processes of torchrun.
+    """
+    if isinstance(error, Interrupted):
+        return
     if not os.environ.get("WANDB_SWEEP_ID") or os.environ.get("RANK", "0") != "0":
         return
     if fault_of(error) is Fault.SITE:
-        run = wandb.init(job_type="training", resume="allow")
-        run.summary.update({"stopped/reason": _site_reason(error)})
-        run.mark_preempting()
-        run.finish(exit_code=Fault.SITE.exit_status)
-        return
-    run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=["invalid"])
-    run.summary.update({"stopped/reason": str(error)})
-    run.finish(exit_code=2)
+        with suppress(wandb.Error, OSError):  # it may be the server that is away
+            run = wandb.init(job_type="training", resume="allow")
+            run.summary.update({"stopped/reason": _site_reason(error)})
+            run.mark_preempting()
+            run.finish(exit_code=Fault.SITE.exit_status)
+    elif isinstance(error, ConfigError | DataError):
+        tags = ["invalid"]
+        run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=tags)
+        run.summary.update({"stopped/reason": str(error)})
+        run.finish(exit_code=Fault.CALL.exit_status)
 
 
 def _site_reason(error: BaseException) -> str:

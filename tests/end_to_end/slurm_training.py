@@ -50,6 +50,9 @@ class Outcome:
     foreign_writers: int  # evaluation points that do not follow their parent, or of an older term
     most_programs: int  # of the point, alive at the same moment
     left_behind: int  # processes of its jobs that live on after the end
+    back_s: float | None  # from the last start of its task to the start of its own run there
+    first_step_s: float | None  # and to the first step that was logged there
+    complaints: tuple[str, ...]  # lines of its logs that no user should see
 
 
 def prepare_project(stage: Stage) -> None:
@@ -63,6 +66,13 @@ def prepare_project(stage: Stage) -> None:
 
 def create_demo_sweep(stage: Stage, name: str, project: str, **values: object) -> str:
     """One of the demo's sweeps with a store of its own; `values` replace parameters."""
+    path = write_demo_sweep(stage, name, project, **values)
+    environment = {**os.environ, **stage.server_environment}
+    return create_sweep(path, environment, entity=stage.entity, project=project)[0]
+
+
+def write_demo_sweep(stage: Stage, name: str, project: str, **values: object) -> Path:
+    """The file of such a sweep."""
     sweep = yaml.safe_load((REPOSITORY / "sweeps/demo" / f"{name}.yaml").read_text())
     given = {"store": str(stage.directory / "outputs" / f"store-{project}"), **values}
     for key, value in given.items():
@@ -71,8 +81,7 @@ def create_demo_sweep(stage: Stage, name: str, project: str, **values: object) -
         )
     path = stage.directory / f"{project}-{name}.yaml"
     path.write_text(yaml.safe_dump({**sweep, "project": project}))
-    environment = {**os.environ, **stage.server_environment}
-    return create_sweep(path, environment, entity=stage.entity, project=project)[0]
+    return path
 
 
 def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
@@ -215,7 +224,12 @@ def look(
     stage: Stage, sweep: str, jobs: list[str], fault: str, project: str, most_programs: int
 ) -> Outcome:
     runs = stage.runs(sweep)
-    logged = [int(row["step"]) for row in runs[0].scan_history(keys=["step"])]
+    rows = list(runs[0].scan_history(keys=["step", "_timestamp"]))
+    logged = [int(row["step"]) for row in rows]
+    log = "\n".join(stage.log_of(job) for job in jobs)
+    began = start_of_last_life(stage, jobs)
+    back = began and [t for t in times_of_run(log, runs[0].id) if t >= began]
+    stepped = began and [float(row["_timestamp"]) for row in rows if row["_timestamp"] >= began]
     store = stage.directory / "outputs" / f"store-{project}"
     points = sorted(store.glob("*/eval-*"))
     left = [pid for job in jobs for pid in pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")]
@@ -227,11 +241,34 @@ def look(
         logged_twice=len(logged) - len(set(logged)),
         steps_logged=len(set(logged)),
         weights=files.sha256_of(next(points[-1].glob("adapter/*.safetensors"))),
-        saved_s=seconds_to_saved("\n".join(stage.log_of(job) for job in jobs)),
+        saved_s=seconds_to_saved(log),
         foreign_writers=broken_links(points),
         most_programs=most_programs,
         left_behind=sum(is_awake(pid) for pid in left),
+        back_s=round(back[0] - began, 2) if began and back else None,
+        first_step_s=round(min(stepped) - began, 2) if began and stepped else None,
+        complaints=tuple(complaints(log)),
     )
+
+
+def start_of_last_life(stage: Stage, jobs: list[str]) -> float | None:
+    """When Slurm started the task again, to the second; None when it had only one life."""
+    fields = [stage.cluster.fields_of(f"{job}_0") for job in jobs]
+    if len(jobs) == 1 and fields[0].get("Restarts", "0") == "0":
+        return None
+    return timestamp(fields[-1].get("StartTime", ""))
+
+
+def times_of_run(log: str, run_id: str) -> list[float]:
+    """When supervisors saw the run's program start: by an agent, or by themselves."""
+    found = re.findall(rf"\[supervisor (\S+)\] worker \d+: run {run_id} of ", log)
+    return [timestamp(text) or 0.0 for text in found]
+
+
+def complaints(log: str) -> list[str]:
+    """Lines of a task's log that no user should see: tracebacks, and what W&B threw away."""
+    words = ("Traceback", "will be ignored", "monotonically increasing", "Exception ignored")
+    return [line.strip() for line in log.splitlines() if any(word in line for word in words)]
 
 
 def seconds_to_saved(log: str) -> tuple[float, ...]:

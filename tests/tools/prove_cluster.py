@@ -33,8 +33,10 @@ COUNTS = {
     "agent": 2,
     "scancel": 3,
 }
+REQUEUED = ("node", "orphan", "requeue", "cancel", "limit")
 AT_ONCE = 5  # trainings share the machine's cores, but wait for Slurm most of the time
 MOST_SAVING_S, MOST_CANCELLING_S, MOST_WAITING = 2.0, 30.0, 0.03
+MOST_RETURNING_S = 10.0  # from a task's start after a requeue to that of its own run
 
 
 def main(share: float = 1.0) -> dict[str, object]:
@@ -124,7 +126,14 @@ def figures_of(outcomes: Iterable[Outcome], undisturbed: Outcome) -> dict[str, o
         "left_behind": sum(row.left_behind for row in rows),
         "notices": len(saved),
         "slowest_notice_to_saved_s": round(max(saved), 2) if saved else None,
+        "slowest_own_run_back_s": slowest(row.back_s for row in rows),
+        "slowest_first_new_step_s": slowest(row.first_step_s for row in rows),
+        "complaints_in_logs": sum(len(row.complaints) for row in rows),
     }
+
+
+def slowest(seconds: Iterable[float | None]) -> float | None:
+    return max((s for s in seconds if s is not None), default=None)
 
 
 def is_sound(outcome: Outcome, undisturbed: Outcome) -> bool:
@@ -136,6 +145,9 @@ def is_sound(outcome: Outcome, undisturbed: Outcome) -> bool:
         and outcome.most_programs == 1
         and (bool(outcome.saved_s) or outcome.fault not in ("requeue", "cancel", "limit"))
         and all(seconds <= MOST_SAVING_S for seconds in outcome.saved_s)
+        and (outcome.back_s or 0.0) <= MOST_RETURNING_S
+        and (outcome.back_s is not None or outcome.fault not in REQUEUED)
+        and not outcome.complaints
     )
 
 

@@ -104,7 +104,7 @@ def build_workers(
             _source(args, f"{slurm.task_name(environment)}-{index}", partial(known, devices)),
             say,
             lambda: files.check_writable(files_dir),
-            site_limit_s=site_limit_s(),
+            site_limit_s=site_limit_s(base),
         )
         for index, devices in enumerate(each)
     ]
@@ -264,7 +264,8 @@ def main(words: Sequence[str] | None = None) -> int:
     _say(f"task {slurm.task_name(environment)} on {_node(environment)}, restart {restarts}")
     life_log = None
     try:
-        patience = Patience(partial(_leave_when_signalled, inbox))
+        limit_s = site_limit_s(base_environment(args, environment))
+        patience = Patience(partial(_leave_when_signalled, inbox), limit_s=limit_s)
         life = patience.keep_trying(lambda: begin_life(args.state.resolve(), environment))
         life_log = begin_record(args.state.resolve(), environment)
         if int(restarts) > args.max_restarts:
