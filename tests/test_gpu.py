@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.log_noise import quieten_libraries
+from agent.training import base_model
+from agent.training.bases import checks
 from tests.tools.gpu import __main__ as program
 from tests.tools.gpu import worker
 from tests.tools.gpu.checks import CHECKS
@@ -53,6 +56,17 @@ def test_on_a_gpu(full: Lab, check: str) -> None:
 def test_the_code_of_a_check_runs_on_a_cpu(tiny: Lab, check: str) -> None:
     figures = CHECKS[check](tiny)
     assert figures["passed"], figures
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_the_model_of_every_size_is_one_that_is_taken(tmp_path: Path, size: str) -> None:
+    """Its vocabulary and shape; the layers' number and width are left out."""
+    small = {**SIZES["tiny"].shape, "vocab_size": SIZES[size].shape["vocab_size"]}
+    lab = Lab(tmp_path, torch.device("cpu"), replace(SIZES[size], shape=small))
+    lab.prepare()
+    tokenizer = base_model.load_tokenizer(lab.model)
+    checks.check_vocabulary(lab.model, tokenizer, int(str(small["vocab_size"])))
+    assert len(tokenizer) == small["vocab_size"]
 
 
 @pytest.mark.xdist_group("gpu checks")

@@ -117,7 +117,8 @@ class Lab:
         return self.root / "model"
 
     def prepare(self) -> None:
-        """Write the random model, under the demo's tokenizer."""
+        """Write the random model, with the demo's tokenizer and one token for each row that is left
+        of the embedding: a base whose tokenizer has far fewer is refused."""
         torch.manual_seed(0)
         with self.device:
             model = AutoModelForCausalLM.from_config(
@@ -125,6 +126,12 @@ class Lab:
             )
         model.save_pretrained(self.model)
         AutoTokenizer.from_pretrained(BASE_MODEL).save_pretrained(self.model)
+        file = self.model / "tokenizer.json"
+        tokenizer = json.loads(file.read_text())
+        taken = max(token["id"] for token in tokenizer["added_tokens"]) + 1
+        rows = int(str(self.size.shape["vocab_size"]))
+        tokenizer["model"]["vocab"] |= {f"<unused {row}>": row for row in range(taken, rows)}
+        file.write_text(json.dumps(tokenizer))
         del model
         self.clean()
 
