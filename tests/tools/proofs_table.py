@@ -167,6 +167,14 @@ ROWS = (
         "{points_40.ours_peak_rss_gb} GB against {points_40.plain_peak_rss_gb} GB; F1 lost by the "
         "choice: at most {points_40.most_f1_lost}",
     ),
+    (
+        "speed",
+        "Training step on a CPU core against the plain loop: sequences of one length, and of three "
+        "tasks' lengths like LongRefiner's",
+        "tokens a second {lengths.short_ratio} times at {lengths.short_tokens} tokens, "
+        "{lengths.long_ratio} times at {lengths.long_tokens}, {lengths.mix_ratio} times at mixed "
+        "lengths",
+    ),
 )
 
 
