@@ -52,6 +52,11 @@ class Drought:
     log: str = field(repr=False)
 
     @property
+    def figures(self) -> dict[str, object]:
+        """All but the log."""
+        return {name: value for name, value in asdict(self).items() if name != "log"}
+
+    @property
     def is_sound(self) -> bool:
         whole = (self.points, self.points)
         return (
@@ -181,9 +186,8 @@ def main(words: list[str]) -> int:
         seen = []
         for place in places:
             found = endure(cluster, Path(folder) / place, place, seconds)
-            figures = {**asdict(found), "is_sound": found.is_sound}
-            log = figures.pop("log")
-            print(json.dumps(figures) if found.is_sound else f"{log}\n{figures}", flush=True)
+            figures = {**found.figures, "is_sound": found.is_sound}
+            print("" if found.is_sound else found.log, json.dumps(figures), flush=True)
             seen.append(found)
     return 0 if all(found.is_sound for found in seen) else 1
 

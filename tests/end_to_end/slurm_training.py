@@ -229,7 +229,8 @@ def look(
     log = "\n".join(stage.log_of(job) for job in jobs)
     began = start_of_last_life(stage, jobs)
     back = began and [t for t in times_of_run(log, runs[0].id) if t >= began]
-    stepped = began and [float(row["_timestamp"]) for row in rows if row["_timestamp"] >= began]
+    opened = opening_of_last_life(log)
+    stepped = [float(row["_timestamp"]) for row in rows if row["_timestamp"] >= opened]
     store = stage.directory / "outputs" / f"store-{project}"
     points = sorted(store.glob("*/eval-*"))
     left = [pid for job in jobs for pid in pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")]
@@ -263,6 +264,12 @@ def times_of_run(log: str, run_id: str) -> list[float]:
     """When supervisors saw the run's program start: by an agent, or by themselves."""
     found = re.findall(rf"\[supervisor (\S+)\] worker \d+: run {run_id} of ", log)
     return [timestamp(text) or 0.0 for text in found]
+
+
+def opening_of_last_life(log: str) -> float:
+    """When the run was opened last, to the second: what came before may be an orphan's."""
+    found = re.findall(r"saved locally in .*/(?:offline-)?run-(\d{8}_\d{6})-", log)
+    return max(datetime.strptime(text, "%Y%m%d_%H%M%S").timestamp() for text in found)
 
 
 def complaints(log: str) -> list[str]:

@@ -13,6 +13,7 @@ from tests.end_to_end import slurm_faults, slurm_orphan
 from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm
 from tests.end_to_end.slurm_faults import Outcome
 from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+from tests.end_to_end.slurm_training import complaints
 
 pytestmark = [
     pytest.mark.xdist_group("slurm"),
@@ -65,6 +66,7 @@ def check_resumed(outcome: Outcome, *, steps: int = slurm_faults.STEPS) -> None:
     assert outcome.steps_logged == steps
     assert len(outcome.run_ids) == 1
     assert outcome.overlaps == 0
+    assert complaints(outcome.log) == []
 
 
 def test_a_preempted_task_saves_is_requeued_by_the_cluster_and_goes_on(faults: Faults) -> None:

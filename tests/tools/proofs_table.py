@@ -133,6 +133,19 @@ ROWS = (
         "after at most {scancel.slowest_s} s",
     ),
     (
+        "cluster",
+        "Real Slurm: store, pruning journal, server's data or the whole project on a disk that is "
+        "full for {full_disks.full_s} s in mid-sweep",
+        "{full_disks.trained} of {full_disks.points} points trained to the end or pruned, "
+        "{full_disks.charged} charged",
+    ),
+    (
+        "cluster",
+        "Real Slurm: a requeued task has its own run back",
+        "after at most {requeue.slowest_own_run_back_s} s; first new step after at most "
+        "{requeue.slowest_first_new_step_s} s (five trainings at once on these cores)",
+    ),
+    (
         "benchmark",
         "Latency of one model against itself, interleaved",
         "median ratio {median_ratio}, token counts equal: {are_token_counts_equal}",

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from tests.end_to_end import slurm_faults
+from tests.end_to_end import slurm_faults, slurm_full_disk
 from tests.end_to_end.slurm_cluster import missing_programs
 from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 from tests.end_to_end.slurm_training import Outcome, one_training, prepare_project, whole_demo
@@ -79,6 +79,7 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = list(pool.map(suffer, wanted))
+    disks = prove_disks(stage, share) if slurm_full_disk.can_mount() else {}
     outcomes = [each for each in seen if isinstance(each, Outcome)]
     cancelled = [each for each in seen if isinstance(each, tuple)]
     errors = [each for each in seen if isinstance(each, str)]
@@ -93,10 +94,19 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         "run_states": dict(Counter(state for state, _ in cancelled)),
     }
     figures["demo"] = demo = show(whole_demo(stage))
+    figures["disks"] = {place: disk.figures for place, disk in disks.items()}
+    figures["full_disks"] = {
+        "full_s": slurm_full_disk.FULL_S,
+        "places": len(disks),
+        "points": sum(disk.points for disk in disks.values()),
+        "trained": sum(disk.trained for disk in disks.values()),
+        "charged": sum(disk.most_attempts > 1 for disk in disks.values()),
+    }
     figures["errors"] = errors
     figures["passed"] = (
         not errors
         and all(is_sound(o, undisturbed) for o in outcomes)
+        and all(disk.is_sound for disk in disks.values())
         and (
             all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in cancelled)
             and (demo["points"], demo["states"]) == (15, {"finished": 15})
@@ -104,6 +114,17 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         )
     )
     return figures
+
+
+def prove_disks(stage: Stage, share: float) -> dict[str, slurm_full_disk.Drought]:
+    """Store, journal, server and the whole project, each full for a minute under a sweep."""
+    count = max(math.ceil(len(slurm_full_disk.PLACES) * share), 1)
+    found = {}
+    for place in slurm_full_disk.PLACES[:count]:
+        directory = stage.directory.parent / f"disk-{place}"
+        found[place] = slurm_full_disk.endure(stage.cluster, directory, place)
+        show(found[place])
+    return found
 
 
 def show(seen: T) -> T:

@@ -8,6 +8,7 @@ from agent.cluster.claims import Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
 from agent.errors import Fault
+from agent.tracking.patience import LIMIT_S
 from agent.tracking.run_states import RunState
 
 MAX_STARTS = 6  # of an agent on one sweep, counted anew whenever it got a grid point
@@ -16,6 +17,7 @@ IDLE_S = 30.0  # without a grid point: more than an agent's start and some of it
 # The embedded server ends agents that it has no use for, so that one that waits is there for the
 # claim of an agent that fell silent, whose lease is 300 s. W&B's cloud never says so.
 WAIT_S = {"embedded": 360.0, "cloud": 120.0}
+AWAY_S = 10.0  # between two tries while the server is away
 LOOK_AGAIN_S = 30.0  # at a run whose process has died but which the server still thinks alive
 
 ReadStates = Callable[[str, list[str]], dict[str, RunState]]
@@ -44,11 +46,18 @@ class SweepSource:
         read_states: ReadStates,
         server_hands_out_crashed: bool,
         idle_limit_s: float | None = None,
+        server_problem: Callable[[], str] = lambda: "",
+        site_limit_s: float = LIMIT_S,
     ) -> None:
-        """`idle_limit_s` is how long the task waits for a point before it leaves."""
+        """`idle_limit_s` is how long the task waits for a point before it leaves. `server_problem`
+        says why the server cannot be asked; empty while it answers.
+        """
         self.failed: list[str] = []
         self.outcomes: dict[str, str] = {}
         self.is_site_at_fault = False
+        self._server_problem = server_problem
+        self._site_limit_s = site_limit_s
+        self._away_since: float | None = None  # the server
         self._sweeps = deque(sweeps)
         self._claims = claims
         self._agent_work, self._point_work = agent_work, point_work
@@ -91,6 +100,7 @@ class SweepSource:
     def seen(self, point: GridPointProcess, work: Work) -> None:
         self._starts = min(self._starts, 1)
         self._fruitless = 0
+        self._away_since = None
         if point.run_id not in self._claims:
             self._claims.add(claim_of(point, work.sweep))
 
@@ -136,10 +146,29 @@ class SweepSource:
         self._unclear = []
 
     def _try_again_or_give_up(self, now: float) -> None:
+        problem = self._server_problem()
+        if problem:
+            self._wait_for_server(now, problem)
+            return
+        self._away_since = None
         self._not_before = now + backoff_s(self._starts)
         if self._sweeps and self._starts >= MAX_STARTS:
             self.failed.append(self._sweeps.popleft())
             self._starts = 0
+
+    def _wait_for_server(self, now: float, problem: str) -> None:
+        """A server that is away is the site's fault: no start is counted, for as long as one may be
+        waited for.
+        """
+        self._starts = 0
+        self._not_before = now + AWAY_S
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since >= self._site_limit_s:
+            self.is_site_at_fault = True
+            self.failed.append(f"{self._sweeps[0] if self._sweeps else 'its runs'}: {problem}")
+            self._sweeps.clear()
+            self._cut_off.clear()
+            self._unclear = []
 
     def _look_for_cut_off(self, claims: list[Claim], now: float) -> None:
         """Ask the server about grid points that have no process here any more."""

@@ -168,6 +168,8 @@ def _source(
         read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
         server_hands_out_crashed=ServerAccess(args.base_url, args.server_data).hands_out_crashed,
         idle_limit_s=args.idle_limit_s,
+        server_problem=lambda: server_problem(args, os.environ),
+        site_limit_s=site_limit_s(base_environment(args, os.environ)),
     )
 
 
@@ -230,6 +232,16 @@ def check_key(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
     login = check_login(known, Path.home())
     if login.problem and login.is_reachable:
         raise ClusterError(login.problem)
+
+
+def server_problem(args: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """Why the server cannot be asked now; empty when it answers."""
+    try:
+        access = ServerAccess(args.base_url, args.server_data, args.key_file)
+        login = check_login(access.environment(environment), Path.home())
+    except ClusterError as error:
+        return str(error)
+    return "" if login.is_reachable else login.problem
 
 
 def notify_at_end(args: argparse.Namespace, environment: Mapping[str, str], status: int) -> None:

@@ -112,6 +112,11 @@ class Stage:
         return Worker("worker 0", source, self.said.append, check_site, site_limit_s=site_limit_s)
 
 
+def stage_work(stage: Stage) -> Work:
+    stage.runs = {"e/p/one": ()}
+    return stage.agent_work("e/p/one")
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
@@ -313,6 +318,30 @@ def test_a_server_that_is_not_there_yet_is_waited_for(stage: Stage) -> None:
     worker.step(0.0)
     assert not worker.done
     assert stage.said == ["worker 0: cannot start: no address yet"]
+
+
+def test_a_server_that_stays_away_is_waited_for_as_long_as_stated(stage: Stage) -> None:
+    """Long past the starts that an agent has which fails for a reason of its own."""
+    source = SweepSource(
+        ["e/p/one"],
+        ClaimFile(stage.claims_path),
+        agent_work=stage.agent_work,
+        point_work=lambda claim: PointWork(claim, {}),
+        read_states=lambda _sweep, _ids: {},
+        server_hands_out_crashed=True,
+        server_problem=lambda: "http://s does not answer: Connection refused",
+        site_limit_s=300.0,
+    )
+    work, starts, clock = stage_work(stage), 0, 0.0
+    while not source.done and clock < 1000:
+        if source.next_work(clock) is not None:
+            starts += 1
+            source.ended(work, 1, [], clock)
+        clock += 1
+    assert starts > 20
+    assert 300 <= clock < 320
+    assert source.is_site_at_fault
+    assert source.failed == ["e/p/one: http://s does not answer: Connection refused"]
 
 
 @pytest.mark.parametrize(
