@@ -13,9 +13,9 @@ from agent.config import variants
 if TYPE_CHECKING:
     from agent.config.run_config import RunConfig
 
+PAIRED = ("paired", "paired_patient", "paired_bold")  # our own, by its operating points
 PRUNERS = (
-    "paired",
-    "paired_patient",
+    *PAIRED,
     "median",
     "percentile",
     "successive_halving",

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from agent.config.rules import PAIRED
 from agent.errors import ConfigError, ReportError
 from agent.results.outcome import Outcome, outcome_of
 from agent.search.replay import curves, families
@@ -26,6 +27,7 @@ SHOWN = (
     "oracle",
     "paired",
     "paired_patient",
+    "paired_bold",
     "median",
     "successive_halving",
     "hyperband",
@@ -152,7 +154,7 @@ def lessons(rows: Sequence[Row]) -> list[str]:
         f"{max(r.oracle_share for r in own):.0%} of what an oracle saves and keeps the winner in "
         f"at least {min(r.kept for r in own):.1%}; stops a good run with chance "
         f"{max(r.good_stopped for r in own):.0%} at most"
-        for name in ("paired", "paired_patient")
+        for name in PAIRED
         if (own := [row for row in rows if row.policy == name])
     ]
     lines += [

@@ -1,4 +1,4 @@
-"""The pruners `paired` and `paired_patient`: `paired_test.judge` behind Optuna's interface."""
+"""The pruners `paired…`: `paired_test.judge` behind Optuna's interface."""
 
 import json
 import time

@@ -25,7 +25,8 @@ been there is better, example by example, and would stay so if the run gained wh
 `Rule()` is the point of the frontier of saving against lost winners that costs least when a
 hundredth of the final score is worth a whole grid of trainings (`docs/pruning_frontier.json`);
 `Rule.patient` holds the chance to stop a run that is not worse under 10 %, and assumes nothing
-about where the runs began.
+about where the runs began. `Rule.bold` has no patience, for searches whose time counts more than a
+late starter.
 """
 
 import math
@@ -54,6 +55,7 @@ class Rule:
     doubt: float = 0.25  # largest p-value of the deficit that is left when the forecast is added
     hope: float = 1.0  # how many times the forecast gain is added
     from_nothing: bool = True  # the runs began at a score of 0, so the first score is a gain
+    gains: int = 2  # of its own curve that a run must have shown to be judged
 
     @classmethod
     def patient(cls, rungs: int, warmup: int = 1, **settings: Any) -> "Rule":
@@ -61,10 +63,16 @@ class Rule:
         given = {"level": 0.05, "decay": 0.5, "hope": 1.5, "doubt": 0.2, "from_nothing": False}
         return cls(rungs, warmup, **{**given, **settings})
 
+    @classmethod
+    def bold(cls, rungs: int, warmup: int = 1, **settings: Any) -> "Rule":
+        """For screening: a run that still rises is judged like any other, from its first gain on.
+        A run that starts late is lost."""
+        return cls(rungs, warmup, **{"slowing": 1.0, "gains": 1, **settings})
+
     @property
     def first(self) -> int:
-        """The first rung at which runs are judged: a trend needs two gains."""
-        return max(2 if self.from_nothing else 3, self.warmup)
+        """The first rung at which runs are judged."""
+        return max(self.gains + (0 if self.from_nothing else 1), self.warmup)
 
     @property
     def bound(self) -> float:
@@ -197,6 +205,8 @@ def is_hopeless(found: Comparison, rule: Rule, level: float) -> bool:
 
 def is_past_its_rise(own: Trend, rung: int, rule: Rule) -> bool:
     """Whether a run gains less than it did, or has not gained anything by half of the budget."""
+    if own.shown < rule.gains:
+        return False
     return own.slowing <= rule.slowing or (2 * rung > rule.rungs and own.rising > rule.slowing)
 
 

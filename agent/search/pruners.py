@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from agent.config.rules import PRUNERS, unknown_name
+from agent.config.rules import PAIRED, PRUNERS, unknown_name
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
 from agent.search.paired_pruner import PairedPruner, scores_of
@@ -54,7 +54,7 @@ def _build(
 
 def options_of(name: str) -> tuple[str, ...]:
     """The names that `pruner_options` may hold for a pruner."""
-    if name in ("paired", "paired_patient"):
+    if name in PAIRED:
         return ("level", "decay", "slowing", "doubt", "hope")
     if name == "none":
         return ()
@@ -171,6 +171,7 @@ _CLASSES: dict[str, type[BasePruner]] = {
 _MAKERS: dict[str, Maker] = {
     "paired": _paired(Rule),
     "paired_patient": _paired(Rule.patient),
+    "paired_bold": _paired(Rule.bold),
     "median": _with_warmup("median"),
     "percentile": _with_warmup("percentile", percentile=25.0),
     "successive_halving": _halving,

@@ -124,6 +124,27 @@ def test_the_patient_rule_does_not_take_the_first_score_for_a_gain() -> None:
     assert judge("b", [warm[0], spent], Rule.patient(9), 2).prune
 
 
+def test_the_bold_rule_stops_what_still_rises_and_judges_the_first_score() -> None:
+    leader = peer("a", [0.42, 0.50, 0.58])
+    rising = peer("b", [0.001, 0.003, 0.03])
+    assert not judge("b", [leader, rising], Rule(6), 2).prune
+    verdict = judge("b", [leader, rising], Rule.bold(6), 2)
+    assert (verdict.prune, verdict.rung) == (True, 1)
+    # A single gain may come four times more, less what the points left allow.
+    for first, is_pruned in ((0.05, True), (0.20, False)):
+        hopeful = judge("b", [leader, peer("b", [first])], Rule.bold(6), 2)
+        gain = first * sum(0.8**k for k in range(1, 6))
+        assert hopeful.details["hoped_gain"] == pytest.approx(gain, abs=1e-3)
+        assert hopeful.prune == is_pruned
+
+
+def test_the_bold_rule_needs_a_gain_to_judge_by() -> None:
+    """A run whose first scores were on other examples shows none at its next point."""
+    other = ExampleScores.of({f"other{i}": 0.1 for i in range(EXAMPLES)})
+    late = Peer("b", "running", {1: other, 2: scores(0.1)})
+    assert not judge("b", [peer("a", [0.5, 0.6]), late], Rule.bold(6), 2).prune
+
+
 def test_a_loss_is_not_extrapolated() -> None:
     peers = [peer("a", [0.5, 0.502]), peer("b", [0.9, 0.5])]
     verdict = judge("b", peers, Rule(9, level=0.05), 2)

@@ -9,7 +9,7 @@ PANELS = (
     ("least_kept_late", "winner kept, worse of the late families", 0.85),
     ("equal_stopped", "equal runs stopped", None),
 )
-OURS = {"paired": "C3", "paired_patient": "C0"}
+OURS = {"paired": "C3", "paired_patient": "C0", "paired_bold": "C6"}
 OTHERS = ("C1", "C2", "C4", "C5", "C6", "C7", "C8", "C9")
 
 

@@ -12,9 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.config.rules import PAIRED
 from agent.search.paired_test import Peer, Rule, judge
 from agent.search.replay.families import UNSEEN
 from tests.search import postgres
@@ -24,16 +26,9 @@ from tests.tools import pruning_frontier, pruning_table
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def main() -> dict[str, Any]:
-    """All figures, by the claim they belong to."""
-    return {
-        "journal_64_processes": journal_load(),
-        "journal_kills": kill_storm(),
-        "journal_cut_at_each_of_200_bytes": torn_journals(),
-        "postgresql_16_processes": postgres_load(),
-        "arrival_orders": arrival_orders(),
-        "pruning": pruning(),
-    }
+def main(names: Sequence[str] = ()) -> dict[str, Any]:
+    """The named figures, or all, by the claim they belong to."""
+    return {name: PROOFS[name]() for name in names or PROOFS}
 
 
 def journal_load() -> dict[str, Any]:
@@ -99,7 +94,7 @@ def pruning() -> dict[str, Any]:
             "real_share": shipped[name]["families"]["real"]["share"],
             "real_kept": shipped[name]["families"]["real"]["kept"],
         }
-        for name in ("paired", "paired_patient")
+        for name in PAIRED
     }
 
 
@@ -129,6 +124,15 @@ def _reports_in(journal: str) -> int:
         for trial in optuna.load_study(study_name=name, storage=storage).trials
     )
 
+
+PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
+    "journal_64_processes": journal_load,
+    "journal_kills": kill_storm,
+    "journal_cut_at_each_of_200_bytes": torn_journals,
+    "postgresql_16_processes": postgres_load,
+    "arrival_orders": arrival_orders,
+    "pruning": pruning,
+}
 
 if __name__ == "__main__":
     print(json.dumps(main(), indent=1))

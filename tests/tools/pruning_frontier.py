@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from agent import files
+from agent.config.rules import PAIRED
 from agent.search.replay import curves, families
 from agent.search.replay.curves import Stratum
 from agent.search.replay.policies import policy
@@ -39,6 +40,7 @@ KNOWN = (*families.ORDINARY, *families.LATE)
 SHIPPED = (
     "paired",
     "paired_patient",
+    "paired_bold",
     "median",
     "percentile",
     "successive_halving",
@@ -106,6 +108,10 @@ def settings() -> list[Setting]:
         Setting("paired", f"doubt {doubt:g}", (("doubt", doubt),)) for doubt in (0.1, 0.15, 0.35)
     ]
     found += [Setting("first rung, then top K", f"top_{k}") for k in (1, 2, 3)]
+    found += [
+        Setting("paired_bold", f"bold, level {level:g}", (("level", level),))
+        for level in (0.2, 0.5, 0.8)
+    ]
     return [*found, Setting("paired_patient", "patient"), Setting("none", "none")]
 
 
@@ -222,7 +228,7 @@ def equal_runs(first: int = REPORTED, strata: int = 60, orders: int = 5) -> dict
     worst: dict[str, float] = {}
     for examples in EXAMPLES:
         flat = [families.made("flat", first + i, examples=examples) for i in range(strata)]
-        for name in ("paired", "paired_patient"):
+        for name in PAIRED:
             for workers in WORKERS:
                 cases = run_cases(flat, policy(name, warmup=1), workers, orders, 0)
                 share = float(cases.good_stopped.sum() / cases.good.sum())

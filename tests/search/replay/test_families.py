@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.config.rules import PAIRED
 from agent.errors import ConfigError
 from agent.search.replay import families
 from agent.search.replay.curves import Stratum
@@ -55,7 +56,7 @@ def test_an_unknown_family_is_answered_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ["paired", "paired_patient"])
+@pytest.mark.parametrize("name", PAIRED)
 def test_the_batch_plays_what_the_pruner_decides(family: str, name: str) -> None:
     stratum = made(family, 0, examples=64)
     for warmup, workers in ((0, 1), (1, 3), (3, 8)):
