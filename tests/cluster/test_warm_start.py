@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,12 +23,11 @@ def test_a_worker_that_still_imports_ends_with_the_block(tmp_path: Path) -> None
     assert not folder.exists()
 
 
-def test_a_run_that_comes_at_once_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_first_run", [False, True])
+def test_a_run_that_comes_at_once_is_served(at_first_run: bool) -> None:
     """Not: alone, because the worker's address is not there yet."""
     words = [sys.executable, "train.py", "--learning_rate", "none"]
-    with warm_start.warm_worker(os.environ) as variables:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(variables[WARM_WORKER])
+    with warm_start.warm_worker(os.environ, at_first_run=at_first_run) as variables:
         environment = {**os.environ, **variables, "PYTHONPROFILEIMPORTTIME": "1"}
         done = subprocess.run(
             words, cwd=warm_start.ROOT, env=environment, capture_output=True, text=True, check=False
@@ -35,6 +35,39 @@ def test_a_run_that_comes_at_once_is_served(tmp_path: Path) -> None:
     assert "train.py: " in done.stderr
     assert done.returncode == 2
     assert "agent.config.run_config" not in imported_by(done.stderr)  # a fork has it already
+
+
+def test_a_worker_that_waits_for_a_run_starts_with_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = threading.Event()
+    monkeypatch.setattr(warm_start._WarmWorker, "start", lambda _: started.set())
+    with warm_start.warm_worker(os.environ, at_first_run=True) as variables:
+        assert not started.is_set()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(variables[WARM_WORKER])
+            assert started.wait(30)
+    started.clear()
+    with warm_start.warm_worker(os.environ, at_first_run=True) as variables:
+        pass
+    assert not started.is_set()
+    assert not Path(variables[WARM_WORKER]).exists()
+
+
+def test_a_run_goes_on_alone_when_its_worker_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "train.py", "--learning_rate", "none"]
+    with warm_start.warm_worker(os.environ, at_first_run=True) as variables:
+        monkeypatch.setattr(warm_start, "WORKER_MODULE", "agent.no_such_module")
+        done = subprocess.run(
+            words,
+            cwd=warm_start.ROOT,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "train.py: " in done.stderr
 
 
 def imported_by(import_times: str) -> set[str]:

@@ -131,7 +131,8 @@ def _slots(
 def warm_start(
     args: argparse.Namespace, environment: Mapping[str, str]
 ) -> Iterator[dict[str, str]]:
-    """What points the task's runs at a warm worker of its own, which ends with the task.
+    """What points the task's runs at a warm worker of its own, which starts with the first of them
+    and ends with the task.
 
     Empty where none can help: `train.py` is not this code's, a run takes several GPUs (torchrun
     starts its processes), or the environment names a worker or, with an empty name, forbids one.
@@ -145,7 +146,7 @@ def warm_start(
         return
     files_dir = args.state.resolve() / "wandb"
     known = agent_environment(base, files_dir=files_dir, devices=None, extra={}, cores=cores)
-    with warm_worker(known) as variables:
+    with warm_worker(known, at_first_run=True) as variables:
         yield variables
 
 
