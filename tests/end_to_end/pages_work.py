@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent.server.store.artifacts import ensure_collection
 from agent.server.store.blobs import BlobStore
 from agent.server.store.database import Connection, Database, insert
+from tests.server.pages_reader import add_predictions
 
 RUNS, POINTS = 30, 20
 LONG = "a-name-of-sixty-characters-that-no-column-was-ever-made-for-"
@@ -35,7 +35,7 @@ def fill_work(data_dir: Path) -> None:
         for place in range(RUNS):
             _run(connection, project, place)
         for name, shift in (("run3", 0), ("run8", 1)):
-            _predictions(connection, blobs, project, name, shift)
+            _predictions(connection, blobs, name, shift)
         _sweep(connection)
         _project(connection, "empty")
         ranks = _project(connection, "ranks")
@@ -120,9 +120,7 @@ def _lines(connection: Connection, run_id: int, place: int, rows: list[str]) -> 
         connection.execute("UPDATE run SET log_lines = 1 WHERE id = ?", (run_id,))
 
 
-def _predictions(
-    connection: Connection, blobs: BlobStore, project: int, run: str, shift: int
-) -> None:
+def _predictions(connection: Connection, blobs: BlobStore, run: str, shift: int) -> None:
     records = [
         {
             "example_id": str(i),
@@ -134,31 +132,7 @@ def _predictions(
         for i in range(6)
     ]
     content = "\n".join(map(json.dumps, records)).encode()
-    receiver = blobs.receive()
-    receiver.write(content)
-    blob = receiver.keep().name
-    (run_id,) = connection.execute("SELECT id FROM run WHERE name = ?", (run,)).fetchone()
-    collection = ensure_collection(connection, project, "predictions", f"predictions-{run}", 1e9)
-    artifact = insert(
-        connection,
-        "artifact",
-        sequence_id=collection.id,
-        state="COMMITTED",
-        digest="d",
-        run_id=run_id,
-        version_index=0,
-        created_at=1e9,
-        updated_at=1e9,
-    )
-    insert(
-        connection,
-        "artifact_file",
-        artifact_id=artifact,
-        name="predictions.jsonl",
-        md5="m",
-        size=len(content),
-        blob=blob,
-    )
+    add_predictions(connection, blobs, run, content, 1e9)
 
 
 def _sweep(connection: Connection) -> None:

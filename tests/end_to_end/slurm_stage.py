@@ -161,14 +161,34 @@ class Stage:
         """Run `sweep-agent` in the project, on the cluster's login node; with `closed_output` its
         reader has gone, as `| head -0` has.
         """
-        environment = {**os.environ, **self.cluster.environment, "WANDB_ENTITY": self.entity}
-        if key_in_environment:
-            environment["WANDB_API_KEY"] = key_in_environment
-        if first_in_path:
-            environment["PATH"] = f"{first_in_path}{os.pathsep}{environment['PATH']}"
         call = [sys.executable, "-m", "agent.cli", *words]
         if closed_output:
             call = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *call]
+        more = {"WANDB_ENTITY": self.entity}
+        if key_in_environment:
+            more["WANDB_API_KEY"] = key_in_environment
+        return self._run(call, more, first_in_path, check=check)
+
+    def shell(self, line: str) -> str:
+        """What a command says that the program has printed, typed as it stands into a shell."""
+        programs = self.directory.parent / "login programs"
+        programs.mkdir(exist_ok=True)
+        program = programs / "sweep-agent"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m agent.cli "$@"\n')
+        program.chmod(0o755)
+        return self._run(["bash", "-c", line], {}, programs).stdout
+
+    def _run(
+        self,
+        call: list[str],
+        more: dict[str, str],
+        first_in_path: Path | None = None,
+        *,
+        check: bool = True,
+    ) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, **self.cluster.environment, **more}
+        if first_in_path:
+            environment["PATH"] = f"{first_in_path}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             call,
             cwd=self.directory,
@@ -178,7 +198,7 @@ class Stage:
             timeout=180,
             check=False,
         )
-        assert not check or done.returncode == 0, done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"{call}: {done.stdout}{done.stderr}"
         return done
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,31 +189,10 @@ def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(
     assert f"--server-data '{stage.server_data}'" in watch
     record = json.loads((stage.directory / f"outputs/cluster/jobs/{job}.json").read_text())
     assert record["tasks"] == [0, 1]
-    status = printed(stage, watch.partition("  watch  ")[2].replace("--watch", ""))
+    status = stage.shell(watch.partition("  watch  ")[2].replace("--watch", ""))
     assert "2 done" in status
     report = next(line for line in status.splitlines() if line.startswith("next: "))
-    assert "report.html" in printed(stage, report.removeprefix("next: ") + " --out outputs/r")
-
-
-def printed(stage: Stage, line: str) -> str:
-    """What a command says that the program has printed, typed as it stands into a shell."""
-    programs = stage.directory.parent / "login programs"
-    programs.mkdir(exist_ok=True)
-    (programs / "sweep-agent").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m agent.cli "$@"\n')
-    (programs / "sweep-agent").chmod(0o755)
-    environment = {**os.environ, **stage.cluster.environment}
-    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=stage.directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, line + done.stdout + done.stderr
-    return done.stdout
+    assert "report.html" in stage.shell(report.removeprefix("next: ") + " --out outputs/r")
 
 
 def test_a_reader_that_leaves_early_costs_no_record(stage: Stage) -> None:

@@ -29,6 +29,16 @@ from agent.server.store.records import Run
 from agent.tracking.project_runs import read_run
 from tests.results.known_table import CELLS, pruned, run
 
+TWO_SEEDS = [
+    run(cell, rate, f1, seed=seed)
+    for cell, rate, scores in (
+        ("full", 1e-4, (0.8, 0.6)),
+        ("full", 3e-4, (0.72, 0.72)),
+        ("qlora4", 3e-4, (0.36, 0.36)),
+    )
+    for seed, f1 in enumerate(scores)
+]
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -324,16 +334,7 @@ def shown_by(study: Study) -> list[tuple[str, str]]:
 
 def test_of_five_runs_with_one_seed_twice_all_name_the_same_rate() -> None:
     """Seed 0 ran twice at 1e-4: a mean over runs would say 0.733, over seeds it is 0.70."""
-    rows = [
-        run("full", 1e-4, 0.8, seed=0, run_id="a"),
-        run("full", 1e-4, 0.8, seed=0, run_id="b"),
-        run("full", 1e-4, 0.6, seed=1, run_id="c"),
-        run("full", 3e-4, 0.72, seed=0, run_id="d"),
-        run("full", 3e-4, 0.72, seed=1, run_id="e"),
-        run("qlora4", 3e-4, 0.36, seed=0),
-        run("qlora4", 3e-4, 0.36, seed=1),
-    ]
-    study = examine(rows)
+    study = examine([*TWO_SEEDS, run("full", 1e-4, 0.8, run_id="again")])
     (family,) = study.families
     (full, quantised) = family.cells
     assert full.score == pytest.approx(0.72)
@@ -351,14 +352,6 @@ def test_of_five_runs_with_one_seed_twice_all_name_the_same_rate() -> None:
 
 def test_a_setting_is_one_however_the_sweep_wrote_it() -> None:
     """W&B keeps a sweep's value as its YAML had it: `3e-4` is text there, and `'1'` quoted."""
-    numbers = [
-        run("full", 1e-4, 0.8, seed=0, run_id="a"),
-        run("full", 1e-4, 0.6, seed=1, run_id="b"),
-        run("full", 3e-4, 0.72, seed=0, run_id="c"),
-        run("full", 3e-4, 0.72, seed=1, run_id="d"),
-        run("qlora4", 3e-4, 0.36, seed=0, run_id="e"),
-        run("qlora4", 3e-4, 0.36, seed=1, run_id="f"),
-    ]
     texts = {1e-4: "1e-4", 3e-4: "3e-4", 0: "0", 1: "1.0", 3: "3", "None": "none"}
     written = [
         read_run(
@@ -378,10 +371,10 @@ def test_a_setting_is_one_however_the_sweep_wrote_it() -> None:
             "demo",
             with_curves=False,
         )
-        for number, row in enumerate(numbers)
+        for number, row in enumerate(TWO_SEEDS)
     ]
     study = examine(written)
     assert shown_by(study) == [("0.0003", "50.0")] * 4
-    kept = [family.label for family in examine(numbers).families]
+    kept = [family.label for family in examine(TWO_SEEDS).families]
     assert [family.label for family in study.families] == kept
     assert [family.label for family in examine(read_csv(write_csv(written))).families] == kept

@@ -1,4 +1,4 @@
-"""Somebody who reads the pages of a lab's server."""
+"""A reader of the pages of a lab's server, and what it reads there."""
 
 import json
 import re
@@ -6,6 +6,9 @@ from typing import Any
 
 from agent.results.query.records import words_of
 from agent.server.pages.table import Row
+from agent.server.store.artifacts import ensure_collection
+from agent.server.store.blobs import BlobStore
+from agent.server.store.database import Connection, insert
 from tests.server.server_lab import KEY, Lab
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
@@ -49,6 +52,36 @@ def make_run(lab: Lab, name: str = "r1", **values: Any) -> None:
     part = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]}}
     lab.post(name, {"files": part})
     lab.finish(name)
+
+
+def add_blob(blobs: BlobStore, content: bytes) -> str:
+    receiver = blobs.receive()
+    receiver.write(content)
+    return receiver.keep().name
+
+
+def add_predictions(
+    connection: Connection, blobs: BlobStore, run: str, content: bytes, now: float
+) -> None:
+    """The artifact in which the study's runs log what they answered."""
+    found = connection.execute("SELECT * FROM run WHERE name = ?", (run,)).fetchone()
+    collection = ensure_collection(
+        connection, found["project_id"], "predictions", f"predictions-{run}", now
+    )
+    times = {"created_at": now, "updated_at": now}
+    artifact = insert(
+        connection,
+        "artifact",
+        sequence_id=collection.id,
+        state="COMMITTED",
+        digest="d",
+        run_id=found["id"],
+        version_index=0,
+        **times,
+    )
+    file = {"name": "predictions.jsonl", "md5": "m", "size": len(content)}
+    blob = add_blob(blobs, content)
+    insert(connection, "artifact_file", artifact_id=artifact, blob=blob, **file)
 
 
 def rows_of(*values: dict[str, Any]) -> list[Row]:

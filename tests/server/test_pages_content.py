@@ -27,9 +27,16 @@ from agent.server.pages.view import (
     sort_rows,
     text_of,
 )
-from agent.server.store.artifacts import ensure_collection
 from agent.server.store.database import insert, update
-from tests.server.pages_reader import AUTH, data, make_run, rows_of, see
+from tests.server.pages_reader import (
+    AUTH,
+    add_blob,
+    add_predictions,
+    data,
+    make_run,
+    rows_of,
+    see,
+)
 from tests.server.server_lab import Lab
 
 
@@ -380,47 +387,16 @@ def test_predictions_are_read_as_lines_or_as_a_table() -> None:
         read_records(b"[1]\n")
 
 
-def add_file(lab: Lab, content: bytes) -> str:
-    receiver = lab.services.blobs.receive()
-    receiver.write(content)
-    return receiver.keep().name
-
-
-def add_predictions(lab: Lab, run: str, content: bytes) -> None:
-    """The artifact in which the study's runs log what they answered."""
-    blob = add_file(lab, content)
+def _log_predictions(lab: Lab, run: str, content: bytes) -> None:
     with lab.services.database.write() as connection:
-        found = connection.execute("SELECT * FROM run WHERE name = ?", (run,)).fetchone()
-        collection = ensure_collection(
-            connection, found["project_id"], "predictions", "predictions-x", lab.now
-        )
-        artifact = insert(
-            connection,
-            "artifact",
-            sequence_id=collection.id,
-            state="COMMITTED",
-            digest="d",
-            run_id=found["id"],
-            version_index=0,
-            created_at=lab.now,
-            updated_at=lab.now,
-        )
-        insert(
-            connection,
-            "artifact_file",
-            artifact_id=artifact,
-            name="predictions.jsonl",
-            md5="m",
-            size=len(content),
-            blob=blob,
-        )
+        add_predictions(connection, lab.services.blobs, run, content, lab.now)
 
 
 def test_a_run_shows_its_worst_predictions_and_its_files_can_be_fetched(lab: Lab) -> None:
     make_run(lab, "a")
     assert "has logged no predictions" in see(lab, "/local/p/runs/a")
     lines = [json.dumps({"score": s, "output": f"<i>{s}</i>", "gold": "g"}) for s in (1.0, 0.25)]
-    add_predictions(lab, "a", "\n".join(lines).encode())
+    _log_predictions(lab, "a", "\n".join(lines).encode())
     text = see(lab, "/local/p/runs/a")
     assert text.index("&lt;i&gt;0.25") < text.index("&lt;i&gt;1.0")
     assert "The 2 worst of 2 by score; 1 of 2 have 0.25" in text
@@ -432,13 +408,15 @@ def test_a_run_shows_its_worst_predictions_and_its_files_can_be_fetched(lab: Lab
 
 def test_unreadable_predictions_do_not_break_the_page(lab: Lab) -> None:
     make_run(lab, "a")
-    add_predictions(lab, "a", b"\xff\xfe not json")
+    _log_predictions(lab, "a", b"\xff\xfe not json")
     assert "cannot be read" in see(lab, "/local/p/runs/a")
 
 
 def test_predictions_come_from_a_logged_table_where_there_is_no_artifact(lab: Lab) -> None:
     make_run(lab, "a")
-    blob = add_file(lab, b'{"columns": ["score", "output"], "data": [[0.5, "said so"]]}')
+    blob = add_blob(
+        lab.services.blobs, b'{"columns": ["score", "output"], "data": [[0.5, "said so"]]}'
+    )
     with lab.services.database.write() as connection:
         (run_id,) = connection.execute("SELECT id FROM run").fetchone()
         insert(
