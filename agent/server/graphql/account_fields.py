@@ -3,12 +3,12 @@
 from typing import Any
 
 from agent.server.graphql.access import check_entity, connection_of, page_bounds, see_project
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, columns, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.database import update
 from agent.server.store.keys import KeyRecord, list_keys
 from agent.server.store.projects import ensure_project, get_project, list_projects
-from agent.server.store.records import Project, iso_time
+from agent.server.store.records import Collection, Project, Run, Sweep
 from agent.server.store.tokens import node_id, row_id
 
 # What this server does of the abilities that the client asks for before it uses them.
@@ -131,12 +131,8 @@ def entity_project(source: dict[str, Any], info: Info, name: str | None = None) 
 
 
 @field("Query", "project")
-def project(_: Any, info: Info, **arguments: Any) -> Project | None:
-    return see_project(info.context, arguments.get("entityName"), arguments.get("name"))
-
-
 @field("Query", "model")
-def model(_: Any, info: Info, **arguments: Any) -> Project | None:
+def project(_: Any, info: Info, **arguments: Any) -> Project | None:
     return see_project(info.context, arguments.get("entityName"), arguments.get("name"))
 
 
@@ -148,9 +144,9 @@ def projects(_: Any, info: Info, **arguments: Any) -> dict[str, Any]:
     return connection_of(list_projects(request.connection, owner, *page_bounds(arguments)))
 
 
-@field("Project", "id")
-def project_id(source: Project, _: Info) -> str:
-    return node_id("Project", source.id)
+columns("Project", entityName="entity")
+constants("Project", readOnly=False, isBenchmark=False, members=())
+constants("Project", allViews={"edges": (), "pageInfo": {"endCursor": None, "hasNextPage": False}})
 
 
 @field("Project", "internalId")
@@ -158,14 +154,23 @@ def project_internal_id(source: Project, _: Info) -> str:
     return node_id("ProjectInternalId", source.id)
 
 
-@field("Project", "entityName")
-def project_entity_name(source: Project, _: Info) -> str:
-    return source.entity
-
-
 @field("Project", "entity")
 def project_entity(source: Project, _: Info) -> dict[str, Any]:
     return entity_of(source.entity)
+
+
+@field("Run", "project")
+@field("Sweep", "project")
+@field("ArtifactSequence", "project")
+@field("ArtifactPortfolio", "project")
+def project_of(source: Run | Sweep | Collection, info: Info) -> Project:
+    return get_project(info.context.connection, source.project_id)
+
+
+@field("Run", "user")
+@field("Sweep", "user")
+def user_who_asks(_: Any, info: Info) -> dict[str, Any]:
+    return user_of(info.context.entity)
 
 
 @field("Project", "user")
@@ -176,32 +181,6 @@ def project_user(source: Project, info: Info) -> dict[str, Any]:
 @field("Project", "access")
 def project_access(source: Project, _: Info) -> str:
     return source.access or "PRIVATE"
-
-
-@field("Project", "readOnly")
-@field("Project", "isBenchmark")
-def never(_: Any, __: Info) -> bool:
-    return False
-
-
-@field("Project", "members")
-def project_members(_: Project, __: Info) -> list[Any]:
-    return []
-
-
-@field("Project", "allViews")
-def project_views(_: Project, __: Info, **___: Any) -> dict[str, Any]:
-    return {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}
-
-
-@field("Project", "createdAt")
-def project_created(source: Project, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@field("Project", "updatedAt")
-def project_updated(source: Project, _: Info) -> str | None:
-    return iso_time(source.updated_at)
 
 
 @field("Mutation", "upsertModel")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from agent.server.graphql.access import connection_of, page_bounds, slice_of
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, constants, field
 from agent.server.graphql.file_fields import artifact_file_node
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
@@ -132,16 +132,6 @@ def _chosen(
     return in_order(kept, arguments.get("order"), values_of, "-id")
 
 
-@field("ArtifactType", "id")
-def type_id(source: ArtifactType, _: Info) -> str:
-    return node_id("ArtifactType", source.id)
-
-
-@field("ArtifactType", "createdAt")
-def type_created(source: ArtifactType, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
 @field("ArtifactType", "artifactCollection")
 def type_collection(source: ArtifactType, info: Info, name: str) -> Collection | None:
     found = store.find_collection(info.context.connection, source.project_id, name)
@@ -164,40 +154,13 @@ def _collection_field(name: str) -> Callable[[Resolver], Resolver]:
     return register
 
 
-@_collection_field("id")
-def collection_id(source: Collection, _: Info) -> str:
-    kind = "ArtifactSequence" if source.kind == "SEQUENCE" else "ArtifactPortfolio"
-    return node_id(kind, source.id)
-
-
-@_collection_field("state")
-def collection_state(_: Collection, __: Info) -> str:
-    return "READY"
-
-
-@_collection_field("createdAt")
-def collection_created(source: Collection, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@_collection_field("updatedAt")
-def collection_updated(source: Collection, _: Info) -> str | None:
-    return iso_time(source.updated_at)
-
-
-@_collection_field("project")
-def collection_project(source: Collection, info: Info) -> Project:
-    return get_project(info.context.connection, source.project_id)
+for _kind in ("ArtifactSequence", "ArtifactPortfolio"):
+    constants(_kind, state="READY", digestAlgorithm="MANIFEST_MD5")
 
 
 @_collection_field("defaultArtifactType")
 def collection_type(source: Collection, info: Info) -> ArtifactType:
     return store.get_type(info.context.connection, source.type_id)
-
-
-@_collection_field("digestAlgorithm")
-def collection_digest(_: Collection, __: Info) -> str:
-    return "MANIFEST_MD5"
 
 
 @_collection_field("tags")
@@ -259,16 +222,6 @@ def sequence_latest(source: Collection, info: Info) -> Artifact | None:
     return store.latest_artifact(info.context.connection, source.id)
 
 
-@field("ArtifactCollectionMembership", "id")
-def membership_id(source: Membership, _: Info) -> str:
-    return node_id("ArtifactCollectionMembership", source.id)
-
-
-@field("ArtifactCollectionMembership", "createdAt")
-def membership_created(source: Membership, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
 @field("ArtifactCollectionMembership", "aliases")
 def membership_aliases(source: Membership, info: Info) -> list[Alias]:
     return store.aliases_of(info.context.connection, source.artifact_id, source.collection_id)
@@ -295,11 +248,6 @@ def files_of(request: Request, artifact_id: int, arguments: dict[str, Any]) -> F
     )
     nodes = [artifact_file_node(request, file) for file in page.items]
     return connection_of(Page(nodes, page.total, page.offset))
-
-
-@field("ArtifactAlias", "id")
-def alias_id(source: Alias, _: Info) -> str:
-    return node_id("ArtifactAlias", source.id)
 
 
 @field("ArtifactAlias", "artifactCollection")

@@ -37,7 +37,9 @@ from agent.server.refusals import Refused
 from agent.server.services import Services
 from agent.server.store.budget import Budget
 from agent.server.store.database import Connection
+from agent.server.store.records import iso_time
 from agent.server.store.scalars import make_strict
+from agent.server.store.tokens import node_id
 
 _RESOLVERS: dict[tuple[str, str], Callable[..., Any]] = {}
 MAX_LIST = 20_000  # entries; the client sends files of an artifact in parts of 10,000
@@ -77,6 +79,26 @@ def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
         return resolver
 
     return register
+
+
+def columns(type_name: str, **names: str) -> None:
+    """Register fields that stand in a column of another name, as `field="column"`."""
+
+    def register(name: str, column: str) -> None:
+        _RESOLVERS[type_name, name] = lambda source, _: _written(name, getattr(source, column))
+
+    for name, column in names.items():
+        register(name, column)
+
+
+def constants(type_name: str, **values: Any) -> None:
+    """Register fields whose answer is always the same."""
+
+    def register(name: str, value: Any) -> None:
+        _RESOLVERS[type_name, name] = lambda *_, **__: value
+
+    for name, value in values.items():
+        register(name, value)
 
 
 def before(name: str) -> Callable[[Resolver], Resolver]:
@@ -263,10 +285,19 @@ class _RolledBack(Exception):
 
 
 def _resolve_attribute(source: Any, info: Info, **_: Any) -> Any:
-    """A field without a resolver of its own is the attribute (or key) of the same name."""
+    """A field without a resolver of its own is the key or column of the same name; the id of a row
+    carries the name of its type."""
     if isinstance(source, dict):
         return source.get(info.field_name)
-    return getattr(source, _snake(info.field_name), None)
+    if info.field_name == "id":
+        info.context.budget.check()  # nearly every object of an answer is asked for its id
+        return node_id(info.parent_type.name, source.id)
+    return _written(info.field_name, getattr(source, _snake(info.field_name), None))
+
+
+def _written(name: str, value: Any) -> Any:
+    """A column as the client reads it: moments are text there."""
+    return iso_time(value) if name.endswith("At") else value
 
 
 def _snake(name: str) -> str:

@@ -4,12 +4,10 @@ import json
 from typing import Any
 
 from agent.server.graphql.access import connection_of, page_bounds
-from agent.server.graphql.account_fields import user_of
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, columns, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.large_json import loads
-from agent.server.store.projects import get_project
-from agent.server.store.records import Agent, Page, Project, Run, Sweep, iso_time
+from agent.server.store.records import Agent, Project, Run, Sweep
 from agent.server.store.runs import count_runs, find_run, list_runs, of_project
 from agent.server.store.sampling import SampleSpec, read_row, select_rows, spread
 from agent.server.store.streams import (
@@ -23,7 +21,6 @@ from agent.server.store.streams import (
     tail,
 )
 from agent.server.store.sweeps import get_agent, get_sweep
-from agent.server.store.tokens import node_id
 
 
 @field("Project", "runCount")
@@ -53,24 +50,17 @@ def run(source: Project, info: Info, name: str, **_: Any) -> Run | None:
     return find_run(info.context.connection, source.id, name)
 
 
-@field("Run", "id")
-def run_id(source: Run, _: Info) -> str:
-    return node_id("Run", source.id)
+columns("Run", group="group_name", groupName="group_name", commit="commit_hash")
+columns("Run", exitcode="exit_code", stoppedAt="finished_at", logLineCount="log_lines")
+columns("Run", historyLineCount="history_lines", eventsLineCount="event_lines")
+constants("Run", readOnly=False)
+# Nothing is exported to Parquet: the client then asks for the live rows.
+constants("Run", parquetHistory={"parquetUrls": (), "liveData": ()})
 
 
-@field("Run", "projectId")
-def run_project_id(source: Run, _: Info) -> str:
-    return str(source.project_id)
-
-
-@field("Run", "project")
-def run_project(source: Run, info: Info) -> Project:
-    return get_project(info.context.connection, source.project_id)
-
-
-@field("Run", "user")
-def run_user(_: Run, info: Info) -> dict[str, Any]:
-    return user_of(info.context.entity)
+@field("Run", "tags")
+def run_tags(source: Run, _: Info) -> list[str]:
+    return source.tag_list()
 
 
 @field("Run", "sweep")
@@ -87,52 +77,6 @@ def run_sweep_name(source: Run, info: Info) -> str | None:
 @field("Run", "agent")
 def run_agent(source: Run, info: Info) -> Agent | None:
     return get_agent(info.context.connection, source.agent_id)
-
-
-@field("Run", "group")
-@field("Run", "groupName")
-def run_group(source: Run, _: Info) -> str | None:
-    return source.group_name
-
-
-@field("Run", "commit")
-def run_commit(source: Run, _: Info) -> str | None:
-    return source.commit_hash
-
-
-@field("Run", "exitcode")
-def run_exit_code(source: Run, _: Info) -> int | None:
-    return source.exit_code
-
-
-@field("Run", "tags")
-def run_tags(source: Run, _: Info) -> list[str]:
-    return source.tag_list()
-
-
-@field("Run", "readOnly")
-def run_read_only(_: Run, __: Info) -> bool:
-    return False
-
-
-@field("Run", "createdAt")
-def run_created(source: Run, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@field("Run", "updatedAt")
-def run_updated(source: Run, _: Info) -> str | None:
-    return iso_time(source.updated_at)
-
-
-@field("Run", "heartbeatAt")
-def run_heartbeat(source: Run, _: Info) -> str | None:
-    return iso_time(source.heartbeat_at)
-
-
-@field("Run", "stoppedAt")
-def run_stopped_at(source: Run, _: Info) -> str | None:
-    return iso_time(source.finished_at)
 
 
 @field("Run", "shouldStop")
@@ -174,21 +118,6 @@ def history_keys(source: Run, info: Info) -> dict[str, Any] | None:
     info.context.budget.spend(rows=min(source.history_lines, MAX_ROWS))
     keys = info.context.services.catalogue.keys_of(info.context.connection, source)
     return keys if keys["keys"] else None
-
-
-@field("Run", "historyLineCount")
-def history_line_count(source: Run, _: Info) -> int:
-    return source.history_lines
-
-
-@field("Run", "eventsLineCount")
-def events_line_count(source: Run, _: Info) -> int:
-    return source.event_lines
-
-
-@field("Run", "logLineCount")
-def log_line_count(source: Run, _: Info) -> int:
-    return source.log_lines
 
 
 @field("Run", "historyTail")
@@ -240,12 +169,6 @@ def sampled_history(source: Run, info: Info, specs: list[str]) -> list[Any]:
     return sampled
 
 
-@field("Run", "parquetHistory")
-def parquet_history(_: Run, __: Info, **___: Any) -> dict[str, Any]:
-    """Nothing is exported to Parquet: the client then asks for the live rows."""
-    return {"parquetUrls": [], "liveData": []}
-
-
 @field("Run", "logLines")
 def log_lines(source: Run, info: Info, **arguments: Any) -> dict[str, Any]:
     request: Request = info.context
@@ -269,7 +192,3 @@ def _log_parts(line: str) -> dict[str, Any]:
     if len(stamp) >= 19 and stamp[4:5] == "-" and stamp[10:11] == "T":
         return {"level": level, "timestamp": stamp, "line": text.rstrip("\n")}
     return {"level": level, "timestamp": None, "line": rest.rstrip("\n")}
-
-
-def page_of_runs(rows: list[Run]) -> dict[str, Any]:
-    return connection_of(Page(rows, len(rows), 0))

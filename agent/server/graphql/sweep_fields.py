@@ -12,15 +12,14 @@ from agent.server.graphql.access import (
     page_bounds,
     parse_object,
 )
-from agent.server.graphql.account_fields import user_of
-from agent.server.graphql.execution import Info, Request, before, field
+from agent.server.graphql.execution import Info, Request, before, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
 from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
 from agent.server.store.points import add_point, expected_count, propose_ahead
 from agent.server.store.projects import get_project
-from agent.server.store.records import Agent, Project, Run, Sweep, iso_time
+from agent.server.store.records import Agent, Project, Run, Sweep
 from agent.server.store.run_metrics import best_value, read_ahead
 from agent.server.store.runs import (
     MAX_PAGE,
@@ -65,9 +64,7 @@ def sweep(source: Project, info: Info, sweepName: str) -> Sweep | None:
     return find_sweep(info.context.connection, source.id, sweepName)
 
 
-@field("Sweep", "id")
-def sweep_id(source: Sweep, _: Info) -> str:
-    return node_id("Sweep", source.id)
+constants("Sweep", earlyStopJobRunning=False)
 
 
 @field("Sweep", "method")
@@ -90,26 +87,6 @@ def sweep_best(source: Sweep, info: Info) -> float | None:
     return best_value(info.context.connection, source)
 
 
-@field("Sweep", "createdAt")
-def sweep_created(source: Sweep, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@field("Sweep", "updatedAt")
-def sweep_updated(source: Sweep, _: Info) -> str | None:
-    return iso_time(source.updated_at)
-
-
-@field("Sweep", "heartbeatAt")
-def sweep_heartbeat(source: Sweep, _: Info) -> str | None:
-    return iso_time(source.heartbeat_at)
-
-
-@field("Sweep", "earlyStopJobRunning")
-def sweep_early_stop(_: Sweep, __: Info) -> bool:
-    return False
-
-
 @field("Sweep", "runCount")
 def sweep_run_count(source: Sweep, info: Info) -> int:
     return count_runs(info.context.connection, of_sweep(source.id))
@@ -124,16 +101,6 @@ def sweep_expected(source: Sweep, _: Info) -> int | None:
 def sweep_controller_run(source: Sweep, _: Info) -> str | None:
     """The run that the client's scheduler writes its log to."""
     return f"{source.name}-scheduler" if config_of(source.config).has_scheduler else None
-
-
-@field("Sweep", "project")
-def sweep_project(source: Sweep, info: Info) -> Project:
-    return get_project(info.context.connection, source.project_id)
-
-
-@field("Sweep", "user")
-def sweep_user(_: Sweep, info: Info) -> dict[str, Any]:
-    return user_of(info.context.entity)
 
 
 @field("Sweep", "runs")
@@ -166,24 +133,9 @@ def sweep_agent(source: Sweep, info: Info, agentName: str) -> Agent | None:
     return found if found and found.sweep_id == source.id else None
 
 
-@field("Agent", "id")
-def agent_id(source: Agent, _: Info) -> str:
-    return node_id("Agent", source.id)
-
-
 @field("Agent", "totalRuns")
 def agent_total_runs(source: Agent, info: Info) -> int:
     return count_runs(info.context.connection, of_agent(source.id))
-
-
-@field("Agent", "createdAt")
-def agent_created(source: Agent, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@field("Agent", "heartbeatAt")
-def agent_heartbeat_at(source: Agent, _: Info) -> str | None:
-    return iso_time(source.heartbeat_at)
 
 
 @field("Agent", "runs")

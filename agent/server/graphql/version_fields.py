@@ -8,16 +8,11 @@ from agent.server.graphql.execution import Info, field
 from agent.server.graphql.file_fields import artifact_file_node, download_url, upload_url
 from agent.server.store import artifacts as store
 from agent.server.store.manifests import current_manifest
-from agent.server.store.records import Alias, Artifact, ArtifactType, Collection, Manifest, iso_time
+from agent.server.store.records import Alias, Artifact, ArtifactType, Collection, Manifest
 from agent.server.store.tokens import node_id
 
 Found = dict[str, Any]
 KEEP_FOREVER_S = -2  # the client's own code for "no time to live", inherited from the project
-
-
-@field("Artifact", "id")
-def artifact_id(source: Artifact, _: Info) -> str:
-    return node_id("Artifact", source.id)
 
 
 @field("Artifact", "artifactSequence")
@@ -57,16 +52,6 @@ def artifact_commit_hash(source: Artifact, _: Info) -> str | None:
     return source.digest if source.state == "COMMITTED" else None
 
 
-@field("Artifact", "createdAt")
-def artifact_created(source: Artifact, _: Info) -> str | None:
-    return iso_time(source.created_at)
-
-
-@field("Artifact", "updatedAt")
-def artifact_updated(source: Artifact, _: Info) -> str | None:
-    return iso_time(source.updated_at)
-
-
 @field("Artifact", "aliases")
 def artifact_aliases(source: Artifact, info: Info) -> list[Alias]:
     return store.aliases_of(info.context.connection, source.id)
@@ -98,11 +83,6 @@ def files_by_entries(
 @field("Artifact", "currentManifest")
 def artifact_manifest(source: Artifact, info: Info) -> Manifest | None:
     return current_manifest(info.context.connection, source.id)
-
-
-@field("ArtifactManifest", "id")
-def manifest_id(source: Manifest, _: Info) -> str:
-    return node_id("ArtifactManifest", source.id)
 
 
 @field("ArtifactManifest", "file")
