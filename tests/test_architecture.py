@@ -6,13 +6,14 @@ type is still a dependency that the reader has to follow.
 
 import ast
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from agent.cli import COMMANDS
+from tests.processes import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 # Layer 0 has no folder: these modules lie at the root of agent/, beside the command line.
@@ -246,15 +247,14 @@ def test_no_folder_holds_more_than_a_reader_can_take_in() -> None:
 
 def test_what_runs_on_login_nodes_never_loads_torch() -> None:
     names = [name for name, _ in modules(ROOT) if room_of(name) in LIGHT and "__main__" not in name]
+    commands = [command.module for command in COMMANDS]
     code = f"""
 import importlib, sys
-for name in {["agent.cli", *names]!r}:
+for name in {["agent.cli", *commands, *names]!r}:
     importlib.import_module(name)
     assert "torch" not in sys.modules, name + " loads torch"
 """
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-800:]
+    run_python("-W", "ignore", "-c", code)
 
 
 def _attributes(tree: ast.AST) -> tuple[set[str], set[str]]:

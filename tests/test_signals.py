@@ -1,9 +1,8 @@
 """Signals: one flag, looked at between steps."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.processes import run_python
 
 CODE = """
 import os, signal, sys
@@ -32,10 +31,7 @@ except signals.Interrupted as interrupted:
 def test_a_signal_sets_the_flag_and_the_exit_status_tells_why(
     name: str, kind: str, status: int
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE.format(name=name)], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout.strip(), done.returncode) == (kind, status)
+    assert run_python("-c", CODE.format(name=name), status=status).stdout.strip() == kind
 
 
 def test_without_a_signal_nothing_is_raised() -> None:

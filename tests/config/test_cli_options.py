@@ -1,8 +1,6 @@
 """The command line of train.py."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from agent.config.cli_options import build_parser, read_point
 from agent.config.run_config import RunConfig
 from agent.errors import ConfigError
+from tests.processes import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 POINT = {"model_variant": "QLoRA", "quantization_strategy": "int8", "learning_rate": 1e-4}
@@ -65,9 +64,6 @@ def test_train_py_refuses_a_bad_point_before_any_model_library_is_loaded() -> No
         "assert 'torch' not in sys.modules\n"
         "sys.exit(status)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
+    done = run_python("-c", code, status=2)
     assert "3 problems in the grid point" in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,8 +5,6 @@ process of its own (`tests/programs/test_benchmark_command.py` holds that).
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from agent.server.process import running_server
 from tests.end_to_end.server_client import client_of
+from tests.processes import run_python
 
 pytestmark = pytest.mark.xdist_group("benchmark")
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,24 +93,9 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("benchmark")
     with running_server(folder / "server") as server:
         client = client_of(server, folder / "client")
-        environment = {
-            **client.env,
-            "WANDB_PROJECT": "study",
-            "WANDB_ENTITY": server.entity,
-            "WANDB_SWEEP_ID": client.python(SWEEP),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", WORK, str(folder)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
+        env = {**client.env, "WANDB_PROJECT": "study", "WANDB_ENTITY": server.entity}
+        env |= {"WANDB_SWEEP_ID": client.python(SWEEP), "OMP_NUM_THREADS": "1"}
+        done = run_python("-c", WORK, str(folder), env=env)
     found: dict[str, Any] = json.loads((folder / "answer.json").read_text())
     return {**found, "out": done.stdout, "err": done.stderr, "folder": folder}
 

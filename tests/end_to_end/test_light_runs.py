@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import run_python
 from tests.training import lab
 
 pytestmark = pytest.mark.xdist_group("train")
@@ -37,18 +36,9 @@ def run_point(tmp_path: Path, **values: object) -> dict[str, Any]:
     fields = config.model_dump(mode="json", exclude_defaults=True)
     point.write_text(json.dumps(fields))
     out = tmp_path / "found.json"
-    subprocess.run(
-        [sys.executable, "-c", f"OUT = {str(out)!r}\n{WATCHED}", "-", "--config", str(point)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "WANDB_MODE": "offline",
-            "WANDB_DIR": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-        },
-        check=True,
-        capture_output=True,
-    )
+    code = f"OUT = {str(out)!r}\n{WATCHED}"
+    env = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
+    run_python("-c", code, "-", "--config", str(point), env=env, OMP_NUM_THREADS="1")
     found: dict[str, Any] = json.loads(out.read_text())
     assert found["status"] == 0
     return found

@@ -2,8 +2,6 @@
 the test score of the confirmed choice is the headline."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 
 from agent.server.process import running_server
 from tests.end_to_end.server_client import Client, client_of
+from tests.processes import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 # What train.py leaves behind, without a training; the score is known from rate and seed.
@@ -47,17 +46,7 @@ answer = [[run.config["seed"], run.config["store"]] for run in wandb.Api().runs(
 
 def call(client: Client, *words: str) -> str:
     """What a `sweep-agent` command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "agent.cli", *words],
-        cwd=client.work,
-        env={**client.env, "PYTHONPATH": str(ROOT)},
-        timeout=120,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_python("-m", "agent.cli", *words, cwd=client.work, env=client.env).stdout
 
 
 def agent_lines(text: str) -> list[str]:

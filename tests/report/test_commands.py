@@ -1,7 +1,5 @@
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from agent.errors import ReportError
 from agent.report import commands
 from agent.results.csv_table import write_csv, write_curves
 from agent.results.run_table import base_rows
+from tests.processes import run_python
 from tests.results.known_table import known_rows
 
 
@@ -43,10 +42,7 @@ def test_report_reads_a_table_in_a_process_without_torch_and_wandb(table: Path) 
     out = table.parent / "out"
     words = ["--table", str(table), "--curves", str(table.with_name("curves.csv"))]
     words += ["--baseline", str(base), "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *words], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python("-W", "error", "-c", code, *words)
     assert "loaded []" in done.stdout
     assert "QLoRA int4" in done.stdout
     assert "Untouched base" in (out / "report.md").read_text()

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 
 from agent.errors import StudyError
 from agent.search.journal import JournalFile, JournalLock, _space_digest
+from tests.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,9 +121,7 @@ def test_the_lock_of_a_worker_killed_on_this_machine_is_taken_over_at_once(tmp_p
         "JournalLock(pathlib.Path(sys.argv[1])).acquire()\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "j")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert subprocess.run(command, env=environment, check=False).returncode == -9
+    run_python("-c", code, str(tmp_path / "j"), status=-9)
     assert (tmp_path / "j.lock").exists()
     lock = JournalLock(tmp_path / "j", grace_s=3600)
     lock.acquire()
@@ -172,13 +169,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_eight_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     journal = tmp_path / "load.journal"
     words = [str(journal), "8", "3", "0.2", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/search/journal_load.py"), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python("tests/search/journal_load.py", *words)
     figures = json.loads(done.stdout)
     assert (figures["failed"], figures["reports"]) == (0, 24)
     backend = JournalFileBackend(str(journal), lock_obj=JournalFileOpenLock(str(journal)))
@@ -192,17 +183,8 @@ def test_eight_processes_report_at_once_and_nothing_is_lost(tmp_path: Path) -> N
 def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_no_other(
     tmp_path: Path,
 ) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tests/search/kill_storm.py"),
-            *(str(tmp_path / "storm.journal"), "4", "15", "1"),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = [str(tmp_path / "storm.journal"), "4", "15", "1"]
+    done = run_python("tests/search/kill_storm.py", *words)
     figures = json.loads(done.stdout)
     assert (figures["killed"], figures["failed_workers"]) == (15, 0)
     assert (figures["running"], figures["lost_runs"], figures["duplicate_trials"]) == (0, [], 0)
@@ -213,12 +195,7 @@ def test_workers_killed_at_any_moment_leave_no_trial_running_and_block_no_other(
 def test_what_a_worker_left_that_was_killed_before_it_wrote_its_token_is_swept(
     tmp_path: Path,
 ) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    ended = run_python("-c", "import os; print(os.getpid())")
     space = _space_digest()
     dead = tmp_path / f"x.journal.lock.{space}-{ended.stdout.strip()}-ab"
     alive = tmp_path / f"x.journal.lock.{space}-{os.getpid()}-ab"

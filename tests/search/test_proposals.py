@@ -2,8 +2,6 @@
 
 import math
 import statistics
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from agent.config.search_space import (
 from agent.config.values import value_key
 from agent.search.coordinates import listed_values
 from agent.search.proposals import PastRun, bayes_point, imputed, random_point
+from tests.processes import run_python
 
 
 def test_a_grid_runs_through_the_learning_rate_fastest_and_is_the_same_every_time() -> None:
@@ -149,7 +148,7 @@ def test_proposals_need_no_torch() -> None:
         "p.bayes_point({'x': Range('normal', 0, 1)}, [], 'minimize', 1)\n"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run_python("-c", code)
 
 
 FINITE: dict[str, Range | Choice] = {

@@ -20,6 +20,7 @@ from agent.search import paired_pruner
 from agent.search.storages import open_storage, release_connections, shown
 from agent.search.studies import release_stale
 from agent.search.trials import open_trial
+from tests.processes import run_python
 from tests.search import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -97,17 +98,8 @@ def test_a_dead_workers_trial_in_postgresql_is_freed_and_taken_up_again(database
 
 @pytest.mark.xdist_group("postgres")  # one server for the three
 def test_processes_share_postgresql_from_its_first_table_on(database: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tests/search/journal_load.py"),
-            *(database, "3", "1", "0.3", str(tmp_path)),
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    words = [database, "3", "1", "0.3", str(tmp_path)]
+    done = run_python("tests/search/journal_load.py", *words)
     found = json.loads(done.stdout)
     assert (found["failed"], found["reports"]) == (0, 3)
     trials = trials_in(database, "load/test")

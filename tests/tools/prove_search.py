@@ -8,7 +8,6 @@ quarter of an hour on two idle cores.
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 from agent.config.rules import PAIRED
 from agent.search.paired_test import Peer, Rule, judge
 from agent.search.replay.families import UNSEEN
+from tests.processes import run_python
 from tests.search import postgres
 from tests.search.made_curves import made_stratum
 from tests.tools import pruning_frontier, pruning_table
@@ -99,15 +99,7 @@ def pruning() -> dict[str, Any]:
 
 
 def _script(name: str, *words: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "search" / name), *words],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    done = run_python(f"tests/search/{name}", *words, timeout_s=3600)
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
 

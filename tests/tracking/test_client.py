@@ -1,9 +1,8 @@
 """The W&B client as every module of the project takes it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import run_python
 
 
 def test_a_table_is_logged_without_importing_pandas(tmp_path: Path) -> None:
@@ -15,6 +14,5 @@ def test_a_table_is_logged_without_importing_pandas(tmp_path: Path) -> None:
         "    assert run.summary['table'] is not None\n"
         "sys.exit('pandas' in sys.modules)\n"
     )
-    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    run_python("-c", code, WANDB_MODE="offline", WANDB_DIR=str(tmp_path))
     assert list(tmp_path.rglob("*.table.json"))

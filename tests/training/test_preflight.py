@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from agent.config.run_config import RunConfig
 from agent.errors import DataError
 from agent.training import base_model, data, preflight
 from agent.training.evaluation_points import Training
+from tests.processes import run_python
 from tests.training import families, lab
 
 ROOT = Path(__file__).parents[2]
@@ -242,14 +241,12 @@ def test_text_that_the_tokenizer_cannot_write_is_counted_and_refused(tmp_path: P
 
 def test_the_command_prints_what_it_found_or_one_sentence(tmp_path: Path) -> None:
     point = tmp_path / "point.json"
-    words = [sys.executable, "-m", "agent.training.preflight", str(point)]
+    words = ("-m", "agent.training.preflight", str(point))
     config = lab.make_config(tmp_path)
     point.write_text(json.dumps(config.model_dump(mode="json")))
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, "a prompt of query_analysis" in done.stdout) == (0, True)
+    assert "a prompt of query_analysis" in run_python(*words).stdout
     values = {**config.model_dump(mode="json"), "max_length": 900}
     point.write_text(json.dumps(values))
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = run_python(*words, status=2)
     assert "max_length = 900 is beyond the 512 positions" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,8 +1,6 @@
 """`sweep-agent store` and `export` on the files of real trainings, without torch."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,15 +214,6 @@ def test_an_exported_run_loads_in_plain_peft(study: Study, shell: Shell, tmp_pat
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path, capsys: Any) -> None:
     assert cli.main(["store", "ls", "--store", str(tmp_path / "no")]) == 2
     assert "no such directory; name the store with --store" in capsys.readouterr().err
-
-
-def test_the_commands_import_no_torch() -> None:
-    code = (
-        "import sys; from agent.cli import build_parser\n"
-        "build_parser('store'); build_parser('export')\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_store_for_a_group_is_writable_by_it(tmp_path: Path) -> None:
