@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.cluster.job_records import JobRecords
-from tests.end_to_end.slurm_cluster import wait_until
-from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
 STEP_S = 0.5
 
@@ -49,7 +48,7 @@ class Allocation:
 def through_submit(stage: Stage, tasks: int, points: int, seconds: float) -> Allocation:
     path = stage.write_sweep("held", points, steps=int(seconds / STEP_S), step_s=STEP_S)
     done = stage.command("submit", str(path), *stage.flags(array=f"0-{tasks - 1}"))
-    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    job = job_in(done.stdout)
     sent = JobRecords(stage.directory / "outputs/cluster").find(job)
     assert sent is not None
     return measured(stage, "held", stage.sweep_of("held"), job, len(sent.tasks), seconds)
@@ -65,11 +64,7 @@ def by_hand(stage: Stage, tasks: int, points: int, seconds: float) -> Allocation
 def measured(
     stage: Stage, project: str, sweep: str, job: str, tasks: int, seconds: float
 ) -> Allocation:
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=600 + 20 * seconds,
-        what=f"job {job}",
-    )
+    stage.cluster.wait_for_end(job, timeout_s=600 + 20 * seconds)
     ran = [stage.cluster.fields_of(f"{job}_{index}")["RunTime"] for index in range(tasks)]
     runs = stage.runs(sweep)
     return Allocation(

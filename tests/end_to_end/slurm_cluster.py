@@ -144,6 +144,22 @@ class SlurmCluster:
         )
         return self.state_of(job)
 
+    def wait_for_end(self, *jobs: str, timeout_s: float) -> None:
+        """Until nothing of these jobs waits or runs."""
+        wait_until(
+            lambda: not any(self.run("squeue", "-h", "--jobs", job).strip() for job in jobs),
+            timeout_s=timeout_s,
+            what=f"the end of {jobs}",
+        )
+
+    def wait_for_restart(self, task: str, timeout_s: float = 180) -> None:
+        """Until Slurm has put the task back into its queue, as after its node died."""
+        wait_until(
+            lambda: self.fields_of(task).get("Restarts", "0") != "0",
+            timeout_s=timeout_s,
+            what=f"{task} to be requeued",
+        )
+
     def kill_node(self, name: str) -> None:
         """The node's daemon and its step daemons die at once, as with a power cut; what they
         started lives on as orphans.

@@ -151,11 +151,7 @@ def killed_node(stage: Stage, project: str) -> Outcome:
     sweep, job = _begin(stage, project)
     node = stage.cluster.fields_of(f"{job}_0")["NodeList"]
     stage.cluster.kill_node(node)
-    wait_until(
-        lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-        timeout_s=240,
-        what="Slurm to notice the dead node",
-    )
+    stage.cluster.wait_for_restart(f"{job}_0", timeout_s=240)
     stage.cluster.start_node(node)
     return _end(stage, project, sweep, job)
 

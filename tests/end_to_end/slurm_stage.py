@@ -202,6 +202,11 @@ class Stage:
         return done
 
 
+def job_in(text: str) -> str:
+    """The job id that `submit` and `fill` print."""
+    return next(line.split()[1] for line in text.splitlines() if "job  " in line)
+
+
 @contextlib.contextmanager
 def running_cluster(directory: Path, *, nodes: int = 2) -> Iterator[SlurmCluster]:
     """A cluster for as long as the block runs."""

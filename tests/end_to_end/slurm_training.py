@@ -95,11 +95,7 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
         )
         time.sleep(random.Random(seed).uniform(0, 3))
         hit(stage, sweep, jobs[0], fault, project)
-        wait_until(
-            lambda: not any(stage.cluster.run("squeue", "-h", "--jobs", j).strip() for j in jobs),
-            timeout_s=END_TIMEOUT_S,
-            what=f"the jobs of {project}",
-        )
+        stage.cluster.wait_for_end(*jobs, timeout_s=END_TIMEOUT_S)
     return look(stage, sweep, jobs, fault, project, most[0])
 
 
@@ -169,11 +165,7 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
         hit_with_orphan(stage, job, node, project)
     elif fault == "node":
         stage.cluster.kill_node(node)
-        wait_until(
-            lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-            timeout_s=180,
-            what="Slurm to notice the dead node",
-        )
+        stage.cluster.wait_for_restart(f"{job}_0")
         stage.cluster.start_node(node)
 
 
@@ -181,11 +173,7 @@ def hit_with_limit(stage: Stage, job: str) -> None:
     """Slurm looks at its limits every half minute: the notice comes within that, the kill later."""
     end = (datetime.now() + timedelta(seconds=45)).isoformat(timespec="seconds")
     stage.cluster.run("scontrol", "update", f"JobId={job}_0", f"EndTime={end}")
-    wait_until(
-        lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-        timeout_s=180,
-        what=f"{job} to requeue itself",
-    )
+    stage.cluster.wait_for_restart(f"{job}_0")
     stage.cluster.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=20")
 
 
@@ -196,11 +184,7 @@ def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
     for pid in orphans:
         os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(
-            lambda: stage.cluster.fields_of(f"{job}_0").get("Restarts", "0") != "0",
-            timeout_s=180,
-            what="Slurm to notice the silent node",
-        )
+        stage.cluster.wait_for_restart(f"{job}_0")
         stage.cluster.start_node(node)
         store = stage.directory / "outputs" / f"store-{project}"
         before = len(list(store.glob("*/eval-*")))
@@ -328,11 +312,7 @@ def whole_demo(stage: Stage) -> dict[str, object]:
     ]
     began = time.monotonic()
     job = stage.submit(sweeps, array="0-3", time="01:00:00")
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=1500,
-        what="the demo's array",
-    )
+    stage.cluster.wait_for_end(job, timeout_s=1500)
     runs = [run for sweep in sweeps for run in stage.runs(sweep)]
     waited = sum(float(run.summary.get("train/waited_seconds") or 0) for run in runs)
     spent = sum(float(run.summary.get("train/own_gpu_seconds") or 0) for run in runs)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.tracking.credentials import write_key
 from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
-from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
 pytestmark = [
     pytest.mark.xdist_group("slurm-commands"),
@@ -45,7 +45,7 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
 
     # -- submit, with the key in the submitter's environment as people have it
     done = stage.command("submit", *map(str, files), *common, key_in_environment=canary)
-    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    job = job_in(done.stdout)
     assert "scancel " + job in done.stdout
     assert done.stdout.count("/sweeps/") == 2
     wait_until(
@@ -54,11 +54,7 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
         what="the first task",
     )
     seen_while_running = traces_of(canary, stage, allowed={key_file})
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=150,
-        what="the array to end",
-    )
+    stage.cluster.wait_for_end(job, timeout_s=150)
 
     # -- watch
     status = stage.command("status", *common).stdout
@@ -78,12 +74,8 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     assert "2 grid points: 1 finished, 1 new" in plan
     fill = stage.command("fill", str(files[0]), *common).stdout
     assert "1 new to run of 2" in fill
-    filling = next(line.split()[1] for line in fill.splitlines() if "job  " in line)
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", filling).strip(),
-        timeout_s=120,
-        what="the filling array to end",
-    )
+    filling = job_in(fill)
+    stage.cluster.wait_for_end(filling, timeout_s=120)
     plan = stage.command("plan", str(files[0]), *common).stdout
     assert "2 grid points: 2 finished" in plan
     assert {len(state["lives"]) for state in stage.states("first")} == {1}
@@ -167,12 +159,8 @@ def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(
     }
     words = [word for pair in options.items() for word in pair]
     done = stage.command("submit", str(path), "--offline", *words)
-    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=120,
-        what="the offline array to end",
-    )
+    job = job_in(done.stdout)
+    stage.cluster.wait_for_end(job, timeout_s=120)
     assert stage.runs(stage.sweep_of("offline")) == []
     runs = [str(p) for p in (stage.directory / "outputs/cluster/wandb/wandb").glob("offline-*")]
     subprocess.run(

@@ -62,11 +62,7 @@ def test_a_study_with_a_server_in_a_job_is_submitted_watched_read_and_rerun(stag
     # -- the server is moved while the array runs; agents look its address up again
     stage.cluster.wait_for_state(f"{job}_0", "RUNNING", timeout_s=60)
     stage.cluster.run("scontrol", "requeue", server)
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=240,
-        what="the array to end",
-    )
+    stage.cluster.wait_for_end(job, timeout_s=240)
     assert stage.cluster.fields_of(server)["Restarts"] == "1"
     status = stage.command("status", *access).stdout
     assert "finished of 1: 1 done" in status, stage.log_of(job)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
-from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
+from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm
+from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
 pytestmark = [
     pytest.mark.xdist_group("slurm-commands"),
@@ -173,14 +173,10 @@ def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(
     done = stage.command("submit", str(path), *flags)
     (stage.directory / "slurm/profile.toml").unlink()
     assert "2 tasks instead of 16" in done.stdout
-    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    job = job_in(done.stdout)
     fields = stage.cluster.run("scontrol", "show", "job", job)
     assert "Comment=two words" in fields
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=150,
-        what="the array to end",
-    )
+    stage.cluster.wait_for_end(job, timeout_s=150)
     runs = stage.runs(stage.sweep_of("spaced"))
     assert [run.state for run in runs] == ["finished"] * 2, stage.log_of(job)
 
@@ -208,7 +204,7 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
     """Runs that fail, and a task that never got as far as an agent."""
     path = stage.write_sweep("failing", 2, steps=3, step_s=0.1, fails_with="no such column")
     done = stage.command("submit", str(path), *stage.flags(array="0-0"))
-    job = next(line.split()[1] for line in done.stdout.splitlines() if "job  " in line)
+    job = job_in(done.stdout)
     words = ["--python", "/no/such/python", "--unchecked"]
     other = stage.command(
         "submit",
@@ -218,7 +214,7 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
         *stage.flags(array="0-0"),
         *words,
     )
-    second = next(line.split()[1] for line in other.stdout.splitlines() if "job  " in line)
+    second = job_in(other.stdout)
     for each in (job, second):
         stage.cluster.wait_for_state(f"{each}_0", "FAILED", "COMPLETED", timeout_s=120)
     assert stage.cluster.state_of(f"{job}_0") == "FAILED", stage.log_of(job)

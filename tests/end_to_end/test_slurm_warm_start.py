@@ -46,14 +46,6 @@ def submit(stage: Stage, project: str, **values: object) -> tuple[str, str]:
     return sweep, stage.submit([sweep], **options)
 
 
-def wait_for_end(stage: Stage, job: str) -> None:
-    wait_until(
-        lambda: not stage.cluster.run("squeue", "-h", "--jobs", job).strip(),
-        timeout_s=300,
-        what=f"job {job} to end",
-    )
-
-
 def wait_for_a_point(stage: Stage, project: str) -> None:
     store = stage.directory / "outputs" / f"store-{project}"
     wait_until(lambda: any(store.glob("*/eval-0001")), timeout_s=240, what="an evaluation point")
@@ -70,7 +62,7 @@ def preempted(stage: Stage) -> str:
     wait_for_a_point(stage, "preempted")
     assert len(workers_of(stage, job)) == 2  # the worker and the run, its fork
     hit(stage, sweep, job, "requeue", "preempted")  # a job of a higher partition takes the node
-    wait_for_end(stage, job)
+    stage.cluster.wait_for_end(job, timeout_s=300)
     (run,) = stage.runs(sweep)
     assert run.state == "finished"
     logged = [int(row["step"]) for row in run.scan_history(keys=["step"])]
@@ -84,7 +76,7 @@ def killed(stage: Stage) -> str:
     sweep, job = submit(stage, "killed", epochs=4)
     wait_for_a_point(stage, "killed")
     os.kill(min(workers_of(stage, job)), signal.SIGKILL)
-    wait_for_end(stage, job)
+    stage.cluster.wait_for_end(job, timeout_s=300)
     assert [run.state for run in stage.runs(sweep)] == ["finished"] * 2
     return stage.log_of(job)
 

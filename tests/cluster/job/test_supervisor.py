@@ -7,8 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,118 +14,19 @@ import pytest
 from agent.cluster import processes
 from agent.cluster.claims import Claim, ClaimFile
 from agent.cluster.job import supervisor as supervisor_module
-from agent.cluster.job.supervisor import Inbox, Supervisor
 from agent.cluster.job.sweep_source import SweepSource, backoff_s
 from agent.cluster.job.worker import Worker
-from agent.cluster.job.workload import AgentWork, PointWork, Work, agent_environment, slots
+from agent.cluster.job.workload import PointWork, Work
 from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError, Fault
 from agent.takeover import Term
 from agent.tracking.run_states import RunState
-
-# A grid point: writes which signal it gets; USR2 ends it with 75, TERM with 143, as train.py does.
-POINT = """
-import os, pathlib, signal, sys, time
-log = pathlib.Path(os.environ["LOG"])
-def note(text):
-    with log.open("a") as file:
-        file.write(f"{os.environ['WANDB_RUN_ID']} {text}\\n")
-def end(number, frame):
-    note(signal.Signals(number).name)
-    sys.exit(75 if number == signal.SIGUSR2 else 143)
-signal.signal(signal.SIGUSR2, end)
-signal.signal(signal.SIGTERM, end)
-note("started")
-time.sleep(float(os.environ.get("POINT_S", "0.2")))
-note("finished")
-"""
-# An agent: runs the points one by one as wandb does, each in a process group of its own.
-AGENT = """
-import os, subprocess, sys, time
-for run_id in sys.argv[2:]:
-    subprocess.Popen([sys.executable, sys.argv[1]], process_group=0,
-                     env={**os.environ, "WANDB_RUN_ID": run_id, "WANDB_SWEEP_ID": "s"}).wait()
-if os.environ.get("AGENT_IDLES"):
-    time.sleep(60)
-sys.exit(int(os.environ.get("AGENT_CODE", "0")))
-"""
-
-
-@dataclass(frozen=True)
-class StandInAgent(AgentWork):
-    """AgentWork with another program in the place of `wandb agent`."""
-
-    words: tuple[str, ...] = ()
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen([sys.executable, *self.words], env=dict(self.environment))
-
-
-@dataclass
-class Stage:
-    """The files and callables that a worker needs, and what was seen."""
-
-    directory: Path
-    variables: dict[str, str] = field(default_factory=dict)
-    states: dict[str, RunState] = field(default_factory=dict)
-    runs: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        (self.directory / "point.py").write_text(textwrap.dedent(POINT))
-        (self.directory / "agent.py").write_text(textwrap.dedent(AGENT))
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "LOG": str(self.directory / "log"), **self.variables}
-
-    @property
-    def claims_path(self) -> Path:
-        return self.directory / "tasks" / "1_0-0.json"
-
-    @property
-    def log(self) -> list[str]:
-        path = self.directory / "log"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def agent_work(self, sweep: str) -> Work:
-        words = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
-        return StandInAgent(sweep, self.environment, (*words, *self.runs[sweep]))
-
-    def worker(
-        self,
-        *sweeps: str,
-        crashed: bool = False,
-        check_site: Callable[[], None] = lambda: None,
-        site_limit_s: float = 1800.0,
-    ) -> Worker:
-        source = SweepSource(
-            sweeps,
-            ClaimFile(self.claims_path),
-            agent_work=self.agent_work,
-            point_work=lambda claim: PointWork(claim, self.environment),
-            read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
-            server_hands_out_crashed=crashed,
-        )
-        return Worker("worker 0", source, self.said.append, check_site, site_limit_s=site_limit_s)
-
-
-def stage_work(stage: Stage) -> Work:
-    stage.runs = {"e/p/one": ()}
-    return stage.agent_work("e/p/one")
+from tests.cluster.job.stage import AGENT, Stage, step_until
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
-
-
-def step_until(worker: Worker, condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        worker.step(time.time())
-        time.sleep(0.02)
 
 
 def test_the_sweeps_are_worked_through_in_order(stage: Stage) -> None:
@@ -240,9 +139,7 @@ def test_a_task_gives_up_on_a_disk_that_stays_full_and_says_why(
 
     stage.runs = {"e/p/one": ("a",)}
     worker = stage.worker("e/p/one", check_site=check_site, site_limit_s=1.5)
-    status = Supervisor(
-        [worker], Inbox(), {}, lead_s=1, max_restarts=1, say=stage.said.append
-    ).run()
+    status = stage.supervise(worker, lead_s=1)
     assert (status, stage.log) == (Fault.SITE.exit_status, [])
     assert stage.said[-1] == (
         "gave up on the site, after 0.025 min: No space left on device: /state"
@@ -332,7 +229,8 @@ def test_a_server_that_stays_away_is_waited_for_as_long_as_stated(stage: Stage) 
         server_problem=lambda: "http://s does not answer: Connection refused",
         site_limit_s=300.0,
     )
-    work, starts, clock = stage_work(stage), 0, 0.0
+    stage.runs = {"e/p/one": ()}
+    work, starts, clock = stage.agent_work("e/p/one"), 0, 0.0
     while not source.done and clock < 1000:
         if source.next_work(clock) is not None:
             starts += 1
@@ -356,10 +254,7 @@ def test_a_notice_freezes_the_agent_and_is_translated_for_the_point(
     stage.variables = {"POINT_S": "30"}
     worker = stage.worker("e/p/one")
     step_until(worker, lambda: "a started" in stage.log)
-    inbox = Inbox()
-    inbox._receive(number, None)
-    supervisor = Supervisor([worker], inbox, {}, lead_s=180, max_restarts=0, say=stage.said.append)
-    assert supervisor.run() == code
+    assert stage.supervise(worker, number) == code
     assert stage.log == ["a started", f"a {received}"]
     assert worker.pid is None
 
@@ -375,16 +270,7 @@ def test_an_orphan_that_wakes_up_ends_all_it_started_and_asks_slurm_for_nothing(
     first = Term.take(stage.directory / "lives", {"host": "n1"})
     Term.take(stage.directory / "lives", {"host": "n2"})
     (point,) = worker.running_grid_points()
-    supervisor = Supervisor(
-        [worker],
-        Inbox(),
-        {},
-        lead_s=180,
-        max_restarts=9,
-        say=stage.said.append,
-        is_superseded=lambda: first.is_over,
-    )
-    assert supervisor.run() == 1
+    assert stage.supervise(worker, is_superseded=lambda: first.is_over) == 1
     end = time.monotonic() + 10
     while processes.is_running(point.pid) and time.monotonic() < end:
         time.sleep(0.02)
@@ -405,16 +291,7 @@ def test_when_the_server_moves_runs_save_and_the_agent_starts_anew(stage: Stage)
         stage.variables = {"POINT_S": "0.1"}
         return next(moves, False)
 
-    supervisor = Supervisor(
-        [worker],
-        Inbox(),
-        {},
-        lead_s=180,
-        max_restarts=9,
-        say=stage.said.append,
-        has_server_moved=moved,
-    )
-    assert supervisor.run() == 0
+    assert stage.supervise(worker, has_server_moved=moved) == 0
     assert stage.log == ["a started", "a SIGUSR2", "a started", "a finished"]
 
 
@@ -430,11 +307,8 @@ def test_a_run_that_does_not_answer_is_cut_off_in_time_for_the_requeue(
     stage.runs = {"e/p/one": ("a",)}
     worker = stage.worker("e/p/one")
     step_until(worker, lambda: stage.log == ["deaf"])
-    inbox = Inbox()
-    inbox._receive(signal.SIGUSR1, None)
-    supervisor = Supervisor([worker], inbox, {}, lead_s=0, max_restarts=0, say=stage.said.append)
     monkeypatch.setattr(supervisor_module, "saving_time_s", lambda *_, **__: 0.5)
-    assert supervisor.run() == 1
+    assert stage.supervise(worker, signal.SIGUSR1, lead_s=0) == 1
     assert "run a did not end in time; it is cut off" in stage.said
     assert [claim.run_id for claim in ClaimFile(stage.claims_path).open_claims()] == ["a"]
 
@@ -468,22 +342,3 @@ def test_only_the_grid_point_is_taken_for_one_not_a_helper_of_the_agent(stage: S
         each.kill()
         each.wait()
     assert [(p.pid, p.run_id) for p in found] == [(child.pid, "x")]
-
-
-def test_gpus_are_dealt_out_among_the_agents() -> None:
-    assert slots("0,1,2,3", gpus_per_agent=1, agents_per_gpu=1) == ["0", "1", "2", "3"]
-    assert slots("0,1,2,3", gpus_per_agent=2, agents_per_gpu=1) == ["0,1", "2,3"]
-    assert slots("0,1", gpus_per_agent=1, agents_per_gpu=2) == ["0", "0", "1", "1"]
-    assert slots("5", gpus_per_agent=1, agents_per_gpu=3) == [None, None, None]
-    assert slots(None, gpus_per_agent=1, agents_per_gpu=1) == [None]
-
-
-def test_the_agents_own_rules_against_failing_sweeps_are_off(tmp_path: Path) -> None:
-    environment = agent_environment(
-        {"PATH": "/bin"}, files_dir=tmp_path, devices="1", extra={"SWEEP_AGENT_TASK": "1_2"}
-    )
-    assert environment["WANDB_AGENT_DISABLE_FLAPPING"] == "true"
-    assert int(environment["WANDB_AGENT_MAX_INITIAL_FAILURES"]) > 1000
-    assert environment["WANDB_ERROR_REPORTING"] == "false"
-    assert environment["CUDA_VISIBLE_DEVICES"] == "1"
-    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
