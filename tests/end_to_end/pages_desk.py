@@ -4,22 +4,25 @@ import base64
 import json
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.server.process import ServerAddress
+from agent.server.process import ServerAddress, running_server
 from tests.end_to_end.pages_lab import (
     BROWSER,
     DRIVER,
     complaints,
+    log_in,
     open_page,
+    opened_browser,
     requested_hosts,
     wait_for,
 )
+from tests.end_to_end.pages_work import fill_work
 
 needs_browser = pytest.mark.skipif(
     BROWSER is None or DRIVER is None, reason="no chromium with chromedriver on PATH"
@@ -123,3 +126,41 @@ class Desk:
         assert complaints(self.driver) == []
         assert requested_hosts(self.driver) == {self.server.base_url.removeprefix("http://")}
         return True
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    folder = tmp_path_factory.mktemp("work")
+    fill_work(folder / "data")
+    with running_server(folder / "data") as server, opened_browser() as driver:
+        (folder / "saved").mkdir()
+        driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior",
+            {"behavior": "allow", "downloadPath": str(folder / "saved")},
+        )
+        log_in(driver, server.base_url, server.env["WANDB_API_KEY"], "/local/work")
+        found = Desk(server, driver)
+        found.saved = folder / "saved"
+        yield found
+
+
+def saved(desk: Desk, button: str, name: str) -> bytes:
+    """What pressing a button saves."""
+    path = desk.saved / name
+    path.unlink(missing_ok=True)
+    desk.click(button)
+    desk.until(lambda: path.exists() and path.stat().st_size > 0)
+    return path.read_bytes()
+
+
+def colours(desk: Desk, figure: str) -> int:
+    """How many colours a chart's canvas shows: what is drawn is more than paper and ink."""
+    code = (
+        "(() => { const c = chart.plot.ctx.canvas; const seen = new Set(); const data ="
+        " chart.plot.ctx.getImageData(0, 0, c.width, c.height).data;"
+        " for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200)"
+        " seen.add(data[i] << 16 | data[i + 1] << 8 | data[i + 2]); return seen.size; })()"
+    )
+    count: int = desk.chart(figure, code)
+    return count

@@ -1,75 +1,24 @@
 """Trials: one study per stratum, pruned in lock-step, resumed as they were, freed when killed."""
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
-from agent.config.rules import PRUNERS
-from agent.config.run_config import RunConfig
-from agent.errors import ConfigError, StudyError
+from agent.errors import StudyError
 from agent.search import paired_pruner
-from agent.search.pruners import build_pruner, options_of
 from agent.search.studies import release_stale
 from agent.search.trials import open_trial
-
-RUNGS = 3
-
-
-def config(rate: float = 1e-3, **values: Any) -> RunConfig:
-    return RunConfig.parse(
-        {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate, **values}
-    )
-
-
-def examples(mean: float, count: int = 40) -> Mapping[str, float]:
-    hard = np.random.default_rng(3).normal(0, 0.2, count)
-    own = np.random.default_rng(int(mean * 1e6)).normal(0, 0.02, count)
-    return {f"e{i:02}": float(mean + hard[i] + own[i]) for i in range(count)}
-
-
-def report_twice(trial: Any, mean: float) -> Any:
-    """The verdict on a run that gains nothing from its first rung to its second."""
-    trial.report(1, examples(mean))
-    return trial.report(2, examples(mean))
-
-
-def opened(journal: Path, run: str, rate: float, peers: int | None = 3, **values: Any) -> Any:
-    return open_trial(
-        config(rate, **values),
-        run_id=run,
-        scope="me/project",
-        rungs=RUNGS,
-        peers=peers,
-        default_journal=journal,
-    )
-
-
-def trials_in(journal: Path) -> list[optuna.trial.FrozenTrial]:
-    """What Optuna itself reads, without any of our code."""
-    lock = JournalFileOpenLock(str(journal))
-    storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=lock))
-    studies = optuna.get_all_study_names(storage)
-    return [
-        t for name in studies for t in optuna.load_study(study_name=name, storage=storage).trials
-    ]
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "pruning.journal"
+from tests.processes import ROOT
+from tests.search.trial_lab import config, examples, opened, report_twice, trials_in
 
 
 def test_a_run_that_reports_every_rung_is_complete_with_its_values(journal: Path) -> None:
@@ -94,11 +43,7 @@ def test_two_agents_in_turn_over_three_points_prune_the_hopeless_ones(journal: P
         assert late.report(1, examples(0.5)).reason == "not judged before rung 2"
         assert late.report(2, examples(0.52)).prune  # at once, against what is on record
     states = {t.system_attrs[paired_pruner.RUN]: t.state for t in trials_in(journal)}
-    assert states == {
-        "a": TrialState.COMPLETE,
-        "b": TrialState.PRUNED,
-        "c": TrialState.PRUNED,
-    }
+    assert states == {"a": TrialState.COMPLETE, "b": TrialState.PRUNED, "c": TrialState.PRUNED}
 
 
 def test_eight_runs_in_lock_step_prune_and_the_first_ones_may_ask_again(journal: Path) -> None:
@@ -361,78 +306,6 @@ def test_a_rung_outside_the_budget_and_scores_that_are_no_numbers_are_refused(
         assert not trial.report(1, {"e": 0.5}).prune
 
 
-# ---------------------------------------------------------------------- pruners by name
-@pytest.mark.parametrize("name", PRUNERS)
-def test_every_pruner_runs_to_the_end_of_the_budget(journal: Path, name: str) -> None:
-    options = {"patient": {"patience": 1}, "threshold": {"lower": 0.1}}.get(name, {})
-    with opened(journal, "a", 1e-3, pruner=name, pruner_options=options) as trial:
-        for rung, mean in enumerate((0.3, 0.4, 0.5), 1):
-            trial.report(rung, examples(mean))
-    assert trials_in(journal)[0].state == TrialState.COMPLETE
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("median", {"n_startup_trials": 1}),
-        ("percentile", {"n_startup_trials": 1, "percentile": 50}),
-        ("successive_halving", {}),
-        ("threshold", {"lower": 0.35}),
-        ("wilcoxon", {}),
-        ("patient", {"patience": 0, "wrapped": "wilcoxon"}),
-    ],
-)
-def test_optunas_own_pruners_prune_against_a_complete_run(
-    journal: Path, name: str, options: dict[str, Any]
-) -> None:
-    chosen: dict[str, Any] = {"pruner": name, "pruner_options": options}
-    with opened(journal, "a", 1e-3, **chosen) as trial:
-        for rung in (1, 2, 3):
-            trial.report(rung, examples(0.8))
-    with opened(journal, "b", 1e-2, **chosen) as trial:
-        trial.report(1, examples(0.3))
-        assert trial.report(2, examples(0.25)).prune
-        assert trial.report(3, examples(0.9)) == trial.verdict  # said once, it holds
-    assert [t.state for t in trials_in(journal)] == [TrialState.COMPLETE, TrialState.PRUNED]
-
-
-def test_none_prunes_nothing(journal: Path) -> None:
-    with (
-        opened(journal, "a", 1e-3, pruner="none") as a,
-        opened(journal, "b", 1e-2, pruner="none") as b,
-    ):
-        a.report(1, examples(0.9))
-        assert not b.report(1, examples(0.1)).prune
-
-
-@pytest.mark.parametrize("name", PRUNERS)
-def test_an_unknown_option_is_answered_with_the_valid_ones(name: str) -> None:
-    wrong = config(pruner=name, pruner_options={"colour": 1, "shape": 2})
-    with pytest.raises(ConfigError, match="'colour' is not an option") as caught:
-        build_pruner(wrong, rungs=9, peers=3)
-    assert len(caught.value.problems) == 2
-    for option in options_of(name) or ("valid: none",):
-        assert option in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("paired", {"level": 2}, "level = 2.0 must lie between 0 and 1"),
-        ("paired", {"hope": "x"}, "could not convert"),
-        ("patient", {}, "patience"),
-        ("patient", {"patience": 1, "wrapped": "nonsense"}, "unknown pruner 'nonsense'"),
-        ("threshold", {}, "lower or upper"),
-        ("percentile", {"percentile": 200}, "between 0 and 100"),
-    ],
-)
-def test_an_option_the_pruner_refuses_is_a_config_error(
-    name: str, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        build_pruner(config(pruner=name, pruner_options=options), rungs=9, peers=3)
-
-
 def test_every_kind_of_tuned_key_can_be_a_trials_parameter(journal: Path) -> None:
     tuned = ["learning_rate", "lora_rank", "schedule", "gradient_checkpointing", "adapter_method"]
     with opened(journal, "a", 1e-3, tuned=tuned) as trial:
@@ -463,14 +336,8 @@ with open_trial(RunConfig.parse(point), run_id=run, scope="me/project", rungs=3,
 
 
 def _start_worker(journal: Path, run: str, rate: float) -> "subprocess.Popen[str]":
-    root = str(Path(__file__).parents[2])
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(journal), run, str(rate)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    words = [sys.executable, "-c", WORKER, str(journal), run, str(rate)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == "open\n"
     process.stdout.close()

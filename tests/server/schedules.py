@@ -12,22 +12,16 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.errors import ServerError
 from agent.server.app import _tidy
 from agent.server.backups import copy_into
 from agent.server.store.claims import Policy
 from agent.server.store.database import leave_gap
 from agent.server.store.pauses import AttentiveClock
-from agent.server.store.records import Project
-from agent.server.sync.destination import Destination, server_mark
-from agent.server.sync.ledger import Ledger
-from agent.server.sync.remote import Remote
-from agent.server.sync.runs import sync_project
+from tests.server.schedule_model import VIEW, Agent, Life, Model, OtherServer, runs_in
 from tests.server.server_lab import KEY, OTHER_KEY, Lab
 
 KEYS = {"local": KEY, "others": OTHER_KEY}
@@ -38,55 +32,6 @@ UPSERT = "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {bucket {i
 FILES = "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}"
 BEAT = "mutation M($i: AgentHeartbeatInput!) {agentHeartbeat(input: $i) {commands}}"
 DELETE = "mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}"
-VIEW = (
-    'query Q($e: String) {project(name: "p", entityName: $e) {runs(first: 100) {edges {node '
-    "{name history files(first: 50) {edges {node {name directUrl}}}}}}}}"
-)
-
-
-@dataclass
-class Life:
-    """A run from its making to its deletion; another run of the same name is another life."""
-
-    number: int
-    entity: str
-    name: str
-    id: str
-    lines: list[int] = field(default_factory=list)
-    file: str | None = None
-    upload: str = ""
-
-
-@dataclass
-class Agent:
-    """An agent that lives: it speaks at every tick."""
-
-    id: str
-    run: str | None = None
-
-
-@dataclass
-class Model:
-    """What must be visible to each entity."""
-
-    runs: dict[tuple[str, str], Life] = field(default_factory=dict)
-    agents: list[Agent] = field(default_factory=list)
-    sweep: str | None = None
-    done: set[str] = field(default_factory=set)  # points whose runs have finished
-
-
-class Here(Remote):
-    """The requests of `sync`, answered by a server in this process."""
-
-    lab: Lab
-
-    def _send(self, method: str, address: str, body: bytes, headers: dict[str, str]) -> bytes:
-        answer = self.lab.http.request(
-            method, urlsplit(address).path, content=body, headers=headers
-        )
-        if answer.status_code >= 400:
-            raise ServerError(answer.text)
-        return answer.content
 
 
 class World:
@@ -100,12 +45,10 @@ class World:
         self.done: Counter[str] = Counter()
         self.stale: list[Life] = []  # deleted, or lost by a restore
         self.lost_agents: list[str] = []
-        self.arrived: dict[int, set[tuple[int, ...]]] = {}  # lines of each life, at each sync
         self.data = root / "data0"
         self.data.mkdir(mode=0o700)
         self.lab = self._open()
-        (root / "there").mkdir()
-        self.there = Lab(root / "there", POLICY)
+        self.there = OtherServer(root / "there", POLICY)
         copy_into(self.data, root / "copy")
 
     # ------------------------------------------------------------------ the server
@@ -303,7 +246,7 @@ class World:
                 assert self.stream("local", agent.run, {}) == 200
 
     def tick(self) -> None:
-        """Some seconds in which everybody lives."""
+        """Some seconds in which all agents live."""
         for _ in range(self.chance.randrange(1, 6)):
             self.wall += 4
             self.lived += 4
@@ -329,49 +272,15 @@ class World:
             self._claim(agent)
 
     def _silence(self) -> None:
-        """Nobody speaks for as long as it takes to notice."""
+        """No client is heard for as long as it takes to notice."""
         for _ in range(70):
             self.wall += 10
             self.lived += 10
             self.lab.services.clock()
         _tidy(self.lab.services)
 
-    # ------------------------------------------------------------------ the other server
     def sync(self) -> None:
-        with self.lab.services.database.read() as connection:
-            remote = Here("http://127.0.0.1", KEY)
-            object.__setattr__(remote, "lab", self.there)
-            ledger = Ledger(self.data / "sync.db", "there")
-            to = Destination(remote, "local", ledger, server_mark(connection))
-            row = connection.execute(
-                "SELECT * FROM project WHERE name = 'p' AND entity = 'local'"
-            ).fetchone()
-            if row is not None:
-                sync_project(connection, self.data, to, Project.of(row), lambda _: None)
-            ledger.close()
-        self._check_arrived()
-
-    def _check_arrived(self) -> None:
-        """Each life is there as it is here, or was at an earlier sync; no two are mixed."""
-        alive = [r for r in self.model.runs.values() if r.entity == "local" and r.lines]
-        for life in alive:
-            self.arrived.setdefault(life.number, set()).add(tuple(life.lines))
-        found: dict[int, set[tuple[int, ...]]] = {number: set() for number in self.arrived}
-        for node in _runs(self.there.ask(VIEW, e="local")):
-            rows = [json.loads(line) for line in node["history"]]
-            marks = {row["mark"] for row in rows}
-            assert len(marks) <= 1, f"{node['name']} there is a mixture of {marks}"
-            for mark in marks:
-                assert mark.startswith("of local ")
-                found[int(mark.split()[-1])].add(tuple(row["v"] for row in rows))
-        for number, versions in found.items():
-            assert versions, f"life {number} is not there any more"
-            assert versions <= self.arrived[number], f"life {number} is mixed there"
-        for life in alive:
-            # A server that went back in time may have had more lines when it was synced last.
-            mine = tuple(life.lines)
-            whole = [version for version in found[life.number] if version[: len(mine)] == mine]
-            assert whole, f"{life.name} did not arrive"
+        self.there.sync(self.lab, self.data, list(self.model.runs.values()))
 
     # ------------------------------------------------------------------ what must hold
     def check(self) -> None:
@@ -379,7 +288,7 @@ class World:
         for entity in KEYS:
             mine = {life.name: life for life in self.model.runs.values() if life.entity == entity}
             project = self.ask(entity, VIEW, e=entity)
-            nodes = {node["name"]: node for node in _runs(project)}
+            nodes = {node["name"]: node for node in runs_in(project)}
             waiting = set(nodes) - set(mine)  # points that are handed out, but did not start
             assert set(mine) <= set(nodes), f"lost: {set(mine) - set(nodes)}"
             assert not any(nodes[name]["history"] for name in waiting)
@@ -395,12 +304,7 @@ class World:
 
     def close(self) -> None:
         self.lab.close()
-        self.there.close()
-
-
-def _runs(data: dict[str, Any]) -> list[dict[str, Any]]:
-    project = data["project"]
-    return [edge["node"] for edge in project["runs"]["edges"]] if project else []
+        self.there.lab.close()
 
 
 WEIGHTS = {
