@@ -1,6 +1,5 @@
 """A logged-in user of a server with runs, who reads and clicks in a real browser."""
 
-import base64
 import json
 import time
 import urllib.request
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.server.process import ServerAddress, running_server
+from agent.server_note import login_header
 from tests.end_to_end.pages_lab import (
     BROWSER,
     DRIVER,
@@ -115,8 +115,7 @@ class Desk:
 
     def post(self, path: str, content: dict[str, Any]) -> None:
         """What a client sends while a page is open."""
-        login = base64.b64encode(f"api:{self.key}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        headers = {**login_header(self.key), "Content-Type": "application/json"}
         address = self.server.base_url + path
         request = urllib.request.Request(address, json.dumps(content).encode(), headers)
         urllib.request.urlopen(request, timeout=30).close()

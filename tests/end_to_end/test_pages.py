@@ -1,6 +1,5 @@
 """The pages in a real headless Chromium: 1,000 runs, hostile names, forms, live values."""
 
-import base64
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import pytest
 from agent.results.presentation import LATENCY, SCORE
 from agent.server.pages.view import duration, number
 from agent.server.process import running_server
+from agent.server_note import login_header
 from tests.end_to_end.pages_desk import Desk, needs_browser
 from tests.end_to_end.pages_lab import (
     HOSTILE,
@@ -22,7 +22,6 @@ from tests.end_to_end.pages_lab import (
 )
 from tests.end_to_end.server_client import client_of
 
-pytestmark = needs_browser
 RUNS, POINTS = 1000, 40
 
 
@@ -38,6 +37,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield Desk(server, driver)
 
 
+@needs_browser
 def test_a_thousand_runs_are_sorted_filtered_grouped_and_drawn(desk: Desk) -> None:
     desk.open("/local/study")
     assert desk.texts("#count") == [f"{RUNS} of {RUNS} runs"]
@@ -65,6 +65,7 @@ def test_a_thousand_runs_are_sorted_filtered_grouped_and_drawn(desk: Desk) -> No
     assert desk.is_quiet()
 
 
+@needs_browser
 def test_the_address_of_a_view_brings_the_view_back(desk: Desk) -> None:
     desk.open("/local/study?sort=seed&order=desc&q=int8&group=seed&columns=seed,variant")
     assert desk.texts("#runs thead button") == ["Run", "Variant", "seed"]
@@ -72,6 +73,7 @@ def test_the_address_of_a_view_brings_the_view_back(desk: Desk) -> None:
     assert desk.texts("#runs .group button")[0].startswith("39 ")
 
 
+@needs_browser
 def test_the_axes_of_the_scatter_are_chosen_and_its_points_read_by_keyboard(desk: Desk) -> None:
     desk.open("/local/study?q=seed=0")
     desk.choose("#scatter-x", "inference/model_size_gb")
@@ -85,6 +87,7 @@ def test_the_axes_of_the_scatter_are_chosen_and_its_points_read_by_keyboard(desk
     assert desk.is_quiet()
 
 
+@needs_browser
 def test_hostile_names_stay_texts(desk: Desk) -> None:
     for path in (
         "/local/study?q=run00000",
@@ -99,6 +102,7 @@ def test_hostile_names_stay_texts(desk: Desk) -> None:
     complaints(desk.driver)
 
 
+@needs_browser
 def test_a_sweep_is_paused_and_resumed_by_its_buttons(desk: Desk) -> None:
     desk.open("/local/study/sweeps/seeded-study")
     assert desk.texts("#sweep-state") == ["running"]
@@ -116,6 +120,7 @@ def test_a_sweep_is_paused_and_resumed_by_its_buttons(desk: Desk) -> None:
     assert desk.is_quiet()
 
 
+@needs_browser
 def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     desk.open("/local/live")
     assert desk.texts("#count") == ["3 of 3 runs"]
@@ -159,6 +164,7 @@ def test_pages_follow_what_runs_without_being_loaded_again(desk: Desk) -> None:
     assert desk.is_quiet()
 
 
+@needs_browser
 def test_script_and_server_write_numbers_alike(desk: Desk) -> None:
     values = [0, 3, 0.73694, 1234.56, 5e-05, 1.234e-7, -0.25, 1e-4, 999.95, 12345678.9, 0.1 + 0.2]
     code = (
@@ -171,6 +177,7 @@ def test_script_and_server_write_numbers_alike(desk: Desk) -> None:
     assert script(code, seconds, "duration") == [duration(value) for value in seconds]
 
 
+@needs_browser
 def test_the_front_is_what_no_other_run_beats(desk: Desk) -> None:
     points = [{"x": (i * 37) % 11, "y": (i * 53) % 13} for i in range(40)]
     code = (
@@ -187,6 +194,7 @@ def test_the_front_is_what_no_other_run_beats(desk: Desk) -> None:
     assert found == unbeaten
 
 
+@needs_browser
 @pytest.mark.parametrize("path", ["", "/sweeps/seeded-study", "/runs/run00000"])
 def test_every_control_has_a_name_and_every_table_its_heads(desk: Desk, path: str) -> None:
     desk.open(f"/local/study{path}")
@@ -219,6 +227,7 @@ def test_every_control_has_a_name_and_every_table_its_heads(desk: Desk, path: st
     assert desk.js("return document.querySelectorAll('h1').length") == 1
 
 
+@needs_browser
 def test_pages_are_dark_where_the_reader_wants_it_and_fit_a_narrow_screen(desk: Desk) -> None:
     desk.open("/local/study")
     ground = "return getComputedStyle(document.body).backgroundColor"
@@ -253,10 +262,9 @@ def test_the_addresses_of_the_real_client_show_what_it_logged(tmp_path: Path) ->
     with running_server(tmp_path / "data") as server:
         client = client_of(server, tmp_path / "client")
         urls = client.python(MAKE)
-        login = base64.b64encode(f"api:{server.env['WANDB_API_KEY']}".encode()).decode()
 
         def read(address: str) -> str:
-            headers = {"Authorization": f"Basic {login}"}
+            headers = login_header(server.env["WANDB_API_KEY"])
             request = urllib.request.Request(address, headers=headers)
             with urllib.request.urlopen(request, timeout=30) as answer:
                 text: str = answer.read().decode()

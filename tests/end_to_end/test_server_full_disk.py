@@ -5,11 +5,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 from agent.server.process import running_server
+from agent.server_note import login_header
 from tests.end_to_end.test_full_disk import fill
 from tests.end_to_end.test_full_disk import small_disk as small_disk
 
@@ -18,8 +18,7 @@ FILES = "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files 
 
 
 def ask(method: str, url: str, key: str, data: bytes | None) -> tuple[int, str]:
-    headers = {"Authorization": f"Basic {b64encode(f'api:{key}'.encode()).decode()}"}
-    request = urllib.request.Request(url, data, headers, method=method)
+    request = urllib.request.Request(url, data, login_header(key), method=method)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
