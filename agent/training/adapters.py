@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from agent.config import variants
 from agent.config.run_config import RunConfig
+from agent.training import fused_lora
 from agent.training.bases import linear_layers
 
 WEIGHTS = "adapter_model.safetensors"
@@ -54,6 +55,7 @@ def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
     torch.manual_seed(config.seed)
     wrapped = get_peft_model(model, _aimed_at(model, BUILDERS[config.adapter_method](config)))
     assert isinstance(wrapped, PeftModel)
+    fused_lora.fuse(wrapped)
     return wrapped
 
 

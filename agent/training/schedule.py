@@ -19,7 +19,8 @@ PASS_TOKENS = 256
 # The rule of `Plan`, part of every training key: change it when the steps come out otherwise.
 PLAN_FORMAT = (
     "batches at random by seed and epoch, the costliest first; passes of like length, longest "
-    f"first, fewest padded tokens with {PASS_TOKENS} for each pass; loss by chunks of answers / 3"
+    f"first, fewest padded tokens with {PASS_TOKENS} for each pass; loss by chunks of answers; "
+    "LoRA products in the compute dtype / 4"
 )
 
 

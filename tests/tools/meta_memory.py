@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 
-from agent.training import answer_loss, cost
+from agent.training import answer_loss, cost, fused_lora
 
 QWEN_3B: Mapping[str, object] = {
     "hidden_size": 2048,
@@ -97,6 +97,7 @@ def make_model(shape: Mapping[str, object] = QWEN_3B, rank: int = 16) -> Any:
         ).requires_grad_(False)
     settings = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
     wrapped = get_peft_model(model, settings)
+    fused_lora.fuse(wrapped)
     cost.enable_checkpointing(wrapped)
     return wrapped.train()
 
