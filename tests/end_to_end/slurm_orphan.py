@@ -42,6 +42,7 @@ class Awakening:
     orphan_status: int
     orphan_words: str
     status: int
+    words: str  # of the process that took over
     run_state: str
     steps: list[int]  # as logged, in order
     total_steps: int
@@ -77,6 +78,7 @@ def awaken(stage: Stage, project: str = "orphan") -> Awakening:
         orphan_status=statuses[0],
         orphan_words=(place / "first.log").read_text(),
         status=statuses[1],
+        words=(place / "second.log").read_text(),
         run_state=run.state,
         steps=[int(row["step"]) for row in run.scan_history(keys=["step"])],
         total_steps=int(run.summary["final/step"]),

@@ -115,6 +115,7 @@ def test_an_orphan_that_wakes_up_writes_neither_to_the_store_nor_to_the_run(
     assert "was taken for dead and writes nothing any more" in woken.orphan_words
     assert woken.run_state == "finished"
     assert woken.steps == list(range(1, woken.total_steps + 1))
+    assert complaints(woken.orphan_words + woken.words) == []
     assert woken.writers == [1, 2, 2]  # terms of office: nothing of the first after the second's
 
 
