@@ -5,7 +5,8 @@ keep all others busy. Nothing of a checkpoint's own sampling defaults (temperatu
 penalty) takes part, so that no score depends on them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,7 +62,8 @@ def generate(
             check_interruption,
         )
         # Without a budget just so many prompts were asked for.
-        said = answer() if token_budget is None else device_memory.attempt(answer)
+        with _contiguous_into_head(model):
+            said = answer() if token_budget is None else device_memory.attempt(answer)
         if isinstance(said, device_memory.Shortage):
             device_memory.release(device_of(model))
             waiting[:0] = _halves(indices, len(prompts[indices[0]]), max_new_tokens, said.reason)
@@ -98,6 +100,22 @@ def _halves(indices: list[int], longest: int, max_new_tokens: int, reason: str) 
     half = len(indices) // 2
     print(f"out of memory with {len(indices)} prompts at once; again with {half}", flush=True)
     return [indices[:half], indices[half:]]
+
+
+@contextmanager
+def _contiguous_into_head(model: Any) -> Iterator[None]:
+    """Let the output head read its rows without gaps. The last position of a longer pass is a view
+    with gaps, for which torch on a CPU would copy the head's weights once for each row."""
+    find_head = getattr(model, "get_output_embeddings", lambda: None)
+    head: nn.Module | None = find_head()
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _, read: (read[0].contiguous(), *read[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def device_of(model: nn.Module) -> torch.device:

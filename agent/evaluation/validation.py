@@ -7,10 +7,12 @@ evaluation keys; a run that finds them there loads no model.
 import hashlib
 import json
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from agent.config.run_config import KEY_LENGTH, RunConfig, digest
 from agent.errors import DataError, StoreError
@@ -252,14 +254,13 @@ def score_adapter(
 
 def within_length(
     config: RunConfig, tokenizer: Any, examples: Sequence[Example]
-) -> tuple[list[Example], list[list[int]]]:
+) -> tuple[list[Example], list[Sequence[int]]]:
     """The examples that training would keep, with their prompts: what is too long to be learned is
     not asked either. DataError when none is left."""
     kept, encoded = [], []
     for example in examples:
-        prompt = prompts.prompt_ids(tokenizer, example.messages)
-        limit = config.length_limit(example.task)
-        if prompts.is_within(tokenizer, prompt, example.answers[0], limit):
+        prompt, length = _read(tokenizer, example)
+        if length <= config.length_limit(example.task):
             kept.append(example)
             encoded.append(prompt)
     if not kept:
@@ -268,6 +269,21 @@ def within_length(
             f"{config.longest_length} tokens with its answer; raise it"
         )
     return kept, encoded
+
+
+# By tokenizer: every evaluation point and deployment asks the same. As arrays, since a list takes
+# nine times as much.
+_READ: "WeakKeyDictionary[Any, dict[Example, tuple[Sequence[int], int]]]" = WeakKeyDictionary()
+
+
+def _read(tokenizer: Any, example: Example) -> tuple[Sequence[int], int]:
+    """The prompt's token ids, and the length that prompt, answer and end token have together."""
+    known = _READ.setdefault(tokenizer, {})
+    if example not in known:
+        prompt = array("i", prompts.prompt_ids(tokenizer, example.messages))
+        answer = prompts.answer_ids(tokenizer, example.answers[0])
+        known[example] = prompt, len(prompt) + len(answer)
+    return known[example]
 
 
 def score_answer(example: Example, prompt: Sequence[int], answer: "Answer") -> Prediction:

@@ -83,6 +83,7 @@ def load(config: RunConfig, path: Path, precision: Precision, device: torch.devi
     DataError when it is not what the config's cell says: see `agent.training.bases.checks`.
     """
     dtype = DTYPES[config.compute_dtype]
+    device_memory.reuse_freed(device)
     disable_progress_bar()
     set_verbosity_error()  # its report on tensors is the sentence below
     checks.check_folder(path)

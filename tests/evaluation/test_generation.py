@@ -134,6 +134,29 @@ def test_other_architectures_say_what_transformers_own_generation_says(
         assert [said[0], [*said[1], *said[2], *said[3]]] == [expected, expected]
 
 
+def test_the_head_reads_rows_without_gaps_while_answers_are_made(
+    base: Base, encoded: list[list[int]]
+) -> None:
+    """Those of a longer prompt's last position have gaps, which cost a copy of the head per row."""
+    head: Any = base.model.get_output_embeddings()
+    read: list[bool] = []
+    forward = head.forward
+
+    def watch(hidden: torch.Tensor) -> torch.Tensor:
+        read.append(hidden.is_contiguous())
+        found: torch.Tensor = forward(hidden)
+        return found
+
+    head.__dict__["forward"] = watch
+    try:
+        answer(base, encoded, 24)
+    finally:
+        del head.__dict__["forward"]
+    assert len(read) > 3
+    assert all(read)
+    assert not head._forward_pre_hooks
+
+
 def test_batches_hold_the_longest_first_within_a_budget_of_tokens() -> None:
     lengths = [10, 300, 20, 290, 15, 12]
     assert generation.make_batches(lengths, 4, 10) == [[1, 3, 2, 4], [5, 0]]

@@ -9,7 +9,7 @@ import pytest
 from agent.errors import DataError
 from agent.evaluation import generation, validation
 from agent.evaluation.validation import METRICS, Prediction, Scores
-from agent.training import prompts
+from agent.training import base_model, prompts
 from agent.training.data_formats import Example
 from tests.training import lab
 
@@ -138,6 +138,24 @@ def test_when_everything_is_too_long_it_says_what_to_raise(root: Path) -> None:
     training = lab.open_training(root)
     with pytest.raises(DataError, match=r"none of the \d+ examples .* max_length = 8 tokens"):
         validation.within_length(config, training.tokenizer, training.data.validation)
+
+
+def test_examples_are_read_by_the_tokenizer_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, training = lab.make_config(root), lab.open_training(root)
+    asked = training.data.validation
+    first = validation.within_length(config, training.tokenizer, asked)
+    wanted = [prompts.prompt_ids(training.tokenizer, e.messages) for e in first[0]]
+    assert [list(ids) for ids in first[1]] == wanted
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("must not read it again")
+
+    monkeypatch.setattr(prompts, "prompt_ids", refuse)
+    assert validation.within_length(config, training.tokenizer, asked) == first
+    with pytest.raises(AssertionError, match="must not read it again"):
+        validation.within_length(config, base_model.load_tokenizer(lab.BASE_MODEL), asked)
 
 
 def test_scores_do_not_depend_on_the_batch(root: Path) -> None:

@@ -1,6 +1,8 @@
 """Models go when their last owner does, by counting alone, and a failed attempt leaves nothing."""
 
 import gc
+import resource
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +108,17 @@ def test_an_attempt_gives_its_result_or_the_reason_and_lets_other_errors_through
     assert short == device_memory.Shortage("none left")
     with pytest.raises(ValueError, match="other"):
         device_memory.attempt(lambda: fail(ValueError("other")))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of Linux")
+def test_freed_blocks_serve_the_next_tensors_on_a_cpu() -> None:
+    """Their pages are not made anew."""
+    if not device_memory.reuse_freed(torch.device("cpu")):
+        pytest.skip("another C library than glibc")
+    torch.ones(6 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(6 << 20)
+    made = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert made < 20 * (24 << 20) / resource.getpagesize() / 4
+    assert not device_memory.reuse_freed(torch.device("meta"))
