@@ -49,6 +49,7 @@ class Outcome:
     saved_s: tuple[float, ...]  # from each notice to the end of saving
     foreign_writers: int  # evaluation points that do not follow their parent, or of an older term
     most_programs: int  # of the point, alive at the same moment
+    at_once: tuple[str, ...]  # what they were, where there were several
     left_behind: int  # processes of its jobs that live on after the end
     back_s: float | None  # from the last start of its task to the start of its own run there
     first_step_s: float | None  # and to the first step that was logged there
@@ -89,14 +90,14 @@ def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
     sweep = create_demo_sweep(stage, "full_lora", project, **SMALL)
     jobs = start(stage, sweep, fault)
     store = stage.directory / "outputs" / f"store-{project}"
-    with watched_programs(stage, project) as most:
+    with watched_programs(stage, project) as watch:
         wait_until(
             lambda: any(store.glob("*/eval-0001")), timeout_s=600, what=f"{project} to train"
         )
         time.sleep(random.Random(seed).uniform(0, 3))
         hit(stage, sweep, jobs[0], fault, project)
         stage.cluster.wait_for_end(*jobs, timeout_s=END_TIMEOUT_S)
-    return look(stage, sweep, jobs, fault, project, most[0])
+    return look(stage, sweep, jobs, fault, project, watch)
 
 
 def start(stage: Stage, sweep: str, fault: str) -> list[str]:
@@ -115,25 +116,41 @@ def start(stage: Stage, sweep: str, fault: str) -> list[str]:
     return jobs
 
 
+@dataclass
+class Watch:
+    """The most programs of a point that were alive at the same moment, and which they were."""
+
+    most: int = 0
+    seen: tuple[str, ...] = ()
+
+
 @contextlib.contextmanager
-def watched_programs(stage: Stage, project: str) -> Iterator[list[int]]:
-    """Looks twice a second how many programs of the project's point are alive and not stopped;
-    the one value of the list is the most there ever were.
-    """
-    most, ended = [0], threading.Event()
+def watched_programs(stage: Stage, project: str) -> Iterator[Watch]:
+    """Looks twice a second which programs of the project's point are alive and not stopped."""
+    watch, ended = Watch(), threading.Event()
 
     def look_again() -> None:
         while not ended.wait(0.5):
             found = set(pids(stage, f"WANDB_PROJECT={project}\0", "train.py"))
-            most[0] = max(most[0], sum(is_awake(pid) and not is_fork(pid, found) for pid in found))
+            alive = [pid for pid in found if is_awake(pid) and not is_fork(pid, found)]
+            if len(alive) > watch.most:
+                watch.most, watch.seen = len(alive), tuple(map(described, alive))
 
     thread = threading.Thread(target=look_again, daemon=True)
     thread.start()
     try:
-        yield most
+        yield watch
     finally:
         ended.set()
         thread.join()
+
+
+def described(pid: int) -> str:
+    """A process in words: who started it, how it stands, what it is."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return f"{pid} {read_stat(pid)} {' '.join(words)[:120]}"
+    return f"{pid} has gone"
 
 
 def is_fork(pid: int, programs: set[int]) -> bool:
@@ -205,7 +222,7 @@ def hit_with_orphan(stage: Stage, job: str, node: str, project: str) -> None:
 
 
 def look(
-    stage: Stage, sweep: str, jobs: list[str], fault: str, project: str, most_programs: int
+    stage: Stage, sweep: str, jobs: list[str], fault: str, project: str, watch: Watch
 ) -> Outcome:
     runs = stage.runs(sweep)
     rows = list(runs[0].scan_history(keys=["step", "_timestamp"]))
@@ -228,7 +245,8 @@ def look(
         weights=files.sha256_of(next(points[-1].glob("adapter/*.safetensors"))),
         saved_s=seconds_to_saved(log),
         foreign_writers=broken_links(points),
-        most_programs=most_programs,
+        most_programs=watch.most,
+        at_once=watch.seen if watch.most > 1 else (),
         left_behind=sum(is_awake(pid) for pid in left),
         back_s=round(back[0] - began, 2) if began and back else None,
         first_step_s=round(min(stepped) - began, 2) if began and stepped else None,
