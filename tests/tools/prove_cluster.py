@@ -118,13 +118,14 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
 
 def prove_disks(stage: Stage, share: float) -> dict[str, slurm_full_disk.Drought]:
     """Store, journal, server and the whole project, each full for a minute under a sweep."""
-    count = max(math.ceil(len(slurm_full_disk.PLACES) * share), 1)
-    found = {}
-    for place in slurm_full_disk.PLACES[:count]:
+    places = slurm_full_disk.PLACES[: max(math.ceil(len(slurm_full_disk.PLACES) * share), 1)]
+
+    def endure(place: str) -> slurm_full_disk.Drought:
         directory = stage.directory.parent / f"disk-{place}"
-        found[place] = slurm_full_disk.endure(stage.cluster, directory, place)
-        show(found[place])
-    return found
+        return show(slurm_full_disk.endure(stage.cluster, directory, place))
+
+    with ThreadPoolExecutor(len(places)) as pool:  # each with a project and a server of its own
+        return dict(zip(places, pool.map(endure, places), strict=True))
 
 
 def show(seen: T) -> T:
