@@ -234,3 +234,18 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
     assert found["gpu_hours"]["allocated"] > 0
     following = next(line for line in text.splitlines() if line.startswith("next: "))
     assert "sweep-agent fill --failed" in following
+
+
+def test_a_key_that_was_revoked_after_the_submission_ends_a_task_before_its_first_agent(
+    stage: Stage,
+) -> None:
+    sweep = stage.create_sweep(1, steps=1, step_s=0.1, project="revoked")
+    path = stage.write_sweep("revoked", 1, steps=1, step_s=0.1)
+    access = {"key_file": _given(stage, path, "REVOKED"), "base_url": stage.base_url}
+    job = stage.submit([sweep], array="0-0", server_data="", **access)
+    assert stage.cluster.wait_for_state(f"{job}_0", "FAILED", "COMPLETED") == "FAILED"
+    assert stage.cluster.fields_of(f"{job}_0")["ExitCode"] == "78:0"
+    log = stage.log_of(job)
+    assert "refuses the key in " in log
+    assert "wandb agent" not in log
+    assert stage.runs(sweep) == []
