@@ -143,7 +143,7 @@ ROWS = (
         "cluster",
         "Real Slurm: a requeued task has its own run back",
         "after at most {requeue.slowest_own_run_back_s} s; first new step after at most "
-        "{requeue.slowest_first_new_step_s} s (five trainings at once on these cores)",
+        "{requeue.slowest_first_new_step_s} s (three trainings at once on these cores)",
     ),
     (
         "benchmark",
