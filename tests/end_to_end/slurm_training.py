@@ -180,8 +180,12 @@ def hit(stage: Stage, sweep: str, job: str, fault: str, project: str) -> None:
                 os.kill(pid, signal.SIGKILL)
     elif fault == "orphan":
         hit_with_orphan(stage, job, node, project)
-    elif fault == "node":
+    elif fault == "node":  # a power cut: nothing that ran there lives on
+        running = pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")
         stage.cluster.kill_node(node)
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         stage.cluster.wait_for_restart(f"{job}_0")
         stage.cluster.start_node(node)
 
@@ -229,9 +233,10 @@ def look(
     logged = [int(row["step"]) for row in rows]
     log = "\n".join(stage.log_of(job) for job in jobs)
     began = start_of_last_life(stage, jobs)
-    back = began and [t for t in times_of_run(log, runs[0].id) if t >= began]
+    back = [t for t in times_of_run(log, runs[0].id) if began and t >= began]
     opened = opening_of_last_life(log)
-    stepped = [float(row["_timestamp"]) for row in rows if row["_timestamp"] >= opened]
+    is_new = began is not None and opened >= began
+    stepped = [float(row["_timestamp"]) for row in rows if is_new and row["_timestamp"] >= opened]
     store = stage.directory / "outputs" / f"store-{project}"
     points = sorted(store.glob("*/eval-*"))
     left = [pid for job in jobs for pid in pids(stage, f"SLURM_ARRAY_JOB_ID={job}\0", "")]
