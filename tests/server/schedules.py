@@ -22,15 +22,15 @@ from agent.server.store.claims import Policy
 from agent.server.store.database import leave_gap
 from agent.server.store.pauses import AttentiveClock
 from tests.server.schedule_model import VIEW, Agent, Life, Model, OtherServer, runs_in
-from tests.server.server_lab import KEY, OTHER_KEY, Lab
+from tests.server.server_lab import KEY, OTHER_KEY, Lab, mutation
 
 KEYS = {"local": KEY, "others": OTHER_KEY}
 NAMES = ("a", "b", "c")
 GRID = "{program: t.py, method: grid, parameters: {x: {values: [1, 2, 3, 4]}}}"
 POLICY = Policy(lease_s=300, silence_s=300, settle_s=10, max_attempts=5)
-UPSERT = "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {bucket {id name} inserted}}"
-FILES = "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}"
-BEAT = "mutation M($i: AgentHeartbeatInput!) {agentHeartbeat(input: $i) {commands}}"
+UPSERT = mutation("upsertBucket", "bucket {id name} inserted")
+FILES = mutation("createRunFiles", "files {uploadUrl}")
+BEAT = mutation("agentHeartbeat", "commands")
 DELETE = "mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}"
 
 

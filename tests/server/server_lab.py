@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.testclient import TestClient
 
@@ -21,6 +22,15 @@ parameters:
   learning_rate: {values: [0.1, 0.2, 0.3]}
   variant: {values: [a, b]}
 """
+
+
+OWN = {"entityName": "local", "projectName": "p"}
+
+
+def mutation(name: str, fields: str) -> str:
+    """The document of one change, whose input is `$i`."""
+    kind = f"{name[0].upper()}{name[1:]}Input"
+    return f"mutation M($i: {kind}!) {{{name}(input: $i) {{{fields}}}}}"
 
 
 class Lab:
@@ -54,26 +64,22 @@ class Lab:
         answer = self.executor.run(document, variables, None, entity, "http://127.0.0.1:1")
         return str(answer["errors"][0]["message"])
 
+    def change(self, name: str, fields: str, /, **given: Any) -> dict[str, Any]:
+        """What a change that must succeed gives back for its input."""
+        return dict(self.ask(mutation(name, fields), i=given)[name])
+
     def make_sweep(self, config: str = GRID, project: str = "p", **more: Any) -> dict[str, Any]:
-        found = self.ask(
-            "mutation M($i: UpsertSweepInput!) {upsertSweep(input: $i) {sweep {id name state}}}",
-            i={"config": config, "projectName": project, "entityName": "local", **more},
-        )
-        return dict(found["upsertSweep"]["sweep"])
+        given = {"config": config, "projectName": project, "entityName": "local", **more}
+        return dict(self.change("upsertSweep", "sweep {id name state}", **given)["sweep"])
 
     def make_agent(self, sweep: dict[str, Any], project: str = "p") -> str:
-        found = self.ask(
-            "mutation M($i: CreateAgentInput!) {createAgent(input: $i) {agent {id}}}",
-            i={"host": "h", "projectName": project, "sweep": sweep["name"]},
-        )
-        return str(found["createAgent"]["agent"]["id"])
+        given = {"host": "h", "projectName": project, "sweep": sweep["name"]}
+        return str(self.change("createAgent", "agent {id}", **given)["agent"]["id"])
 
     def beat(self, agent: str, *running: str) -> list[dict[str, Any]]:
-        found = self.ask(
-            "mutation M($i: AgentHeartbeatInput!) {agentHeartbeat(input: $i) {commands}}",
-            i={"id": agent, "runState": json.dumps(dict.fromkeys(running, True))},
-        )
-        commands: list[dict[str, Any]] = json.loads(found["agentHeartbeat"]["commands"])
+        state = json.dumps(dict.fromkeys(running, True))
+        found = self.change("agentHeartbeat", "commands", id=agent, runState=state)
+        commands: list[dict[str, Any]] = json.loads(found["commands"])
         return commands
 
     def claim(self, agent: str) -> str:
@@ -85,12 +91,17 @@ class Lab:
     def init(self, run: str, project: str = "p", **more: Any) -> dict[str, Any]:
         """`wandb.init`."""
         config = json.dumps({"_wandb": {"value": {"t": {"1": 1}}}})
-        found = self.ask(
-            "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) "
-            "{inserted bucket {id name historyLineCount sweepName config}}}",
-            i={"name": run, "modelName": project, "host": "h", "config": config, **more},
-        )
-        return dict(found["upsertBucket"])
+        given = {"name": run, "modelName": project, "host": "h", "config": config, **more}
+        fields = "inserted bucket {id name historyLineCount sweepName config}"
+        return self.change("upsertBucket", fields, **given)
+
+    def delete_run(self, run: str) -> None:
+        self.change("deleteRun", "clientMutationId", id=self.run(run)["id"])
+
+    def upload_path(self, run: str, file: str) -> str:
+        """Where a file of a run may be sent to."""
+        made = self.change("createRunFiles", "files {uploadUrl}", **OWN, runName=run, files=[file])
+        return urlsplit(str(made["files"][0]["uploadUrl"])).path
 
     def post(self, run: str, part: dict[str, Any], project: str = "p") -> dict[str, Any]:
         """One part of the file stream."""

@@ -18,16 +18,9 @@ from agent.server.garbage import collect
 from agent.server.store.database import Database, leave_gap, new_id
 from agent.server.store.streams import drop_lines
 from agent.server.store.tables import MIGRATIONS
-from tests.server.server_lab import Lab
+from tests.server.server_lab import OWN, Lab
 
-CREATE = (
-    "mutation M($i: CreateArtifactInput!) {createArtifact(input: $i) {artifact {id state}}}",
-    "mutation M($i: CreateArtifactManifestInput!) "
-    "{createArtifactManifest(input: $i) {artifactManifest {id file {uploadUrl}}}}",
-    "mutation M($i: CreateArtifactFilesInput!) "
-    "{createArtifactFiles(input: $i) {files {edges {node {uploadUrl}}}}}",
-    "mutation M($i: CommitArtifactInput!) {commitArtifact(input: $i) {artifact {id state}}}",
-)
+VERSION = {**OWN, "artifactTypeName": "t", "artifactCollectionName": "c"}
 
 
 def md5(content: bytes) -> str:
@@ -47,38 +40,32 @@ def log_artifact(lab: Lab, content: bytes, **more: Any) -> tuple[str, str]:
     manifest = json.dumps(
         {"version": 1, "contents": {"a.bin": {"digest": md5(content), "size": len(content)}}}
     ).encode()
-    made = lab.ask(
-        CREATE[0],
-        i={
-            "entityName": "local",
-            "projectName": "p",
-            "artifactTypeName": "t",
-            "artifactCollectionName": "c",
-            "digest": hashlib.md5(content, usedforsecurity=False).hexdigest(),
-            **more,
-        },
-    )["createArtifact"]["artifact"]
-    sent = lab.ask(
-        CREATE[2],
-        i={"artifactFiles": [{"artifactID": made["id"], "name": "a.bin", "md5": md5(content)}]},
-    )["createArtifactFiles"]["files"]["edges"][0]["node"]["uploadUrl"]
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    artifact = create(lab, digest, **more)
+    sent = file_address(lab, artifact, "a.bin", content)
     if sent:
         assert put(lab, sent, content) == 200
-    place = lab.ask(
-        CREATE[1],
-        i={
-            "artifactID": made["id"],
-            "name": "wandb_manifest.json",
-            "digest": md5(manifest),
-            "entityName": "local",
-            "projectName": "p",
-            "runName": "",
-            "type": "FULL",
-        },
-    )["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
+    given = {"artifactID": artifact, "name": "wandb_manifest.json", "digest": md5(manifest)}
+    fields = "artifactManifest {id file {uploadUrl}}"
+    made = lab.change("createArtifactManifest", fields, **given, **OWN, runName="", type="FULL")
+    place = str(made["artifactManifest"]["file"]["uploadUrl"])
     assert put(lab, place, manifest) == 200
-    lab.ask(CREATE[3], i={"artifactID": made["id"]})
-    return str(made["id"]), str(place)
+    lab.change("commitArtifact", "artifact {id state}", artifactID=artifact)
+    return artifact, place
+
+
+def create(lab: Lab, digest: str, **more: Any) -> str:
+    given = {**VERSION, "digest": digest, **more}
+    return str(lab.change("createArtifact", "artifact {id state}", **given)["artifact"]["id"])
+
+
+def file_address(lab: Lab, artifact: str, name: str, content: bytes) -> str | None:
+    """None for a content that the server has."""
+    spec = {"artifactID": artifact, "name": name, "md5": md5(content)}
+    fields = "files {edges {node {uploadUrl}}}"
+    made = lab.change("createArtifactFiles", fields, artifactFiles=[spec])
+    address: str | None = made["files"]["edges"][0]["node"]["uploadUrl"]
+    return address
 
 
 def contents(lab: Lab) -> set[str]:
@@ -86,10 +73,7 @@ def contents(lab: Lab) -> set[str]:
 
 
 def delete(lab: Lab, artifact: str) -> None:
-    lab.ask(
-        "mutation M($i: DeleteArtifactInput!) {deleteArtifact(input: $i) {artifact {id}}}",
-        i={"artifactID": artifact, "deleteAliases": True},
-    )
+    lab.change("deleteArtifact", "artifact {id}", artifactID=artifact, deleteAliases=True)
 
 
 def test_the_manifest_of_a_committed_artifact_is_never_changed(lab: Lab) -> None:
@@ -105,8 +89,7 @@ def test_deleting_artifacts_runs_and_files_frees_the_disk(lab: Lab) -> None:
     second, _ = log_artifact(lab, b"in the second")
     again, _ = log_artifact(lab, b"in the second", artifactCollectionName="other")
     lab.init("r")
-    url = upload_address(lab)
-    assert put(lab, url, b"a file of the run") == 200
+    assert put(lab, lab.upload_path("r", "f.txt"), b"a file of the run") == 200
     assert len(contents(lab)) == 5  # three contents and two manifests
     delete(lab, first)
     _tidy(lab.services)
@@ -115,38 +98,16 @@ def test_deleting_artifacts_runs_and_files_frees_the_disk(lab: Lab) -> None:
     _tidy(lab.services)
     assert len(contents(lab)) == 3  # the other artifact still has the content
     delete(lab, again)
-    lab.ask(
-        "mutation M($i: DeleteRunInput!) {deleteRun(input: $i) {clientMutationId}}",
-        i={"id": lab.run("r")["id"]},
-    )
+    lab.delete_run("r")
     _tidy(lab.services)
     assert contents(lab) == set()
-
-
-def upload_address(lab: Lab) -> str:
-    found = lab.ask(
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
-        i={"entityName": "local", "projectName": "p", "runName": "r", "files": ["f.txt"]},
-    )
-    return str(found["createRunFiles"]["files"][0]["uploadUrl"])
 
 
 def test_a_pending_artifact_keeps_a_known_content_that_its_only_owner_loses(lab: Lab) -> None:
     content = b"shared by two versions"
     first, _ = log_artifact(lab, content)
-    pending = lab.ask(
-        CREATE[0],
-        i={
-            "entityName": "local",
-            "projectName": "p",
-            "artifactTypeName": "t",
-            "artifactCollectionName": "later",
-            "digest": "d",
-        },
-    )["createArtifact"]["artifact"]["id"]
-    spec = {"artifactID": pending, "name": "b.bin", "md5": md5(content)}
-    sent = lab.ask(CREATE[2], i={"artifactFiles": [spec]})
-    assert sent["createArtifactFiles"]["files"]["edges"][0]["node"]["uploadUrl"] is None
+    pending = create(lab, "d", artifactCollectionName="later")
+    assert file_address(lab, pending, "b.bin", content) is None
     delete(lab, first)
     _tidy(lab.services)
     assert hashlib.sha256(content).hexdigest() in contents(lab)
@@ -167,7 +128,7 @@ def test_an_arriving_content_and_a_copy_being_made_are_left_alone(lab: Lab, tmp_
 
 def test_download_addresses_die_with_what_they_belong_to(lab: Lab) -> None:
     lab.init("r")
-    assert put(lab, upload_address(lab), b"content") == 200
+    assert put(lab, lab.upload_path("r", "f.txt"), b"content") == 200
     files = lab.run("r", "files {edges {node {directUrl}}}")["files"]["edges"]
     url = files[0]["node"]["directUrl"]
     artifact, _ = log_artifact(lab, b"content")  # the same content, of another owner
@@ -181,10 +142,7 @@ def test_download_addresses_die_with_what_they_belong_to(lab: Lab) -> None:
         named["files"]["edges"][0]["node"]["directUrl"],
     ]
     assert [get(lab, address) for address in [url, *addresses]] == [200, 200, 200]
-    lab.ask(
-        "mutation M($i: DeleteRunInput!) {deleteRun(input: $i) {clientMutationId}}",
-        i={"id": lab.run("r")["id"]},
-    )
+    lab.delete_run("r")
     assert [get(lab, address) for address in [url, *addresses]] == [404, 200, 200]
     delete(lab, artifact)
     assert [get(lab, address) for address in addresses] == [404, 404]
@@ -233,8 +191,7 @@ def test_lines_of_deleted_runs_go_in_short_turns_and_are_never_seen(
         lab.log(name, 0, [{"_step": n} for n in range(25)])
     lab.init("other", project="q")
     lab.log("other", 0, [{"_step": 0}], project="q")
-    run = lab.run("first")["id"]
-    lab.ask("mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}", id=run)
+    lab.delete_run("first")
     lab.init("first")
     assert lab.run("first", "historyLineCount history")["history"] == []
     with lab.services.database.write() as connection:

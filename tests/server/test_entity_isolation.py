@@ -9,9 +9,8 @@ import graphql
 import pytest
 
 from agent.server.graphql.execution import build_schema
-from tests.server.server_lab import KEY, OTHER_KEY, Lab
+from tests.server.server_lab import KEY, OTHER_KEY, OWN, Lab
 
-OWN = {"entityName": "local", "projectName": "p"}
 # What makes something of the caller's own, however it is called: nothing of another's is named.
 NEEDS_NO_OWNER = {"upsertModel"}
 
@@ -22,50 +21,33 @@ def fill_store(lab: Lab) -> dict[str, str]:
     agent = lab.make_agent(sweep)
     run = lab.init("r")["bucket"]["id"]
     digest = base64.b64encode(hashlib.md5(b"secret").digest()).decode()
-    made = lab.ask(
-        "mutation M($i: CreateArtifactInput!) {createArtifact(input: $i) "
-        "{artifact {id artifactSequence {id}}}}",
-        i={
-            **OWN,
-            "runName": "r",
-            "artifactTypeName": "t",
-            "artifactCollectionName": "data",
-            "digest": "d",
-            "clientID": "client-1",
-        },
-    )["createArtifact"]["artifact"]
-    manifest = lab.ask(
-        "mutation M($i: CreateArtifactManifestInput!) {createArtifactManifest(input: $i) "
-        "{artifactManifest {id file {uploadUrl}}}}",
-        i={"artifactID": made["id"], "name": "wandb_manifest.json", "digest": "d", **OWN},
-    )["createArtifactManifest"]["artifactManifest"]
-    sending = lab.ask(
-        "mutation M($i: CreateArtifactFilesInput!) {createArtifactFiles(input: $i) "
-        "{files {edges {node {uploadUrl}}}}}",
-        i={"artifactFiles": [{"artifactID": made["id"], "name": "f", "md5": digest}]},
-    )["createArtifactFiles"]["files"]["edges"][0]["node"]["uploadUrl"]
+    version = {**OWN, "runName": "r", "artifactTypeName": "t", "artifactCollectionName": "data"}
+    fields = "artifact {id artifactSequence {id}}"
+    made = lab.change("createArtifact", fields, **version, digest="d", clientID="client-1")
+    artifact = made["artifact"]["id"]
+    given = {"artifactID": artifact, "name": "wandb_manifest.json", "digest": "d", **OWN}
+    fields = "artifactManifest {id file {uploadUrl}}"
+    manifest = lab.change("createArtifactManifest", fields, **given)["artifactManifest"]
+    spec = {"artifactID": artifact, "name": "f", "md5": digest}
+    sent = lab.change(
+        "createArtifactFiles", "files {edges {node {uploadUrl}}}", artifactFiles=[spec]
+    )
+    sending = sent["files"]["edges"][0]["node"]["uploadUrl"]
     whole = {"contents": {"f": {"digest": digest, "size": 6}}}
     lab.http.put(sending.split("//127.0.0.1:1")[1], content=b"secret")
     lab.http.put(
         manifest["file"]["uploadUrl"].split("//127.0.0.1:1")[1], content=json.dumps(whole).encode()
     )
-    lab.ask(
-        "mutation M($i: CommitArtifactInput!) {commitArtifact(input: $i) {artifact {id}}}",
-        i={"artifactID": made["id"]},
-    )
-    address = lab.ask(
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
-        i={**OWN, "runName": "r", "files": ["f.txt"]},
-    )["createRunFiles"]["files"][0]["uploadUrl"]
-    lab.http.put(address.split("//127.0.0.1:1")[1], content=b"secret")
+    lab.change("commitArtifact", "artifact {id}", artifactID=artifact)
+    lab.http.put(lab.upload_path("r", "f.txt"), content=b"secret")
     (file,) = lab.run("r", "files {edges {node {id}}}")["files"]["edges"]
     project = lab.ask('{project(name: "p") {id}}')["project"]["id"]
     return {
         "Run": run,
         "Sweep": sweep["id"],
         "Agent": agent,
-        "Artifact": made["id"],
-        "Collection": made["artifactSequence"]["id"],
+        "Artifact": artifact,
+        "Collection": made["artifact"]["artifactSequence"]["id"],
         "Manifest": manifest["id"],
         "File": file["node"]["id"],
         "Project": project,

@@ -1,27 +1,22 @@
 """Ids of deleted rows are never used again, so nothing that outlives a row can reach another."""
 
 from pathlib import Path
-from typing import Any
 
 from agent.server.store.database import Database, insert
 from agent.server.store.tables import IDENTIFIED, MIGRATIONS
-from tests.server.server_lab import Lab
-
-
-def delete(lab: Lab, run: dict[str, Any]) -> None:
-    lab.ask("mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}", id=run["id"])
+from tests.server.server_lab import Lab, mutation
 
 
 def test_a_new_run_never_gets_the_id_of_a_deleted_one(lab: Lab) -> None:
     first = lab.init("first")["bucket"]
-    delete(lab, first)
+    lab.delete_run("first")
     assert lab.init("second")["bucket"]["id"] != first["id"]
 
 
 def test_the_history_of_a_deleted_run_is_not_shown_for_the_next(lab: Lab) -> None:
-    first = lab.init("first")["bucket"]
+    lab.init("first")
     lab.post("first", {"files": {"wandb-history.jsonl": {"offset": 0, "content": ['{"loss": 1}']}}})
-    delete(lab, first)
+    lab.delete_run("first")
     lab.init("second")
     found = lab.ask('query {project(name: "p") {run(name: "second") {history historyLineCount}}}')[
         "project"
@@ -30,13 +25,9 @@ def test_the_history_of_a_deleted_run_is_not_shown_for_the_next(lab: Lab) -> Non
 
 
 def test_the_upload_address_of_a_deleted_run_is_dead(lab: Lab) -> None:
-    first = lab.init("first")["bucket"]
-    made = lab.ask(
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
-        i={"entityName": "local", "projectName": "p", "runName": "first", "files": ["a.txt"]},
-    )
-    address = made["createRunFiles"]["files"][0]["uploadUrl"].partition("127.0.0.1:1")[2]
-    delete(lab, first)
+    lab.init("first")
+    address = lab.upload_path("first", "a.txt")
+    lab.delete_run("first")
     lab.init("second")
     assert lab.http.put(address, content=b"mine").status_code == 404
     with lab.services.database.read() as connection:
@@ -49,7 +40,7 @@ def test_an_agent_of_a_deleted_sweep_gets_no_work_of_the_next(lab: Lab) -> None:
     with lab.services.database.write() as connection:
         connection.execute("DELETE FROM sweep WHERE name = ?", (sweep["name"],))
     lab.make_agent(lab.make_sweep())
-    document = "mutation M($i: AgentHeartbeatInput!) {agentHeartbeat(input: $i) {commands}}"
+    document = mutation("agentHeartbeat", "commands")
     answer = lab.http.post(
         "/graphql",
         json={"query": document, "variables": {"i": {"id": agent, "runState": "{}"}}},

@@ -18,7 +18,7 @@ from agent.server.store.budget import Budget
 from agent.server.store.database import Turns
 from agent.server.store.runs import LEFT_OUT, MAX_SUMMARY
 from agent.server.store.sampling import MAX_KEYS
-from tests.server.server_lab import KEY, OTHER_KEY, Lab
+from tests.server.server_lab import KEY, OTHER_KEY, OWN, Lab, mutation
 
 SAMPLES = (
     "mutation M($i: UpsertBucketInput!, $s: [JSONString!]!) "
@@ -267,14 +267,12 @@ def test_what_takes_long_is_done_before_the_database_is_held(
 
 def test_lists_and_states_past_any_use_are_refused_at_once(lab: Lab) -> None:
     lab.init("r")
-    files = {"entityName": "local", "projectName": "p", "runName": "r"}
-    document = (
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}"
-    )
+    files = {**OWN, "runName": "r"}
+    document = mutation("createRunFiles", "files {uploadUrl}")
     names = [f"f{n}" for n in range(MAX_LIST + 1)]
     assert "send it in parts" in lab.refused(document, i=files | {"files": names})
     assert "ask in parts" in lab.refused(document, i=files | {"files": names[:-1]})
-    upsert = "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {inserted}}"
+    upsert = mutation("upsertBucket", "inserted")
     tagged = {"name": "r", "modelName": "p", "tags": names[:1001]}
     assert "tags: more than 1000" in lab.refused(upsert, i=tagged)
     agent = lab.make_agent(lab.make_sweep())

@@ -121,8 +121,7 @@ def test_a_deleted_run_is_handed_out_again_even_in_a_finished_sweep(lab: Lab) ->
     lab.init(run)
     lab.finish(run)
     assert lab.sweep_state(sweep) == "FINISHED"
-    identifier = lab.run(run)["id"]
-    lab.ask("mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}", id=identifier)
+    lab.delete_run(run)
     assert lab.sweep_state(sweep) == "RUNNING"
     assert lab.claim(lab.make_agent(sweep)) == run
 
@@ -131,8 +130,7 @@ def test_a_run_that_a_person_stopped_is_killed_and_not_handed_out_again(lab: Lab
     agent = lab.make_agent(lab.make_sweep())
     run = lab.claim(agent)
     lab.init(run)
-    identifier = lab.run(run)["id"]
-    lab.ask("mutation M($id: ID!) {stopRun(input: {id: $id}) {success}}", id=identifier)
+    lab.change("stopRun", "success", id=lab.run(run)["id"])
     assert lab.beat(agent, run) == [{"type": "stop", "run_id": run}]
     lab.beat(agent)
     lab.now += 30
@@ -243,10 +241,7 @@ def test_sixteen_agents_make_a_thousand_claims_without_duplicates_or_losses(lab:
             with lock:
                 claimed[commands[0]["args"]["x"]["value"]] += 1
             lab.init(run)
-            lab.ask(
-                "mutation M($i: UpsertBucketInput!) {upsertBucket(input: $i) {inserted}}",
-                i={"name": run, "modelName": "p", "summaryMetrics": "{}"},
-            )
+            lab.change("upsertBucket", "inserted", name=run, modelName="p", summaryMetrics="{}")
             with lab.services.database.write() as connection:
                 connection.execute("UPDATE run SET state = 'finished' WHERE name = ?", (run,))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.server.store.blobs import BlobStore
-from tests.server.server_lab import KEY, Lab
+from tests.server.server_lab import KEY, OWN, Lab, mutation
 
 
 def test_a_content_is_there_whole_or_not_at_all_and_once(tmp_path: Path) -> None:
@@ -48,37 +48,30 @@ def test_only_digests_name_contents(tmp_path: Path, name: str) -> None:
     assert store.path_of("a" * 64) == tmp_path / "aa" / ("a" * 64)
 
 
-CREATE = "mutation M($i: CreateArtifactInput!) {createArtifact(input: $i) {artifact {id state}}}"
-FILES = (
-    "mutation M($i: CreateArtifactFilesInput!) {createArtifactFiles(input: $i) "
-    "{files {edges {node {uploadUrl artifact {id}}}}}}"
-)
-MANIFEST = (
-    "mutation M($i: CreateArtifactManifestInput!) {createArtifactManifest(input: $i) "
-    "{artifactManifest {file {uploadUrl}}}}"
-)
-COMMIT = "mutation M($i: CommitArtifactInput!) {commitArtifact(input: $i) {artifact {id state}}}"
+COMMIT = mutation("commitArtifact", "artifact {id state}")
 
 
 def create(lab: Lab, digest: str) -> str:
     given = {
-        "entityName": "local",
-        "projectName": "p",
+        **OWN,
         "artifactTypeName": "model",
         "artifactCollectionName": "m",
         "digest": digest,
         "clientID": digest,
         "enableDigestDeduplication": True,
     }
-    made = lab.ask(CREATE, i=given)["createArtifact"]["artifact"]
+    made, again = (
+        lab.change("createArtifact", "artifact {id state}", **given)["artifact"] for _ in range(2)
+    )
+    assert made == again
     assert made["state"] == "PENDING"
-    assert lab.ask(CREATE, i=given)["createArtifact"]["artifact"]["id"] == made["id"]
     return str(made["id"])
 
 
 def file_address(lab: Lab, artifact: str, md5: str) -> str | None:
     spec = {"artifactID": artifact, "name": "a.bin", "md5": md5}
-    found = lab.ask(FILES, i={"artifactFiles": [spec]})["createArtifactFiles"]["files"]
+    fields = "files {edges {node {uploadUrl artifact {id}}}}"
+    found = lab.change("createArtifactFiles", fields, artifactFiles=[spec])["files"]
     address = found["edges"][0]["node"]["uploadUrl"]
     return None if address is None else str(address).replace("http://127.0.0.1:1", "")
 
@@ -86,8 +79,10 @@ def file_address(lab: Lab, artifact: str, md5: str) -> str | None:
 def test_an_artifact_needs_its_manifest_and_every_file_and_right_digests(lab: Lab) -> None:
     artifact = create(lab, "d1")
     assert "no uploaded manifest" in lab.refused(COMMIT, i={"artifactID": artifact})
-    found = lab.ask(MANIFEST, i={"artifactID": artifact, "name": "m.json", "digest": "x"})
-    address = found["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
+    fields = "artifactManifest {file {uploadUrl}}"
+    given = {"artifactID": artifact, "name": "m.json", "digest": "x"}
+    found = lab.change("createArtifactManifest", fields, **given)["artifactManifest"]
+    address = found["file"]["uploadUrl"]
     md5 = base64.b64encode(hashlib.md5(b"weights").digest()).decode()
     manifest = {"contents": {"a.bin": {"digest": md5, "size": 7}}}
     answer = lab.http.put(address.replace("http://127.0.0.1:1", ""), json=manifest)

@@ -102,18 +102,9 @@ def test_bodies_of_sixteen_mebibytes_pass_and_larger_ones_than_the_limit_do_not(
     assert answer.status_code == 200
 
 
-def upload_address(lab: Lab, name: str) -> str:
-    found = lab.ask(
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
-        i={"entityName": "local", "projectName": "p", "runName": "r", "files": [name]},
-    )
-    address: str = found["createRunFiles"]["files"][0]["uploadUrl"]
-    return address.replace("http://127.0.0.1:1", "")
-
-
 def test_signed_addresses_are_bound_to_one_thing_and_expire(lab: Lab) -> None:
     lab.init("r")
-    address = upload_address(lab, "a.txt")
+    address = lab.upload_path("r", "a.txt")
     assert lab.http.put(address, content=b"hello").status_code == 200
     (file,) = lab.run("r", "files {edges {node {name directUrl sizeBytes}}}")["files"]["edges"]
     assert (file["node"]["name"], file["node"]["sizeBytes"]) == ("a.txt", 5)

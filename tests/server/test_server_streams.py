@@ -109,8 +109,7 @@ def test_a_crashed_run_that_speaks_again_runs(lab: Lab) -> None:
 def test_a_stopped_run_without_an_agent_learns_it_from_the_stream(lab: Lab) -> None:
     lab.init("r")
     assert lab.post("r", {}) == {}
-    identifier = lab.run("r")["id"]
-    lab.ask("mutation M($id: ID!) {stopRun(input: {id: $id}) {success}}", id=identifier)
+    lab.change("stopRun", "success", id=lab.run("r")["id"])
     assert lab.post("r", {}) == {"stopped": True}
 
 

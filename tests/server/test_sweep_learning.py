@@ -11,7 +11,7 @@ from agent.server.store.points import _past_runs
 from agent.server.store.records import Run, Sweep
 from agent.server.store.run_metrics import CurveCache, best_value
 from agent.server.store.sweeps import config_of
-from tests.server.server_lab import Lab
+from tests.server.server_lab import OWN, Lab
 
 
 def summary(**values: Any) -> dict[str, Any]:
@@ -165,15 +165,9 @@ def test_a_sweep_accepted_by_an_older_server_is_still_served(lab: Lab) -> None:
 
 
 def test_the_client_is_warned_of_what_w_and_b_would_mind(lab: Lab) -> None:
-    found = lab.ask(
-        "mutation M($i: UpsertSweepInput!) {upsertSweep(input: $i) {configValidationWarnings}}",
-        i={
-            "config": "method: random\nparameters: {x: {min: 1e-5, max: 1}}",
-            "projectName": "p",
-            "entityName": "local",
-        },
-    )
-    (warning,) = found["upsertSweep"]["configValidationWarnings"]
+    config = "method: random\nparameters: {x: {min: 1e-5, max: 1}}"
+    found = lab.change("upsertSweep", "configValidationWarnings", **OWN, config=config)
+    (warning,) = found["configValidationWarnings"]
     assert "write 1.0e-5" in warning
 
 

@@ -73,24 +73,14 @@ def make(lab: Lab, run: str, losses: Sequence[float]) -> None:
     lab.finish(run)
 
 
-def delete(lab: Lab, run: str) -> None:
-    found = lab.run(run)["id"]
-    lab.ask("mutation M($id: ID!) {deleteRun(input: {id: $id}) {clientMutationId}}", id=found)
-
-
 def upload(lab: Lab, run: str, name: str, content: bytes) -> None:
-    made = lab.ask(
-        "mutation M($i: CreateRunFilesInput!) {createRunFiles(input: $i) {files {uploadUrl}}}",
-        i={"entityName": "local", "projectName": "p", "runName": run, "files": [name]},
-    )
-    address = made["createRunFiles"]["files"][0]["uploadUrl"]
-    assert lab.http.put(urlsplit(address).path, content=content).status_code == 200
+    assert lab.http.put(lab.upload_path(run, name), content=content).status_code == 200
 
 
 def test_a_run_after_a_deletion_arrives_beside_the_one_that_was_sent_before(pair: Pair) -> None:
     make(pair.source, "old", [3, 2, 1])
     pair.sync()
-    delete(pair.source, "old")
+    pair.source.delete_run("old")
     make(pair.source, "new", [9])
     assert pair.sync().runs == 1
     assert (pair.lines("old"), pair.lines("new")) == ([3, 2, 1], [9])
@@ -104,7 +94,7 @@ def test_a_run_made_again_under_its_name_is_not_mixed_with_the_deleted_one(pair:
         upload(pair.source, "point", "notes.txt", str(losses).encode())
         pair.sync()
         assert pair.sync() == Tally()
-        delete(pair.source, "point")
+        pair.source.delete_run("point")
     assert pair.names() == ["point", "point-2", "point-3"]
     assert [pair.lines(name) for name in pair.names()] == [[3, 2, 1], [9], [8, 7]]
     for name, losses in (("point", [3, 2, 1]), ("point-3", [8, 7])):
@@ -134,8 +124,8 @@ def test_a_run_that_was_deleted_there_stays_deleted_and_stops_nothing(pair: Pair
     pair.source.init("live")
     pair.source.log("live", 0, [{"_step": 0, "loss": 5}])
     pair.sync()
-    delete(pair.target, "done")
-    delete(pair.target, "live")
+    pair.target.delete_run("done")
+    pair.target.delete_run("live")
     pair.source.log("live", 1, [{"_step": 1, "loss": 4}])
     make(pair.source, "next", [2])
     pair.sync()
@@ -151,7 +141,7 @@ def test_a_run_there_that_took_a_deleted_runs_name_is_left_alone(pair: Pair) -> 
     pair.source.init("live")
     pair.source.log("live", 0, [{"_step": 0, "loss": 5}])
     pair.sync()
-    delete(pair.target, "live")
+    pair.target.delete_run("live")
     make(pair.target, "live", [77])
     pair.source.log("live", 1, [{"_step": 1, "loss": 4}])
     pair.sync()
