@@ -8,9 +8,10 @@ from typing import Any
 
 from agent.server.graphql.execution import Request
 from agent.server.refusals import Refused
+from agent.server.store.filtering.filters import Clause
 from agent.server.store.projects import ensure_project, find_project, get_project
 from agent.server.store.records import Page, Project, Run, Sweep
-from agent.server.store.runs import find_run, get_run
+from agent.server.store.runs import find_run, get_run, list_runs
 from agent.server.store.scalars import whole_number
 from agent.server.store.sweeps import find_sweep, get_sweep
 from agent.server.store.tokens import row_id
@@ -95,6 +96,20 @@ def connection_of(page: Page[Any], **edge_extras: Any) -> dict[str, Any]:
     ]
     info = {"endCursor": page.end_cursor, "hasNextPage": page.has_next_page}
     return {"edges": edges, "pageInfo": info, "totalCount": page.total}
+
+
+def page_of_runs(
+    request: Request,
+    scope: Clause,
+    arguments: dict[str, Any],
+    default: int = DEFAULT_PAGE,
+    **options: Any,
+) -> dict[str, Any]:
+    """The runs of a scope that a field's arguments ask for, as a GraphQL connection."""
+    offset, limit = page_bounds(arguments, default)
+    options |= {"filters": arguments.get("filters"), "order": arguments.get("order")}
+    page = list_runs(request.connection, scope, offset=offset, limit=limit, **options)
+    return connection_of(page)
 
 
 def slice_of(items: list[Any], arguments: dict[str, Any], default: int = 1000) -> Page[Any]:

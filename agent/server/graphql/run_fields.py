@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from agent.server.graphql.access import connection_of, page_bounds
+from agent.server.graphql.access import page_bounds, page_of_runs
 from agent.server.graphql.execution import Info, Request, columns, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.large_json import loads
 from agent.server.store.records import Agent, Project, Run, Sweep
-from agent.server.store.runs import count_runs, find_run, list_runs, of_project
+from agent.server.store.runs import count_runs, find_run, of_project
 from agent.server.store.sampling import SampleSpec, read_row, select_rows, spread
 from agent.server.store.streams import (
     EVENTS,
@@ -30,18 +30,8 @@ def run_count(source: Project, info: Info, filters: str | None = None) -> int:
 
 @field("Project", "runs")
 def runs(source: Project, info: Info, **arguments: Any) -> dict[str, Any]:
-    offset, limit = page_bounds(arguments)
-    return connection_of(
-        list_runs(
-            info.context.connection,
-            of_project(source.id),
-            filters=arguments.get("filters"),
-            order=arguments.get("order"),
-            offset=offset,
-            limit=limit,
-            spend=info.context.budget.spend,
-        )
-    )
+    request: Request = info.context
+    return page_of_runs(request, of_project(source.id), arguments, spend=request.budget.spend)
 
 
 @field("Project", "run")

@@ -10,6 +10,7 @@ from agent.server.graphql.access import (
     need_project,
     need_sweep,
     page_bounds,
+    page_of_runs,
     parse_object,
 )
 from agent.server.graphql.execution import Info, Request, before, constants, field
@@ -105,17 +106,7 @@ def sweep_controller_run(source: Sweep, _: Info) -> str | None:
 
 @field("Sweep", "runs")
 def sweep_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
-    offset, limit = page_bounds(arguments, 1000)
-    return connection_of(
-        list_runs(
-            info.context.connection,
-            of_sweep(source.id),
-            filters=arguments.get("filters"),
-            order=arguments.get("order"),
-            offset=offset,
-            limit=limit,
-        )
-    )
+    return page_of_runs(info.context, of_sweep(source.id), arguments, MAX_PAGE)
 
 
 @field("Sweep", "agents")
@@ -140,15 +131,7 @@ def agent_total_runs(source: Agent, info: Info) -> int:
 
 @field("Agent", "runs")
 def agent_runs(source: Agent, info: Info, **arguments: Any) -> dict[str, Any]:
-    offset, limit = page_bounds(arguments)
-    page = list_runs(
-        info.context.connection,
-        of_agent(source.id),
-        order=arguments.get("order"),
-        offset=offset,
-        limit=limit,
-    )
-    return connection_of(page)
+    return page_of_runs(info.context, of_agent(source.id), arguments)
 
 
 @field("Mutation", "upsertSweep")
@@ -205,11 +188,10 @@ def _take_prior_runs(request: Request, sweep: Sweep, project: Project) -> None:
 
 @field("Sweep", "priorRuns")
 def sweep_prior_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, Any]:
-    offset, limit = page_bounds(arguments, 1000)
     scope = Clause(
         "run.id IN (SELECT run_id FROM prior_run WHERE prior_run.sweep_id = ?)", (source.id,)
     )
-    return connection_of(list_runs(info.context.connection, scope, offset=offset, limit=limit))
+    return page_of_runs(info.context, scope, arguments, MAX_PAGE)
 
 
 @field("Mutation", "deleteSweep")

@@ -13,7 +13,14 @@ from agent.config.objective import number_of
 from agent.server.pages.table import short_text
 from agent.server.pages.view import number
 from agent.server.services import Services
-from agent.server.store.artifacts import get_collection, get_type, inputs_of, list_files, outputs_of
+from agent.server.store.artifacts import (
+    artifact_content,
+    get_collection,
+    get_type,
+    inputs_of,
+    list_files,
+    outputs_of,
+)
 from agent.server.store.database import Connection
 from agent.server.store.records import Artifact, Run, RunFile
 from agent.server.store.streams import OUTPUT
@@ -95,16 +102,7 @@ def prediction_records(
 
 
 def _prediction_blob(connection: Connection, run: Run) -> tuple[str, int] | None:
-    row = connection.execute(
-        "SELECT artifact_file.blob, artifact_file.size FROM artifact "
-        "JOIN artifact_file ON artifact_file.artifact_id = artifact.id "
-        "JOIN collection ON collection.id = artifact.sequence_id "
-        "JOIN artifact_type ON artifact_type.id = collection.type_id "
-        "WHERE artifact.run_id = ? AND artifact.state = 'COMMITTED' "
-        "AND artifact_type.name = 'predictions' AND artifact_file.name LIKE '%.jsonl' "
-        "AND artifact_file.blob IS NOT NULL ORDER BY artifact.id DESC LIMIT 1",
-        (run.id,),
-    ).fetchone()
+    row = artifact_content(connection, run.id, "predictions", "*.jsonl")
     if row is not None:
         return str(row[0]), int(row[1])
     for value in run.summary_values().values():

@@ -23,6 +23,7 @@ from agent.results.run_table import (
 from agent.results.study import Study, examine
 from agent.server.pages.series import CurveCache
 from agent.server.services import Services
+from agent.server.store.artifacts import artifact_content
 from agent.server.store.database import Connection
 from agent.server.store.records import Run
 
@@ -97,16 +98,7 @@ class StudyReader:
 
 def _blob_of(connection: Connection, run_id: int, name: str) -> str | None:
     """The newest artifact file of that name that the run has logged, else its run file."""
-    found = connection.execute(
-        "SELECT artifact_file.blob, artifact_file.size FROM artifact "
-        "JOIN artifact_file ON artifact_file.artifact_id = artifact.id "
-        "JOIN collection ON collection.id = artifact.sequence_id "
-        "JOIN artifact_type ON artifact_type.id = collection.type_id "
-        "WHERE artifact.run_id = ? AND artifact.state = 'COMMITTED' "
-        "AND artifact_type.name = 'predictions' AND artifact_file.name = ? "
-        "AND artifact_file.blob IS NOT NULL ORDER BY artifact.id DESC LIMIT 1",
-        (run_id, name),
-    ).fetchone()
+    found = artifact_content(connection, run_id, "predictions", name)
     if found is None:
         found = connection.execute(
             "SELECT blob, size FROM run_file WHERE run_id = ? AND name = ?", (run_id, name)
