@@ -11,7 +11,8 @@ from pathlib import Path
 
 from agent.config import variants
 from agent.config.rules import PRUNERS
-from agent.config.run_config import RunConfig, choices_of, group_of
+from agent.config.run_config import RunConfig
+from agent.config.run_fields import choices_of, group_of
 from agent.errors import ConfigError
 
 _GROUP_TITLES = {

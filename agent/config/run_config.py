@@ -1,15 +1,7 @@
 """RunConfig: one grid point, validated once; the only type that every part shares.
 
-A field says what it is for by its group, and the groups make the keys:
-
-- `training`   changes the adapter                       → `training_key`
-- `deployment` changes how the adapter is served         → `deployment_key`
-- `evaluation` changes the scores of a deployment        → `evaluation_key`
-- `search`     changes which runs are compared or pruned
-- `operation`  changes none of them: where things lie, how often something is logged
-
-`stratum` is every value outside `operation` except the tuned keys: runs are compared with each
-other only inside one stratum.
+Its fields stand in `run_fields`. `stratum` is every value outside `operation` except the tuned
+keys: runs are compared with each other only inside one stratum.
 """
 
 import hashlib
@@ -17,180 +9,22 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from agent.config import variants
-from agent.config.field_types import (
-    Float,
-    Int,
-    Names,
-    OptionalInt,
-    OptionalStr,
-    Options,
-    Strategy,
-    TaskLimits,
-)
 from agent.config.rules import CELL, RULES, shown, unknown_name
+from agent.config.run_fields import Group, RunFields, group_of
 from agent.config.values import number_text
 from agent.config.variants import Variant
 from agent.errors import ConfigError
 
-Group = Literal["training", "deployment", "evaluation", "search", "operation"]
-
 KEY_LENGTH = 16  # hexadecimal digits: 64 bits, plenty for one cluster's trainings
 
 
-def _field(group: Group, text: str, default: Any = ..., *, unit: str = "", **limits: Any) -> Any:
-    return Field(
-        default, description=text, json_schema_extra={"group": group, "unit": unit}, **limits
-    )
-
-
-class RunConfig(BaseModel):
+class RunConfig(RunFields):
     """One grid point. Build it with `RunConfig.parse`, which reports every violation together."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
-    )
-
-    # -- the variant
-    model_variant: str = _field("deployment", "how the model is made cheap")
-    quantization_strategy: Strategy = _field(
-        "deployment", "weights of the served model: None, int8 or int4", "None"
-    )
-    quantization_method: OptionalStr = _field(
-        "deployment", "algorithm behind int8 or int4; the cell's own when not given", None
-    )
-    # -- model and data
-    base_model: str = _field(
-        "training", "Hugging Face id or directory of the base model", "Qwen/Qwen2.5-3B-Instruct"
-    )
-    base_revision: OptionalStr = _field("training", "revision of a Hugging Face base model", None)
-    dataset: str = _field("training", "training data: file, directory or Hugging Face data set id")
-    validation_dataset: OptionalStr = _field(
-        "evaluation", "validation data; a fraction of `dataset` when not given", None
-    )
-    validation_fraction: Float = _field(
-        "training", "share of `dataset` held out for validation", 0.1, ge=0, lt=1
-    )
-    test_dataset: OptionalStr = _field("evaluation", "test data; no sweep ever reads it", None)
-    test_fraction: Float = _field(
-        "training", "share of `dataset` held out for the final test", 0.1, ge=0, lt=1
-    )
-    split_seed: Int = _field("training", "seed of the held-out shares", 0, ge=0)
-    task: OptionalStr = _field(
-        "training",
-        "train and score one task only, with limits of its own; all when not given",
-        None,
-    )
-    max_length: Int = _field("training", "prompt and answer", 2048, unit="tokens", ge=8)
-    max_length_by_task: TaskLimits = _field(
-        "training",
-        'max_length of the tasks that need another one, as JSON: {"qa": 4096}',
-        {},
-        unit="tokens",
-    )
-    # -- training
-    learning_rate: Float = _field("training", "peak learning rate of AdamW", gt=0, le=1)
-    epochs: Int = _field("training", "passes over the training data", 1, unit="epochs", ge=1)
-    batch_size: Int = _field("training", "one optimizer step", 8, unit="examples", ge=1)
-    micro_batch_size: OptionalInt = _field(
-        "training", "one forward pass; batch_size when not given", None, unit="examples", ge=1
-    )
-    seed: Int = _field("training", "adapter initialisation, dropout and data order", 0, ge=0)
-    adapter_method: str = _field("training", "how the adapter is made", "lora")
-    lora_rank: Int = _field("training", "rank of the adapter", 16, ge=1)
-    lora_alpha: Int = _field("training", "scale of the adapter, over its rank", 32, ge=1)
-    lora_dropout: Float = _field("training", "dropout before the adapter", 0.0, ge=0, lt=1)
-    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit"] = _field(
-        "training", "AdamW: plain, fused kernel, or 8-bit state", "adamw"
-    )
-    weight_decay: Float = _field("training", "decoupled weight decay", 0.0, ge=0)
-    warmup_ratio: Float = _field(
-        "training", "share of all steps in linear warm-up", 0.1, ge=0, le=1
-    )
-    schedule: Literal["cosine", "linear", "constant"] = _field(
-        "training", "learning rate after the warm-up, over the whole budget", "cosine"
-    )
-    max_grad_norm: Float = _field("training", "gradient clipping; 0 for none", 1.0, ge=0)
-    gradient_checkpointing: bool = _field(
-        "training", "recompute activations; the same in every cell", False
-    )
-    compute_dtype: Literal["bfloat16", "float32"] = _field(
-        "training", "the '16-bit' base and all matrix products", "bfloat16"
-    )
-    # -- evaluation
-    eval_every: Float = _field(
-        "training", "distance of evaluation points", 1.0, unit="epochs", gt=0
-    )
-    eval_examples: OptionalInt = _field(
-        "evaluation", "validation examples scored at each point; all when not given", None, ge=1
-    )
-    eval_batch_size: Int = _field(
-        "evaluation",
-        "generated together when as long as max_length admits; more of shorter ones",
-        16,
-        unit="examples",
-        ge=1,
-    )
-    max_new_tokens: Int = _field("evaluation", "longest answer", 256, unit="tokens", ge=1)
-    max_new_tokens_by_task: TaskLimits = _field(
-        "evaluation",
-        'max_new_tokens of the tasks that need another one, as JSON: {"qa": 64}',
-        {},
-        unit="tokens",
-    )
-    # -- search
-    tuned: Names = _field(
-        "search", "keys along which runs compete; all others make the stratum", ("learning_rate",)
-    )
-    pruner: str = _field("search", "which rule stops hopeless runs; none for no pruning", "paired")
-    pruner_warmup: Int = _field(
-        "search", "first rung at which runs are judged; paired needs two", 1, unit="rungs", ge=0
-    )
-    pruner_options: Options = _field("search", "arguments of the pruner by name, as JSON", {})
-    pruning_storage: OptionalStr = _field(
-        "operation", "Optuna storage URL; a journal in the store when not given", None
-    )
-    # -- operation
-    store: str = _field("operation", "directory of the training store", "outputs/store")
-    group_writable: bool = _field(
-        "operation", "let the store's group write into it, for a team", False
-    )
-    checkpoint_every_min: Float = _field(
-        "operation", "between step checkpoints; 0 for none", 10.0, unit="minutes", ge=0
-    )
-    max_left_out_share: Float = _field(
-        "operation",
-        "most of a task that may exceed max_length or be cut by max_new_tokens",
-        0.1,
-        ge=0,
-        le=1,
-    )
-    max_shared_share: Float = _field(
-        "operation", "most of the validation prompts that may be trained on too", 0.5, ge=0, le=1
-    )
-    log_every_steps: Int = _field("operation", "between logged losses", 20, unit="steps", ge=1)
-    log_model: Literal["adapter", "deployed", "none"] = _field(
-        "operation", "what the run's model artifact holds", "adapter"
-    )
-    watch: Literal["none", "gradients", "parameters", "all"] = _field(
-        "operation", "wandb.watch on the adapter", "none"
-    )
-    benchmark_queries: Int = _field(
-        "operation",
-        "the finished run measures its inference on so many; 0 for not",
-        0,
-        unit="queries",
-        ge=0,
-    )
-    device: Literal["auto", "cpu", "cuda"] = _field("operation", "where to train", "auto")
-    trust_remote_code: bool = _field(
-        "operation", "run the code that a Hugging Face model brings", False
-    )
 
     # ------------------------------------------------------------------ building
     @classmethod
@@ -364,12 +198,6 @@ def is_path(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", name) is None
 
 
-def group_of(field: FieldInfo) -> Group:
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)
-    return extra["group"]  # type: ignore[return-value]  # _field wrote it
-
-
 def digest(value: object) -> str:
     """A short, stable name for a JSON value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -407,8 +235,3 @@ def _message(item: Any, given: Mapping[str, object]) -> str:
     text = text.replace("Input should be", "must be").replace("a valid i", "an i")
     text = text.replace("a valid ", "a ")
     return f"{name} = {shown(given.get(name))}: {text[0].lower()}{text[1:]}"
-
-
-def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """The words a field can take, where it is a choice."""
-    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from agent.config import variants
-from agent.config.run_config import RunConfig, group_of
+from agent.config.run_config import RunConfig
+from agent.config.run_fields import group_of
 from agent.errors import ReportError
 from agent.results.columns import CURVE, DIGESTS, GPU, INFERENCE_GPU, SCORE
 from agent.results.presentation import variant_label

@@ -6,7 +6,8 @@ A plan and nothing more: `wandb_sweeps` queues it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.config.run_config import RunConfig, digest, group_of
+from agent.config.run_config import RunConfig, digest
+from agent.config.run_fields import group_of
 from agent.errors import ReportError
 from agent.results.columns import CURVE
 from agent.results.comparable import Family, seed_of, tuned_values

@@ -8,7 +8,6 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import files
 from agent.errors import ClusterError
 
 ENVIRONMENT_NAME = "WANDB_API_KEY"
@@ -42,9 +41,3 @@ def with_key(environment: Mapping[str, str], key_file: Path | None) -> dict[str,
     if key_file is None:
         return dict(environment)
     return {**environment, ENVIRONMENT_NAME: read_key(key_file)}
-
-
-def write_key(path: Path, key: str) -> None:
-    """Write a key file that only its owner can read, from the first moment on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(path, key + "\n", mode=0o600)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.tracking.credentials import write_key
+from agent.files import write_atomically
 from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
@@ -34,7 +34,7 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     files = [stage.write_sweep(name, 1, steps=4, step_s=0.1) for name in ("first", "second")]
     canary = stage.server_environment["WANDB_API_KEY"]
     key_file = stage.directory / "wandb.key"
-    write_key(key_file, canary)
+    write_atomically(key_file, canary, mode=0o600)
     profile = stage.directory / "cluster.toml"
     profile.write_text(
         'cpus-per-task = 1\nmem = "500M"\ntime = "00:10:00"\npartition = "main"\n'

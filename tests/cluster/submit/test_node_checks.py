@@ -30,8 +30,9 @@ from agent.cluster.submit.task_stories import TaskStory
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ServerError
 from agent.file_systems import UNSAFE_FOR_LOCKS
+from agent.files import write_atomically
 from agent.server.data_dir import prepare
-from agent.tracking.credentials import read_key, write_key
+from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess, read_note
 from agent.tracking.reader import RunFacts
 from tests.training import lab
@@ -40,10 +41,9 @@ CANARY = "local-" + "c4n4ry" * 7
 
 
 # ---------------------------------------------------------------------- keys and servers
-def test_a_key_file_is_private_from_the_start_and_refused_when_it_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "key"
-    write_key(path, CANARY)
-    assert path.stat().st_mode & 0o777 == 0o600
+def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    write_atomically(path, f"{CANARY}\n", mode=0o600)
     assert read_key(path) == CANARY
     path.chmod(0o640)
     with pytest.raises(ClusterError, match=r"can be read by others \(mode 0640\); run: chmod 600"):
@@ -53,7 +53,7 @@ def test_a_key_file_is_private_from_the_start_and_refused_when_it_is_not(tmp_pat
 def test_an_empty_or_missing_key_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="write the W&B API key into it"):
         read_key(tmp_path / "none")
-    write_key(tmp_path / "two", "a b")
+    write_atomically(tmp_path / "two", "a b", mode=0o600)
     with pytest.raises(ClusterError, match="one key and nothing else"):
         read_key(tmp_path / "two")
 
