@@ -194,10 +194,11 @@ class Trainer:
         work, losses = Work(), []
         for indices in self._plan.passes(self._team.share(batch)):
             part = [sequences[i] for i in indices]
-            losses.append(self._forward_backward_part(part, answer_tokens))
+            padded = self._plan.padded_length(indices)
+            losses.append(self._forward_backward_part(part, padded, answer_tokens))
             lengths = [len(s.input_ids) for s in part]
             answers = [len(s.input_ids) - s.answer_start for s in part]
-            work = work.plus(Work.of_pass(self._step_flops, lengths, answers))
+            work = work.plus(Work.of_pass(self._step_flops, lengths, answers, padded))
         # The only value that is waited for: a step whose loss is not a number must not be made.
         own_loss = float(torch.stack(losses).sum()) if losses else 0.0
         loss, *summed = self._team.sum([own_loss, *work])
@@ -205,10 +206,10 @@ class Trainer:
         return loss
 
     def _forward_backward_part(
-        self, part: Sequence[TrainingSequence], answer_tokens: int
+        self, part: Sequence[TrainingSequence], padded: int, answer_tokens: int
     ) -> torch.Tensor:
         """One forward pass: its share of the batch's mean loss, on the device."""
-        tensors = collate(part, self._base.tokenizer.pad_token_id)
+        tensors = collate(part, padded, self._base.tokenizer.pad_token_id)
         ids, places, targets = (t.to(self._base.device, non_blocking=True) for t in tensors)
         return answer_loss.forward_backward(self.model, ids, places, targets, 1 / answer_tokens)
 
@@ -287,18 +288,17 @@ class Trainer:
 
 
 def collate(
-    part: Sequence[TrainingSequence], pad_id: int
+    part: Sequence[TrainingSequence], padded: int, pad_id: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded ids, (rows, longest); the places in the flattened ids whose next token is an
-    answer's, and those next tokens."""
-    longest = max(len(s.input_ids) for s in part)
-    ids = torch.full((len(part), longest), pad_id)
+    """Ids padded on the right, (rows, padded); the places in the flattened ids whose next token is
+    an answer's, and those next tokens."""
+    ids = torch.full((len(part), padded), pad_id)
     places: list[int] = []
     targets: list[int] = []
     for row, sequence in enumerate(part):
         length = len(sequence.input_ids)
         ids[row, :length] = torch.tensor(sequence.input_ids)
-        start = row * longest - 1
+        start = row * padded - 1
         places += range(start + sequence.answer_start, start + length)
         targets += sequence.input_ids[sequence.answer_start :]
     return ids, torch.tensor(places), torch.tensor(targets)

@@ -102,7 +102,7 @@ def test_only_batches_really_trained_are_counted_with_and_without_padding(tmp_pa
     plan, lengths = training.plan, training.plan.lengths
     passes = [p for step in range(1, first.step + 1) for p in plan.passes(plan.batch(step))]
     assert first.cost.tokens == sum(lengths)
-    assert first.cost.padded_tokens == sum(len(p) * max(lengths[i] for i in p) for p in passes)
+    assert first.cost.padded_tokens == sum(len(p) * plan.padded_length(p) for p in passes)
     assert first.cost.padded_tokens > first.cost.tokens
     assert (first.cost.samples, second.cost.samples) == (len(lengths), 2 * len(lengths))
     assert 0 < first.cost.train_seconds < second.cost.train_seconds

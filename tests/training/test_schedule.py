@@ -1,5 +1,6 @@
 """Steps, evaluation points and rates as pure functions."""
 
+import math
 from itertools import combinations, pairwise
 from pathlib import Path
 from random import Random
@@ -83,11 +84,40 @@ def test_passes_compute_the_fewest_tokens_that_any_cut_of_the_sorted_batch_does(
         ordered = sorted(lengths, reverse=True)
         cuts = ([0, *chosen, 8] for n in range(8) for chosen in combinations(range(1, 8), n))
         least = min(
-            sum(PASS_TOKENS + (b - a) * ordered[a] for a, b in pairwise(cut))
+            sum(PASS_TOKENS + (b - a) * in_fours(ordered[a]) for a, b in pairwise(cut))
             for cut in cuts
             if max(b - a for a, b in pairwise(cut)) <= limit
         )
-        assert sum(PASS_TOKENS + len(p) * lengths[p[0]] for p in passes) == least
+        assert sum(PASS_TOKENS + len(p) * in_fours(lengths[p[0]]) for p in passes) == least
+
+
+def in_fours(length: int) -> int:
+    return math.ceil(length / 4) * 4
+
+
+def test_passes_have_few_shapes_so_that_few_kernels_are_made() -> None:
+    rng = Random(0)
+    made = Plan(tuple(rng.randint(20, 100) for _ in range(960)), 32, 3, 1.0, seed=0)
+    passes = [p for step in range(1, 91) for p in made.passes(made.batch(step))]
+    shapes = {(len(p), made.padded_length(p)) for p in passes}
+    assert all(rows % 4 == 0 for rows, _ in shapes)
+    assert all(length % 4 == 0 or length == max(made.lengths) for _, length in shapes)
+    assert len(shapes) < len(passes) / 3
+
+
+def test_a_pass_is_never_padded_beyond_the_longest_sequence_of_all() -> None:
+    made = Plan((5, 11, 13), 3, 1, 1.0, seed=0)
+    assert [made.padded_length(p) for p in ([0], [1], [2, 1])] == [8, 12, 13]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5, 32])
+def test_a_large_batch_is_cut_at_parts_of_it_within_the_limit(limit: int) -> None:
+    rng = Random(limit)
+    lengths = [rng.randint(1, 900) for _ in range(45)]
+    passes = passes_of_like_length(lengths, range(45), limit)
+    assert sorted(i for part in passes for i in part) == list(range(45))
+    assert max(map(len, passes)) <= limit
+    assert all(len(part) % min(limit, 5) == 0 for part in passes)
 
 
 @pytest.mark.parametrize("micro", [2, 4, 8])
@@ -99,7 +129,7 @@ def test_little_is_padded_on_a_mix_of_short_and_long_tasks(micro: int) -> None:
     computed = in_order = 0
     for step in range(1, made.total_steps + 1):
         batch = made.batch(step)
-        computed += sum(len(p) * made.lengths[p[0]] for p in made.passes(batch))
+        computed += sum(len(p) * made.padded_length(p) for p in made.passes(batch))
         rng.shuffle(batch)
         parts = (batch[i : i + micro] for i in range(0, 8, micro))
         in_order += sum(len(p) * max(made.lengths[i] for i in p) for p in parts)

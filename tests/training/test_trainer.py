@@ -13,15 +13,15 @@ from tests.training import lab
 
 def test_only_answer_tokens_carry_loss_and_padding_none() -> None:
     part = [TrainingSequence((5, 6, 7, 8), 2), TrainingSequence((1, 2), 1)]
-    ids, places, targets = collate(part, pad_id=0)
-    assert ids.tolist() == [[5, 6, 7, 8], [1, 2, 0, 0]]
-    assert places.tolist() == [1, 2, 4]  # the positions before each answer token, rows in a row
+    ids, places, targets = collate(part, 5, pad_id=0)
+    assert ids.tolist() == [[5, 6, 7, 8, 0], [1, 2, 0, 0, 0]]
+    assert places.tolist() == [1, 2, 5]  # the positions before each answer token, rows in a row
     assert targets.tolist() == [7, 8, 2]
 
 
 def test_an_end_token_that_also_pads_is_still_learned() -> None:
     part = [TrainingSequence((5, 0), 1), TrainingSequence((5, 6, 0), 1)]
-    _, places, targets = collate(part, pad_id=0)
+    _, places, targets = collate(part, 3, pad_id=0)
     assert places.tolist() == [0, 3, 4]
     assert targets.tolist() == [0, 6, 0]
 

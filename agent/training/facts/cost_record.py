@@ -73,12 +73,14 @@ class Work(NamedTuple):
     padded_flops: float = 0.0
 
     @classmethod
-    def of_pass(cls, flops: StepFlops, lengths: Sequence[int], answers: Sequence[int]) -> "Work":
-        """One pass over sequences of these lengths, padded to the longest."""
-        rows, longest = len(lengths), max(lengths)
+    def of_pass(
+        cls, flops: StepFlops, lengths: Sequence[int], answers: Sequence[int], padded: int
+    ) -> "Work":
+        """One pass over sequences of these lengths, each padded to `padded` tokens."""
+        rows = len(lengths)
         alone = (flops.of(1, t, a) for t, a in zip(lengths, answers, strict=True))
-        padded = flops.of(rows, longest, sum(answers))
-        return cls(rows, sum(lengths), rows * longest, sum(alone), padded)
+        computed = flops.of(rows, padded, sum(answers))
+        return cls(rows, sum(lengths), rows * padded, sum(alone), computed)
 
     def plus(self, other: "Work") -> "Work":
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
