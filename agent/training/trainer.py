@@ -25,6 +25,7 @@ from agent.training import (
     cost,
     device_memory,
     optimizer_state,
+    short_attention,
     store,
 )
 from agent.training.base_model import Base
@@ -126,7 +127,7 @@ class Trainer:
         meter = cost.Meter(device, self._team.size)
         try:
             while self._progress.step < target:
-                with self._team.in_step():
+                with self._team.in_step(), short_attention.in_training(self.model):
                     self._take_step(is_last=self._progress.step + 1 == target)
                 self._save_between(parent, meter)
         finally:
