@@ -9,7 +9,7 @@ same bits (tested). The inference benchmark never uses it: it measures the libra
 import copy
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -104,42 +104,52 @@ def _int8_forward(layer: Any, shared: _LastInput) -> Forward:
     bias = layer.bias
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        rows, whole, largest, outliers = shared.once(
+        read: _QuantisedRows = shared.once(
             f"int8 {threshold}", x, lambda x: _quantise_rows(x.reshape(-1, x.shape[-1]), threshold)
         )
-        products = torch.ops.bitsandbytes.int8_linear_matmul.default(whole, weight)
-        out: torch.Tensor = largest[:, None] * columns
+        products = torch.ops.bitsandbytes.int8_linear_matmul.default(read.whole, weight)
+        out: torch.Tensor = read.largest[:, None] * columns
         out.mul_(products).mul_(PER_PRODUCT)
         if bias is not None:
             out.add_(bias.to(x.dtype))
         out = out.to(x.dtype)
-        if outliers is not None:
+        if read.outliers is not None and read.apart is not None:
             unpacked = torch.ops.bitsandbytes.int8_vectorwise_dequant.default(
-                weight[:, outliers].contiguous(), columns
+                weight.index_select(1, read.outliers), columns
             )
-            out = out.addmm(rows[:, outliers].contiguous(), unpacked.to(x.dtype).t())
+            out.addmm_(read.apart, unpacked.to(x.dtype).t())
         return out.reshape(*x.shape[:-1], weight.shape[0])
 
     return forward
 
 
-def _quantise_rows(
-    rows: torch.Tensor, threshold: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """The rows themselves, as int8, the largest absolute value of each, and the columns with
-    values from `threshold` on, which are left out (None: there is none)."""
-    values = rows.to(torch.float16).float()
-    largest = values.abs().amax(dim=1)
-    outliers = None
-    if threshold > 0 and not bool((largest < threshold).all()):
-        is_outlier = values.abs() >= threshold
-        outliers = is_outlier.any(dim=0).nonzero().view(-1)
-        values.masked_fill_(is_outlier, 0)
-        largest = values.abs().amax(dim=1)
+class _QuantisedRows(NamedTuple):
+    """Rows as int8, with the largest absolute value of each; columns that hold outliers are 0 in
+    them and stand apart as they were. None where there is no outlier."""
+
+    whole: torch.Tensor
+    largest: torch.Tensor
+    outliers: torch.Tensor | None = None
+    apart: torch.Tensor | None = None
+
+
+def _quantise_rows(rows: torch.Tensor, threshold: float) -> _QuantisedRows:
+    """Outliers are values from `threshold` on: a row's largest value is that of its others."""
+    values = rows.float().to(torch.float16).float()
+    sizes = values.abs()
+    largest = sizes.amax(dim=1)
+    outliers = apart = None
+    if threshold > 0 and not bool((largest < threshold).all()):  # with NaN, too
+        outliers = (sizes.amax(dim=0) < threshold).logical_not().nonzero().view(-1)
+        columns = sizes.index_select(1, outliers)
+        is_outlier = columns >= threshold
+        has_outlier = is_outlier.any(dim=0)
+        outliers, columns = outliers[has_outlier], columns.masked_fill_(is_outlier, 0)
+        apart = rows.index_select(1, outliers)
+        values.index_fill_(1, outliers, 0)
+        largest = torch.maximum(values.abs().amax(dim=1), columns.amax(dim=1))
     whole = values.mul_((127.0 / largest)[:, None]).round_().to(torch.int8)
-    if outliers is not None and len(rows) > 1:
-        whole.index_fill_(1, outliers, 0)
-    return rows, whole, largest, outliers
+    return _QuantisedRows(whole, largest, outliers, apart)
 
 
 # ---------------------------------------------------------------------- adapters
