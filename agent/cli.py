@@ -8,6 +8,7 @@ import importlib
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
@@ -45,6 +46,11 @@ GROUPS = (
                 "probe",
                 "agent.cluster.submit.probe_command",
                 "memory, hours and GB of a sweep, beforehand",
+            ),
+            Command(
+                "completion",
+                "agent.programs.completion",
+                "print the script that lets a shell complete these commands",
             ),
         ),
     ),
@@ -179,14 +185,15 @@ def overview() -> str:
     """All commands, in the order in which a study needs them."""
     parts = []
     for title, commands in GROUPS:
-        lines = [f"  {command.name:<10} {command.help}" for command in commands]
+        lines = [f"  {command.name:<11} {command.help}" for command in commands]
         parts.append("\n".join([f"{title}:", *lines]))
     parts.append("Each command explains itself: sweep-agent COMMAND --help")
     return "\n\n".join(parts)
 
 
-def build_parser(name: str | None = None) -> Parser:
-    """The parser; only the command `name`, if given, brings its arguments (and its imports)."""
+def build_parser(name: str | None = None, *, whole: bool = False) -> Parser:
+    """The parser; only the command `name`, if given, brings its arguments (and its imports), or
+    every one for the `whole` parser."""
     parser = Parser(
         prog="sweep-agent",
         usage="sweep-agent COMMAND …",
@@ -197,12 +204,18 @@ def build_parser(name: str | None = None) -> Parser:
     )
     parser.add_argument("--version", action="version", version=version("sweep-agent"))
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, prog="sweep-agent", help=argparse.SUPPRESS
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        prog="sweep-agent",
+        help=None if whole else argparse.SUPPRESS,  # the epilog lists them, by groups
     )
     for command in COMMANDS:
-        child = commands.add_parser(command.name, description=command.help, allow_abbrev=False)
-        if command.name == name:
-            function = f"add_{name.replace('-', '_')}_arguments"
+        child = commands.add_parser(
+            command.name, help=command.help, description=command.help, allow_abbrev=False
+        )
+        if whole or command.name == name:
+            function = f"add_{command.name.replace('-', '_')}_arguments"
             getattr(importlib.import_module(command.module), function)(child)
     return parser
 
@@ -218,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(parser.unknown_option(words[0]))
     args = parser.parse_args(words)
     args.words = words[1:]
+    args.build_whole_parser = partial(build_parser, whole=True)
     assert named is not None  # parse_args has refused anything else
     run = getattr(importlib.import_module(named.module), f"run_{named.name.replace('-', '_')}")
     try:
