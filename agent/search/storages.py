@@ -74,6 +74,11 @@ def release_connections(storage: BaseStorage) -> None:
         backend.engine.dispose()
 
 
+def is_journal_file(storage: BaseStorage) -> bool:
+    """Whether asking the storage reads a local or shared file, and connects to no server."""
+    return isinstance(getattr(storage, "_backend", None), JournalFile)
+
+
 def _journal(path: Path) -> BaseStorage:
     if not path.is_absolute():
         fault = f"{str(path)!r} is not absolute; workers start in different directories"

@@ -1,6 +1,7 @@
 """Trials: one study per stratum, pruned in lock-step, resumed as they were, freed when killed."""
 
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -9,14 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from agent.errors import StudyError
 from agent.search import paired_pruner
+from agent.search.storages import open_storage
 from agent.search.studies import release_stale
-from agent.search.trials import open_trial
+from agent.search.trials import Outrun, open_trial, time_between_looks_s
 from tests.processes import ROOT
 from tests.search.trial_lab import config, examples, opened, report_twice, trials_in
 
@@ -66,6 +69,33 @@ def test_asking_again_between_steps_is_rate_limited(journal: Path) -> None:
         assert not bad.reconsider(at_most_every_s=3600).prune
         assert bad.reconsider(at_most_every_s=0).prune
         best.suspend()
+
+
+def test_a_run_looks_more_often_the_shorter_its_points_within_bounds(tmp_path: Path) -> None:
+    journal = open_storage(None, tmp_path / "j.log")
+    looks = {s: time_between_looks_s(s, journal) for s in (0.01, 10, 60, 3600, math.inf)}
+    assert looks == {0.01: 0.2, 10: 0.5, 60: 3.0, 3600: 5.0, math.inf: 5.0}
+    server = optuna.storages.InMemoryStorage()  # no file: as a database or a proxy
+    assert time_between_looks_s(10, server) == 5.0
+
+
+def test_a_run_stops_between_two_points_as_soon_as_the_others_have_been_there(
+    journal: Path,
+) -> None:
+    with opened(journal, "a", 1e-4) as best, opened(journal, "b", 1e-3) as bad:
+        report_twice(bad, 0.3)
+        bad.stop_if_outrun()
+        best.report(1, examples(0.8))
+        bad.stop_if_outrun()
+        best.report(2, examples(0.8))
+        deadline = time.monotonic() + 20
+        with pytest.raises(Outrun, match=r"below learning_rate=0.0001"):
+            while time.monotonic() < deadline:  # the steps of its next point
+                bad.stop_if_outrun()
+                time.sleep(0.02)
+        assert bad.reported_rungs == (1, 2)
+        best.suspend()
+    assert {t.state for t in trials_in(journal)} == {TrialState.PRUNED, TrialState.WAITING}
 
 
 def test_order_of_arrival_does_not_change_who_is_pruned(tmp_path: Path) -> None:
