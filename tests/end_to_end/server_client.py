@@ -15,8 +15,10 @@ WANDB = str(Path(sys.executable).with_name("wandb"))
 class Client:
     """A working directory and the environment of a user."""
 
-    def __init__(self, work: Path, env: dict[str, str]) -> None:
-        self.work = work
+    def __init__(
+        self, work: Path, env: dict[str, str], program: tuple[str, ...] = (WANDB,)
+    ) -> None:
+        self.work, self.program = work, program
         (work / "home").mkdir(parents=True, exist_ok=True)
         own = {
             "HOME": str(work / "home"),
@@ -33,10 +35,15 @@ class Client:
 
     def wandb(self, *words: str, check: bool = True, timeout_s: float = 90) -> str:
         """What the command said, on both outputs."""
+        return self._run([*self.program, *words], self.env, timeout_s, check=check)
+
+    def _run(
+        self, words: list[str], env: dict[str, str], timeout_s: float, *, check: bool = True
+    ) -> str:
         done = subprocess.run(
-            [WANDB, *words],
+            words,
             cwd=self.work,
-            env=self.env,
+            env=env,
             timeout=timeout_s,
             check=False,
             stdout=subprocess.PIPE,
@@ -48,7 +55,7 @@ class Client:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [WANDB, *words],
+            [*self.program, *words],
             cwd=self.work,
             env=self.env,
             text=True,
@@ -60,18 +67,8 @@ class Client:
     def python(self, code: str, timeout_s: float = 90, **env: str) -> Any:
         """Run code that ends with `answer = …`; the answer comes back through JSON."""
         script = f"{code}\nimport json\nprint('\\n@' + json.dumps(answer))\n"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=self.work,
-            env={**self.env, **env},
-            text=True,
-            timeout=timeout_s,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert done.returncode == 0, done.stdout
-        return json.loads(done.stdout.rsplit("\n@", 1)[1].splitlines()[0])
+        said = self._run([sys.executable, "-c", script], {**self.env, **env}, timeout_s)
+        return json.loads(said.rsplit("\n@", 1)[1].splitlines()[0])
 
     def make_sweep(self, config: str, program: str, *options: str) -> str:
         """`wandb sweep`; the path of the new sweep."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.server.process import running_server
-from tests.end_to_end.server_client import Client, client_of
+from tests.end_to_end.server_client import Client
 
 RELEASE = "0.28.0"
 TRAIN = """
@@ -58,27 +58,21 @@ def package(pytestconfig: pytest.Config) -> Path:
     folder = cache.mkdir(f"wandb-{RELEASE}") / "package"
     if not folder.exists():
         fresh = folder.with_name("fresh")
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--retries",
-                "0",
-                "--timeout",
-                "10",
-                "--target",
-                str(fresh),
-                f"wandb=={RELEASE}",
-                "sentry-sdk>=2,<3",  # which newer releases do without
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--retries",
+            "0",
+            "--timeout",
+            "10",
+        ]
+        words += ["--target", str(fresh), f"wandb=={RELEASE}"]
+        words += ["sentry-sdk>=2,<3"]  # which newer releases do without
+        command = [sys.executable, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"wandb {RELEASE} cannot be installed here: {done.stderr.strip()[-200:]}")
         fresh.rename(folder)
@@ -87,32 +81,13 @@ def package(pytestconfig: pytest.Config) -> Path:
 
 def test_an_older_client_tells_the_same_story(package: Path, tmp_path: Path) -> None:
     with running_server(tmp_path / "data") as server:
-        modern = client_of(server, tmp_path / "client")
-        old = Client(modern.work, {**server.env, "PYTHONPATH": str(package)})
-        command = [sys.executable, "-m", "wandb"]
-
-        def wandb(*words: str) -> str:
-            done = subprocess.run(
-                [*command, *words],
-                cwd=old.work,
-                env=old.env,
-                check=False,
-                timeout=90,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout
-            return done.stdout
-
+        environment = {**server.env, "PYTHONPATH": str(package)}
+        old = Client(tmp_path / "client", environment, (sys.executable, "-m", "wandb"))
         key = server.env["WANDB_API_KEY"]
-        said = wandb("login", "--relogin", "--verify", "--host", server.base_url, key)
+        said = old.wandb("login", "--relogin", "--verify", "--host", server.base_url, key)
         assert "local" in said
-        (old.work / "train.py").write_text(TRAIN)
-        (old.work / "sweep.yaml").write_text(SWEEP)
-        said = wandb("sweep", "--project", "study", "sweep.yaml")
-        (sweep,) = (line.split()[-1] for line in said.splitlines() if "wandb agent" in line)
-        wandb("agent", sweep)
+        sweep = old.make_sweep(SWEEP, TRAIN)
+        old.wandb("agent", sweep)
         found = old.python(READ.format(sweep=sweep))
     assert found["version"] == RELEASE
     assert found["sweep"] == ["FINISHED", 1]

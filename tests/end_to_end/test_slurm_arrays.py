@@ -10,27 +10,22 @@ import pytest
 
 from agent.takeover import TAKEN_OVER
 from tests.end_to_end import slurm_faults, slurm_orphan
-from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm
+from tests.end_to_end.slurm_cluster import needs_slurm
 from tests.end_to_end.slurm_faults import Outcome
 from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
 from tests.end_to_end.slurm_training import complaints
 
-pytestmark = [
-    pytest.mark.xdist_group("slurm"),
-    needs_slurm,
-]
+pytestmark = [pytest.mark.xdist_group("slurm"), needs_slurm]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm"), nodes=10) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     patience = ["--settle-s", "2", "--silence-s", "60", "--lease-s", "60"]
-    with running_stage(tmp_path_factory.mktemp("stage"), cluster, *patience) as stage:
+    place = tmp_path_factory.mktemp("stage")
+    with (
+        running_cluster(tmp_path_factory.mktemp("slurm"), nodes=10) as cluster,
+        running_stage(place, cluster, *patience) as stage,
+    ):
         stage.init_git()
         yield stage
 

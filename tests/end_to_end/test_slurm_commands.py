@@ -8,24 +8,19 @@ from pathlib import Path
 import pytest
 
 from agent.files import write_atomically
-from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm, wait_until
+from tests.end_to_end.slurm_cluster import needs_slurm, wait_until
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
-pytestmark = [
-    pytest.mark.xdist_group("slurm-commands"),
-    needs_slurm,
-]
+pytestmark = [pytest.mark.xdist_group("slurm-commands"), needs_slurm]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_stage(tmp_path_factory.mktemp("stage"), cluster, "--settle-s", "2") as stage:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    place = tmp_path_factory.mktemp("stage")
+    with (
+        running_cluster(tmp_path_factory.mktemp("slurm")) as cluster,
+        running_stage(place, cluster, "--settle-s", "2") as stage,
+    ):
         stage.init_git()
         yield stage
 

@@ -25,10 +25,7 @@ with pathlib.Path("outputs/imported").open("a") as file:
     file.write(os.environ.get("SLURM_JOB_ID", "login") + "\\n")
 """
 
-pytestmark = [
-    pytest.mark.xdist_group("slurm-commands"),
-    needs_slurm,
-]
+pytestmark = [pytest.mark.xdist_group("slurm-commands"), needs_slurm]
 
 
 @pytest.fixture(scope="module")

@@ -10,25 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.slurm_cluster import SlurmCluster, needs_slurm
+from tests.end_to_end.slurm_cluster import needs_slurm
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
-pytestmark = [
-    pytest.mark.xdist_group("slurm-commands"),
-    needs_slurm,
-]
+pytestmark = [pytest.mark.xdist_group("slurm-commands"), needs_slurm]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    with running_cluster(tmp_path_factory.mktemp("slurm")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def stage(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    place = tmp_path_factory.mktemp("stage") / "my stüdy"
-    with running_stage(place, cluster, "--settle-s", "2") as stage:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    place = tmp_path_factory.mktemp("stage")
+    study = place / "my stüdy"
+    with (
+        running_cluster(tmp_path_factory.mktemp("slurm")) as cluster,
+        running_stage(study, cluster, "--settle-s", "2") as stage,
+    ):
         stage.init_git()
         yield stage
 

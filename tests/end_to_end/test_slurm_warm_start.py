@@ -19,10 +19,7 @@ from tests.end_to_end.slurm_training import (
     prepare_project,
 )
 
-pytestmark = [
-    pytest.mark.xdist_group("slurm-warm"),
-    needs_slurm,
-]
+pytestmark = [pytest.mark.xdist_group("slurm-warm"), needs_slurm]
 WORKER = "agent.programs.warm_worker"
 Logs = tuple["Future[str]", "Future[str]"]
 SHORT = {**SMALL, "epochs": 2, "learning_rate": [0.001, 0.002]}

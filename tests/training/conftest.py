@@ -39,9 +39,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ignore_known_warnings(items, Path(__file__).parent)
+
+
+def ignore_known_warnings(items: list[pytest.Item], folder: Path) -> None:
     """What log_noise silences in a run: names that PEFT still uses, casts that LLM.int8 makes."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(folder):
             for message in (
                 ".*is_gradient_checkpointing.*deprecated",
                 ".*torch.jit.script_method.*deprecated",
