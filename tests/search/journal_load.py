@@ -14,21 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.config.run_config import RunConfig
-from agent.search.trials import open_trial
+from tests.search.trial_lab import opened
 
 EXAMPLES = 200
-
-
-def config(number: int, storage: str | None) -> RunConfig:
-    return RunConfig.parse(
-        {
-            "model_variant": "Full LoRA",
-            "dataset": "d.json",
-            "learning_rate": 1e-5 * (number + 1),
-            "pruning_storage": storage,
-        }
-    )
 
 
 def work(
@@ -38,14 +26,9 @@ def work(
     rng = np.random.default_rng(number)
     seconds = []
     begin = time.monotonic() + 1.0  # lets the others open their trials
-    with open_trial(
-        config(number, storage),
-        run_id=f"run{number}",
-        scope="load/test",
-        rungs=rungs,
-        peers=processes,
-        default_journal=journal,
-    ) as trial:
+    name, rate = f"run{number}", 1e-5 * (number + 1)
+    options: dict[str, Any] = {"scope": "load/test", "rungs": rungs, "pruning_storage": storage}
+    with opened(journal, name, rate, processes, **options) as trial:
         for rung in range(1, rungs + 1):
             due = begin + (rung - 1 + number / processes) * period_s
             time.sleep(max(0.0, due - time.monotonic()))

@@ -19,9 +19,9 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from agent.config.run_config import RunConfig
 from agent.search import paired_pruner
-from agent.search.trials import BEATS_MISSED, open_trial
+from agent.search.trials import BEATS_MISSED
+from tests.search.trial_lab import opened
 
 RUNGS = 4
 BEAT_S = 0.1
@@ -30,20 +30,8 @@ LONGEST_S = 120.0
 
 def work(journal: Path, number: int) -> None:
     """One run from wherever it was; reports as fast as it can."""
-    point = {
-        "model_variant": "Full LoRA",
-        "dataset": "d.json",
-        "learning_rate": 1e-6 * (number + 1),
-    }
-    with open_trial(
-        RunConfig.parse(point),
-        run_id=f"run{number}",
-        scope="storm",
-        rungs=RUNGS,
-        peers=None,
-        default_journal=journal,
-        beat_s=BEAT_S,
-    ) as trial:
+    name, rate = f"run{number}", 1e-6 * (number + 1)
+    with opened(journal, name, rate, None, scope="storm", rungs=RUNGS, beat_s=BEAT_S) as trial:
         for rung in range(1, RUNGS + 1):
             trial.report(rung, {f"e{i}": (number * 7 + i * rung) % 10 / 10 for i in range(50)})
             time.sleep(0.03)

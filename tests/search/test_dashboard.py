@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from agent.config.run_config import RunConfig
-from agent.search.trials import open_trial
+from tests.search.trial_lab import opened
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 
@@ -35,15 +34,7 @@ def get(app: Any, path: str) -> Any:
 def test_optunas_dashboard_loads_the_studies_and_their_trials(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
     for rate, score in ((1e-3, 0.8), (1e-2, 0.1)):
-        point = {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate}
-        with open_trial(
-            RunConfig.parse(point),
-            run_id=f"run-{rate:g}",
-            scope="me/project",
-            rungs=3,
-            peers=2,
-            default_journal=journal,
-        ) as trial:
+        with opened(journal, f"run-{rate:g}", rate, peers=2) as trial:
             for rung in (1, 2, 3):
                 scores = {f"e{i}": score + 0.01 * i for i in range(20)}
                 if trial.report(rung, scores).prune:

@@ -14,14 +14,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from agent.config.run_config import RunConfig
 from agent.errors import ConfigError, StudyError
 from agent.search import paired_pruner
 from agent.search.storages import open_storage, release_connections, shown
 from agent.search.studies import release_stale
-from agent.search.trials import open_trial
 from tests.processes import run_python
-from tests.search import postgres
+from tests.search import postgres, trial_lab
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = Path("/nonexistent/journal")
@@ -36,18 +34,8 @@ def database() -> Iterator[str]:
         yield url
 
 
-def opened(url: str, run: str, rate: float, peers: int = 3, scope: str = "me/p") -> Any:
-    config = RunConfig.parse(
-        {
-            "model_variant": "Full LoRA",
-            "dataset": "d.json",
-            "learning_rate": rate,
-            "pruning_storage": url,
-        }
-    )
-    return open_trial(
-        config, run_id=run, scope=scope, rungs=3, peers=peers, default_journal=NOWHERE
-    )
+def opened(url: str, run: str, rate: float, scope: str = "me/p") -> Any:
+    return trial_lab.opened(NOWHERE, run, rate, scope=scope, pruning_storage=url)
 
 
 def trials_in(url: str, name: str) -> list[optuna.trial.FrozenTrial]:

@@ -354,12 +354,9 @@ def test_every_kind_of_tuned_key_can_be_a_trials_parameter(journal: Path) -> Non
 WORKER = """
 import sys, time
 from pathlib import Path
-from agent.config.run_config import RunConfig
-from agent.search.trials import open_trial
+from tests.search.trial_lab import opened
 journal, run, rate = sys.argv[1:]
-point = {"model_variant": "Full LoRA", "dataset": "d.json", "learning_rate": rate}
-with open_trial(RunConfig.parse(point), run_id=run, scope="me/project", rungs=3, peers=3,
-                default_journal=Path(journal), beat_s=0.1):
+with opened(Path(journal), run, float(rate), beat_s=0.1):
     print("open", flush=True)
     time.sleep(60)
 """

@@ -9,7 +9,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
 from agent.config.run_config import RunConfig
-from agent.search.trials import open_trial
+from agent.search.trials import BEAT_S, open_trial
 
 RUNGS = 3
 
@@ -32,14 +32,26 @@ def report_twice(trial: Any, mean: float) -> Any:
     return trial.report(2, examples(mean))
 
 
-def opened(journal: Path, run: str, rate: float, peers: int | None = 3, **values: Any) -> Any:
+def opened(
+    journal: Path,
+    run: str,
+    rate: float,
+    peers: int | None = 3,
+    *,
+    scope: str = "me/project",
+    rungs: int = RUNGS,
+    beat_s: float = BEAT_S,
+    **values: Any,
+) -> Any:
+    """The trial of a run; `values` belong to its config."""
     return open_trial(
         config(rate, **values),
         run_id=run,
-        scope="me/project",
-        rungs=RUNGS,
+        scope=scope,
+        rungs=rungs,
         peers=peers,
         default_journal=journal,
+        beat_s=beat_s,
     )
 
 
