@@ -3,13 +3,12 @@
 from typing import Any
 
 from agent.server.graphql.access import see_project
-from agent.server.graphql.artifact_fields import need_collection
+from agent.server.graphql.artifact_fields import need_collection, tags_of
 from agent.server.graphql.execution import Info, Request, field
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
 from agent.server.store.database import Connection, update
 from agent.server.store.records import Collection
-from agent.server.store.tokens import node_id
 
 Input = dict[str, Any]
 Found = dict[str, Any]
@@ -83,10 +82,7 @@ def tag_collection(_: Any, info: Info, input: Input) -> Found:
     request: Request = info.context
     found = collection_named(request, input)
     add_tags(request.connection, "collection", found.id, input["tags"])
-    rows = request.connection.execute(
-        "SELECT id, name FROM tag WHERE owner = 'collection' AND owner_id = ?", (found.id,)
-    )
-    return {"tags": [{"id": node_id("Tag", row["id"]), "name": row["name"]} for row in rows]}
+    return {"tags": tags_of(request, "collection", found.id)}
 
 
 @field("Mutation", "deleteArtifactCollectionTagAssignments")

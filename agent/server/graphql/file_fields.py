@@ -39,41 +39,33 @@ def download_url(request: Request, blob: str, name: str, owner: Owner) -> str:
     return f"{request.address}/storage/{token}/{quote(grant['name'])}"
 
 
-def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
-    owner = ("artifact", file.artifact_id)
-    url = download_url(request, file.blob, file.name, owner) if file.blob else file.reference or ""
+def _file_node(kind: str, file: ArtifactFile | RunFile, url: str, **more: Any) -> Found:
     return {
-        "id": node_id("ArtifactFile", file.id),
+        "id": node_id(kind, file.id),
         "name": file.name,
         "displayName": file.name,
         "url": url,
         "directUrl": url,
-        "storagePath": f"wandb_artifacts/{file.artifact_id}/{file.name}" if file.blob else None,
         "sizeBytes": file.size,
-        "mimetype": mimetypes.guess_type(file.name)[0],
         "md5": file.md5,
         "digest": file.md5,
-        "updatedAt": None,
+        **more,
     }
+
+
+def artifact_file_node(request: Request, file: ArtifactFile) -> Found:
+    owner = ("artifact", file.artifact_id)
+    url = download_url(request, file.blob, file.name, owner) if file.blob else file.reference or ""
+    place = f"wandb_artifacts/{file.artifact_id}/{file.name}" if file.blob else None
+    kind = mimetypes.guess_type(file.name)[0]
+    return _file_node("ArtifactFile", file, url, storagePath=place, mimetype=kind)
 
 
 def run_file_node(request: Request, file: RunFile) -> Found:
     url = download_url(request, file.blob, file.name, ("run", file.run_id))
     grant = {"put": "run_file", "run": file.run_id, "name": file.name}
-    return {
-        "id": node_id("RunFile", file.id),
-        "name": file.name,
-        "displayName": file.name,
-        "url": url,
-        "directUrl": url,
-        "uploadUrl": upload_url(request, grant),
-        "storagePath": None,
-        "sizeBytes": file.size,
-        "mimetype": file.mimetype,
-        "md5": file.md5,
-        "digest": file.md5,
-        "updatedAt": iso_time(file.updated_at),
-    }
+    more = {"mimetype": file.mimetype, "updatedAt": iso_time(file.updated_at)}
+    return _file_node("RunFile", file, url, uploadUrl=upload_url(request, grant), **more)
 
 
 @field("File", "url")

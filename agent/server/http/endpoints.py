@@ -229,10 +229,7 @@ class Endpoints:
 
     async def store(self, request: Request) -> Response:
         """Take an upload at a signed address."""
-        now = self.services.clock()
-        grant = self.services.signer.open(request.path_params["token"], now)
-        if grant is None or "put" not in grant:
-            raise Refused("this upload address is not valid (any more)", status=403)
+        grant = self._granted(request, "put", "upload")
         receiver = await self.in_thread(self.services.blobs.receive)
         try:
             async for chunk in request.stream():
@@ -246,13 +243,17 @@ class Endpoints:
 
     async def fetch(self, request: Request) -> Response:
         """Give a content at a signed address."""
-        now = self.services.clock()
-        grant = self.services.signer.open(request.path_params["token"], now)
-        if grant is None or "get" not in grant:
-            raise Refused("this download address is not valid (any more)", status=403)
+        grant = self._granted(request, "get", "download")
         if not await self.in_thread(self._is_still_owned, grant):
             raise Refused("the content has been deleted", status=404)
         return self._send_blob(grant["get"], grant["name"])
+
+    def _granted(self, request: Request, what: str, name: str) -> dict[str, Any]:
+        """What the signed address allows. Raises Refused."""
+        grant = self.services.signer.open(request.path_params["token"], self.services.clock())
+        if grant is None or what not in grant:
+            raise Refused(f"this {name} address is not valid (any more)", status=403)
+        return grant
 
     def _is_still_owned(self, grant: dict[str, Any]) -> bool:
         with self.services.database.read() as connection:

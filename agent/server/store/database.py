@@ -192,36 +192,36 @@ class Database:
 
         A query that goes on past the budget's time is broken off. Raises Refused then.
         """
-        with self._idle_lock:
-            connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only=ON")
-        if budget is not None:
-            connection.set_progress_handler(budget.is_late, STEPS_PER_LOOK)
-        connection.execute("BEGIN")
-        try:
-            yield connection
-        except sqlite3.OperationalError:
+        with self._reader() as connection:
             if budget is not None:
-                budget.check()
-            raise
-        finally:
-            connection.set_progress_handler(None, 0)
-            connection.execute("ROLLBACK")
-            with self._idle_lock:
-                self._idle.append(connection)
+                connection.set_progress_handler(budget.is_late, STEPS_PER_LOOK)
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            except sqlite3.OperationalError:
+                if budget is not None:
+                    budget.check()
+                raise
+            finally:
+                connection.set_progress_handler(None, 0)
+                connection.execute("ROLLBACK")
 
     def move_log(self) -> None:
         """Move what is committed from the log to the file, while others read and write: a change
         that did so itself would wait for the disk."""
+        with self._reader() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    @contextmanager
+    def _reader(self) -> Iterator[Connection]:
+        """A connection for reading, kept for the next reader."""
         with self._idle_lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = self._connect()
             connection.execute("PRAGMA query_only=ON")
         try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            yield connection
         finally:
             with self._idle_lock:
                 self._idle.append(connection)
