@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.server.graphql.access import check_entity, connection_of, page_bounds, see_project
-from agent.server.graphql.execution import Info, Request, columns, constants, field
+from agent.server.graphql.execution import Info, Request, change, columns, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.database import update
 from agent.server.store.keys import KeyRecord, list_keys
@@ -183,9 +183,8 @@ def project_access(source: Project, _: Info) -> str:
     return source.access or "PRIVATE"
 
 
-@field("Mutation", "upsertModel")
-def upsert_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("upsertModel")
+def upsert_model(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     owner = check_entity(request, input.get("entityName"))
     made, inserted = ensure_project(request.connection, owner, input.get("name"), request.now)
     changes = {key: input[key] for key in ("description", "access", "views") if input.get(key)}
@@ -194,9 +193,8 @@ def upsert_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"project": made, "model": made, "inserted": inserted}
 
 
-@field("Mutation", "deleteModel")
-def delete_model(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("deleteModel")
+def delete_model(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     found = row_id("Project", input["id"])
     cursor = request.connection.execute(
         "DELETE FROM project WHERE id = ? AND entity = ?", (found, request.entity)

@@ -6,7 +6,7 @@ from typing import Any
 from agent.server.graphql.access import connection_of, need_project, need_run, slice_of
 from agent.server.graphql.artifact_fields import need_artifact, need_collection, see_artifact
 from agent.server.graphql.collection_changes import add_tags, collection_named, drop_tags
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Request, change
 from agent.server.graphql.file_fields import upload_url
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
@@ -23,9 +23,8 @@ Input = dict[str, Any]
 Found = dict[str, Any]
 
 
-@field("Mutation", "createArtifact")
-def create_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("createArtifact")
+def create_artifact(request: Request, input: Input) -> Found:
     connection = request.connection
     project = need_project(request, input["entityName"], input["projectName"])
     if input.get("storageRegion") not in OWN_REGIONS:
@@ -104,9 +103,8 @@ def _find_pending(
     return Artifact.maybe(row)
 
 
-@field("Mutation", "createArtifactManifest")
-def make_manifest(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("createArtifactManifest")
+def make_manifest(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     base = see_artifact(request, row_id("Artifact", input.get("baseArtifactID")))
     made = create_manifest(
@@ -120,9 +118,8 @@ def make_manifest(_: Any, info: Info, input: Input) -> Found:
     return {"artifactManifest": made}
 
 
-@field("Mutation", "updateArtifactManifest")
-def update_manifest(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("updateArtifactManifest")
+def update_manifest(request: Request, input: Input) -> Found:
     row = request.connection.execute(
         "SELECT * FROM manifest WHERE id = ?",
         (row_id("ArtifactManifest", input["artifactManifestID"]),),
@@ -136,10 +133,9 @@ def update_manifest(_: Any, info: Info, input: Input) -> Found:
     return {"artifactManifest": Manifest.of(row)}
 
 
-@field("Mutation", "createArtifactFiles")
-def create_artifact_files(_: Any, info: Info, input: Input) -> Found:
+@change("createArtifactFiles")
+def create_artifact_files(request: Request, input: Input) -> Found:
     """Where to send each file; no address for a content that is here already."""
-    request: Request = info.context
     nodes = [_file_to_send(request, spec) for spec in input["artifactFiles"]]
     return {"files": connection_of(slice_of(nodes, {}, len(nodes)))}
 
@@ -186,17 +182,15 @@ def _file_to_send(request: Request, spec: Input) -> Found:
     return node
 
 
-@field("Mutation", "commitArtifact")
-def commit_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("commitArtifact")
+def commit_artifact(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     blobs = request.services.blobs
     return {"artifact": store.commit(request.connection, blobs, artifact, request.now)}
 
 
-@field("Mutation", "useArtifact")
-def use_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("useArtifact")
+def use_artifact(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     run = need_run(
         request, entity=input["entityName"], project=input["projectName"], name=input["runName"]
@@ -208,9 +202,8 @@ def use_artifact(_: Any, info: Info, input: Input) -> Found:
     return {"artifact": artifact}
 
 
-@field("Mutation", "updateArtifact")
-def update_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("updateArtifact")
+def update_artifact(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     connection = request.connection
     changes: Input = {k: input[k] for k in ("description", "metadata", "labels") if k in input}
@@ -229,9 +222,8 @@ def update_artifact(_: Any, info: Info, input: Input) -> Found:
     return {"artifact": store.get_artifact(connection, artifact.id)}
 
 
-@field("Mutation", "deleteArtifact")
-def delete_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("deleteArtifact")
+def delete_artifact(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     aliases = store.aliases_of(request.connection, artifact.id)
     if aliases and not input.get("deleteAliases"):
@@ -247,9 +239,8 @@ def delete_artifact(_: Any, info: Info, input: Input) -> Found:
     return {"artifact": store.get_artifact(request.connection, artifact.id)}
 
 
-@field("Mutation", "addAliases")
-def add_aliases(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("addAliases")
+def add_aliases(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     for entry in input["aliases"]:
         collection = collection_named(request, entry)
@@ -257,9 +248,8 @@ def add_aliases(_: Any, info: Info, input: Input) -> Found:
     return {"success": True}
 
 
-@field("Mutation", "deleteAliases")
-def delete_aliases(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("deleteAliases")
+def delete_aliases(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     for entry in input["aliases"]:
         collection = collection_named(request, entry)
@@ -270,10 +260,9 @@ def delete_aliases(_: Any, info: Info, input: Input) -> Found:
     return {"success": True}
 
 
-@field("Mutation", "linkArtifact")
-def link_artifact(_: Any, info: Info, input: Input) -> Found:
+@change("linkArtifact")
+def link_artifact(request: Request, input: Input) -> Found:
     """Put a version into a portfolio, a collection that gathers versions of others."""
-    request: Request = info.context
     connection = request.connection
     found = row_id("Artifact", input.get("artifactID"))
     if found is None and input.get("clientID"):
@@ -304,9 +293,8 @@ def link_artifact(_: Any, info: Info, input: Input) -> Found:
     return {"versionIndex": member.version_index, "artifactMembership": member}
 
 
-@field("Mutation", "unlinkArtifact")
-def unlink_artifact(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("unlinkArtifact")
+def unlink_artifact(request: Request, input: Input) -> Found:
     artifact = need_artifact(request, input["artifactID"])
     portfolio = need_collection(request, input["artifactPortfolioID"])
     for table in ("alias", "membership"):

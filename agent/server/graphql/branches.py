@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from agent.server.graphql.access import need_run
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Request, change
 from agent.server.refusals import Refused
 from agent.server.store.branches import branch_step
 from agent.server.store.database import update
@@ -18,10 +18,9 @@ from agent.server.store.sampling import finite_tree, read_row
 from agent.server.store.streams import EVENTS, HISTORY, OUTPUT, lines_between
 
 
-@field("Mutation", "rewindRun")
-def rewind_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+@change("rewindRun")
+def rewind_run(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     """Wind a run back to just after a step; the client then logs on from there."""
-    request: Request = info.context
     connection = request.connection
     run = need_run(
         request,

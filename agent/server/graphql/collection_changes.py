@@ -4,7 +4,7 @@ from typing import Any
 
 from agent.server.graphql.access import see_project
 from agent.server.graphql.artifact_fields import need_collection, tags_of
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Request, change
 from agent.server.refusals import Refused
 from agent.server.store import artifacts as store
 from agent.server.store.database import Connection, update
@@ -45,20 +45,18 @@ def sequence_or_portfolio(request: Request, entry: Input) -> Collection:
     return need_collection(request, identifier)
 
 
-@field("Mutation", "updateArtifactSequence")
-@field("Mutation", "updateArtifactPortfolio")
-def update_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("updateArtifactSequence")
+@change("updateArtifactPortfolio")
+def update_collection(request: Request, input: Input) -> Found:
     found = sequence_or_portfolio(request, input)
     changes = {k: input[k] for k in ("name", "description") if input.get(k) is not None}
     update(request.connection, "collection", found.id, updated_at=request.now, **changes)
     return {"artifactCollection": store.get_collection(request.connection, found.id)}
 
 
-@field("Mutation", "moveArtifactSequence")
-def move_collection(_: Any, info: Info, input: Input) -> Found:
+@change("moveArtifactSequence")
+def move_collection(request: Request, input: Input) -> Found:
     """Give a collection another type."""
-    request: Request = info.context
     found = need_collection(request, input["artifactSequenceID"])
     wanted = store.ensure_type(
         request.connection, found.project_id, input["destinationArtifactTypeName"], request.now
@@ -67,27 +65,24 @@ def move_collection(_: Any, info: Info, input: Input) -> Found:
     return {"artifactCollection": store.get_collection(request.connection, found.id)}
 
 
-@field("Mutation", "deleteArtifactSequence")
-@field("Mutation", "deleteArtifactPortfolio")
-def delete_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("deleteArtifactSequence")
+@change("deleteArtifactPortfolio")
+def delete_collection(request: Request, input: Input) -> Found:
     found = sequence_or_portfolio(request, input)
     request.connection.execute("DELETE FROM collection WHERE id = ?", (found.id,))
     request.services.blobs.is_suspect = True
     return {"artifactCollection": None}
 
 
-@field("Mutation", "createArtifactCollectionTagAssignments")
-def tag_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("createArtifactCollectionTagAssignments")
+def tag_collection(request: Request, input: Input) -> Found:
     found = collection_named(request, input)
     add_tags(request.connection, "collection", found.id, input["tags"])
     return {"tags": tags_of(request, "collection", found.id)}
 
 
-@field("Mutation", "deleteArtifactCollectionTagAssignments")
-def untag_collection(_: Any, info: Info, input: Input) -> Found:
-    request: Request = info.context
+@change("deleteArtifactCollectionTagAssignments")
+def untag_collection(request: Request, input: Input) -> Found:
     found = collection_named(request, input)
     drop_tags(request.connection, "collection", found.id, input["tags"])
     return {"success": True}

@@ -81,6 +81,16 @@ def field(type_name: str, name: str) -> Callable[[Resolver], Resolver]:
     return register
 
 
+def change(name: str) -> Callable[[Resolver], Resolver]:
+    """Register a mutation: a function of the request and its input."""
+
+    def register(made: Resolver) -> Resolver:
+        _RESOLVERS["Mutation", name] = lambda _, info, input: made(info.context, input)
+        return made
+
+    return register
+
+
 def columns(type_name: str, **names: str) -> None:
     """Register fields that stand in a column of another name, as `field="column"`."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.server.graphql.access import connection_of, need_run, page_bounds
-from agent.server.graphql.execution import Info, Request, field
+from agent.server.graphql.execution import Info, Request, change, field
 from agent.server.refusals import Refused
 from agent.server.store.projects import get_project
 from agent.server.store.records import ArtifactFile, Page, Run, RunFile, iso_time
@@ -116,9 +116,8 @@ def run_files(source: Run, info: Info, **arguments: Any) -> Found:
     return connection_of(Page(nodes, total, offset))
 
 
-@field("Mutation", "createRunFiles")
-def create_run_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
-    request: Request = info.context
+@change("createRunFiles")
+def create_run_files(request: Request, input: dict[str, Any]) -> Found:
     run = need_run(
         request,
         entity=input.get("entityName"),
@@ -135,11 +134,11 @@ def create_run_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
     return {"runID": node_id("Run", run.id), "uploadHeaders": [], "files": files}
 
 
-@field("Mutation", "markRunFilesUploaded")
-def mark_uploaded(_: Any, info: Info, input: dict[str, Any]) -> Found:
+@change("markRunFilesUploaded")
+def mark_uploaded(request: Request, input: dict[str, Any]) -> Found:
     """An upload is known as soon as its bytes have arrived: there is nothing left to do."""
     need_run(
-        info.context,
+        request,
         entity=input["entityName"],
         project=input["projectName"],
         name=input["runName"],
@@ -147,9 +146,8 @@ def mark_uploaded(_: Any, info: Info, input: dict[str, Any]) -> Found:
     return {"success": True}
 
 
-@field("Mutation", "deleteFiles")
-def delete_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
-    request: Request = info.context
+@change("deleteFiles")
+def delete_files(request: Request, input: dict[str, Any]) -> Found:
     for identifier in input["files"]:
         file_id = row_id("RunFile", identifier)
         row = request.connection.execute(
@@ -163,6 +161,6 @@ def delete_files(_: Any, info: Info, input: dict[str, Any]) -> Found:
     return {"success": True}
 
 
-@field("Mutation", "completeMultipartUploadArtifact")
-def complete_multipart(_: Any, __: Info, **___: Any) -> Found:
+@change("completeMultipartUploadArtifact")
+def complete_multipart(_: Request, __: Any) -> Found:
     raise Refused("uploads in parts are not offered here: send each file whole to its address")

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from agent.server.graphql.access import need_project, need_run, need_sweep
-from agent.server.graphql.execution import Info, Request, before, field
+from agent.server.graphql.execution import Request, before, change
 from agent.server.refusals import Refused
 from agent.server.store.branches import inherit_history
 from agent.server.store.claims import ask_to_stop, forget_run, settle
@@ -50,15 +50,14 @@ def read_long_objects(_: Connection, given: dict[str, Any]) -> None:
                 read(given[name], name)
 
 
-@field("Mutation", "upsertBucket")
-def upsert_bucket(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+@change("upsertBucket")
+def upsert_bucket(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     """Make or change a run.
 
     A client that resumes sends the run's id. A point that was handed out again and sends only its
     name begins at step 0, so what an earlier attempt logged is forgotten; any other run's lines
     are kept, because the parts of one run may be synced one after the other.
     """
-    request: Request = info.context
     has_id = bool(input.get("id"))
     found, project = _target(request, input)
     columns = _columns(input)
@@ -155,9 +154,8 @@ def _claim_for_outsider(request: Request, run: Run) -> None:
         )
 
 
-@field("Mutation", "deleteRun")
-def delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("deleteRun")
+def delete_run(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     if get_run(request.connection, row_id("Run", input["id"])) is None:
         return {"clientMutationId": input.get("clientMutationId")}  # deleted before
     run = need_run(request, input["id"])
@@ -168,17 +166,15 @@ def delete_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
     return {"clientMutationId": input.get("clientMutationId")}
 
 
-@field("Mutation", "stopRun")
-def stop_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("stopRun")
+def stop_run(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     run = need_run(request, input["id"])
     ask_to_stop(request.connection, run, request.now, request.services.policy)
     return {"success": True}
 
 
-@field("Mutation", "updateRunState")
-def update_run_state(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("updateRunState")
+def update_run_state(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     run, wanted = need_run(request, input["id"]), input["state"]
     if run.sweep_id is not None:
         raise Refused("the state of a sweep's run cannot be changed")
@@ -200,9 +196,8 @@ def update_run_state(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any
     return {"success": True}
 
 
-@field("Mutation", "notifyScriptableRunAlert")
-def notify_alert(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("notifyScriptableRunAlert")
+def notify_alert(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     run = need_run(
         request, entity=input["entityName"], project=input["projectName"], name=input["runName"]
     )

@@ -13,7 +13,7 @@ from agent.server.graphql.access import (
     page_of_runs,
     parse_object,
 )
-from agent.server.graphql.execution import Info, Request, before, constants, field
+from agent.server.graphql.execution import Info, Request, before, change, constants, field
 from agent.server.refusals import Refused
 from agent.server.store.claims import take_heartbeat
 from agent.server.store.database import Connection
@@ -134,9 +134,8 @@ def agent_runs(source: Agent, info: Info, **arguments: Any) -> dict[str, Any]:
     return page_of_runs(info.context, of_agent(source.id), arguments)
 
 
-@field("Mutation", "upsertSweep")
-def upsert_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("upsertSweep")
+def upsert_sweep(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     controller = parse_object(input.get("controller"), "controller")
     if controller.get("type") == "local":
         raise Refused("controller: local sweep controllers are not supported, leave it out")
@@ -194,17 +193,15 @@ def sweep_prior_runs(source: Sweep, info: Info, **arguments: Any) -> dict[str, A
     return page_of_runs(info.context, scope, arguments, MAX_PAGE)
 
 
-@field("Mutation", "deleteSweep")
-def delete_sweep(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("deleteSweep")
+def delete_sweep(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     found = need_sweep(request, input["id"])
     request.connection.execute("DELETE FROM sweep WHERE id = ?", (found.id,))
     return {"success": True}
 
 
-@field("Mutation", "createAgent")
-def make_agent(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("createAgent")
+def make_agent(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     project = need_project(request, input.get("entityName"), input.get("projectName"))
     found = need_sweep(request, input["sweep"], project)
     return {"agent": create_agent(request.connection, found, input["host"], request.now)}
@@ -223,9 +220,8 @@ def read_ahead_for_agent(connection: Connection, given: dict[str, Any]) -> None:
             propose_ahead(connection, sweep)
 
 
-@field("Mutation", "agentHeartbeat")
-def agent_heartbeat(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-    request: Request = info.context
+@change("agentHeartbeat")
+def agent_heartbeat(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     request.services.excuse_pauses(request.connection)
     agent = get_agent(request.connection, row_id("Agent", input["id"]))
     if agent is None or not _owns(request, agent):
@@ -249,10 +245,9 @@ def _owns(request: Request, agent: Agent) -> bool:
     return row is not None and row[0] == request.entity
 
 
-@field("Mutation", "enqueueSweepRun")
-def enqueue_run(_: Any, info: Info, input: dict[str, Any]) -> dict[str, Any]:
+@change("enqueueSweepRun")
+def enqueue_run(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     """A point from outside (the client's own scheduler): waits for the next idle agent."""
-    request: Request = info.context
     found = need_sweep(request, input["id"])
     if found.state not in ("PENDING", "RUNNING", "PAUSED"):
         raise Refused(f"the sweep is {found.state}, it takes no more runs")
