@@ -48,9 +48,7 @@ def make_run(lab: Lab, name: str = "r1", **values: Any) -> None:
         for i in range(3)
     ]
     lab.log(name, 0, rows)
-    summary = {"final/validation_f1_score": 0.5, "_step": 2, "odd": 2.0}
-    part = {"wandb-summary.json": {"offset": 0, "content": [json.dumps(summary)]}}
-    lab.post(name, {"files": part})
+    lab.summarize(name, {"final/validation_f1_score": 0.5, "_step": 2, "odd": 2.0})
     lab.finish(name)
 
 

@@ -117,6 +117,10 @@ class Lab:
         part = {"files": {"wandb-history.jsonl": {"offset": offset, "content": lines}}}
         self.post(run, part, project)
 
+    def summarize(self, run: str, values: dict[str, Any]) -> None:
+        content = [json.dumps(values)]
+        self.post(run, {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+
     def finish(self, run: str, exit_code: int = 0, **more: Any) -> None:
         self.post(run, {"complete": True, "exitcode": exit_code, **more})
 

@@ -178,8 +178,7 @@ def test_importance_needs_runs_that_differ_and_names_what_decides(lab: Lab) -> N
             point = json.loads(connection.execute(query, (name,)).fetchone()[0])
         config = json.dumps({key: {"value": value} for key, value in point.items()})
         lab.init(name, sweep=sweep["name"], config=config)
-        summary = json.dumps({"loss": point["lr"]})
-        lab.post(name, {"files": {"wandb-summary.json": {"offset": 0, "content": [summary]}}})
+        lab.summarize(name, {"loss": point["lr"]})
         lab.finish(name)
     found = data(lab, path)["parameters"]
     assert [one["key"] for one in found] == ["lr", "kind"]

@@ -1,22 +1,11 @@
-"""What stands on the pages: rows, curves, points, predictions, console and files."""
+"""What stands on the pages of projects and sweeps: rows, columns, filters and points."""
 
 import json
-import math
-from typing import Any
 
 import pytest
 
 from agent.results.presentation import style_of
 from agent.server.pages.metrics import better_of, variant_of
-from agent.server.pages.run import clean_line, read_records, worst
-from agent.server.pages.series import (
-    CurveCache,
-    HistoryCache,
-    curves_payload,
-    gaps,
-    read_curve,
-    thin,
-)
 from agent.server.pages.table import Column, columns_of, decimals_of, payload
 from agent.server.pages.view import (
     Choice,
@@ -27,11 +16,8 @@ from agent.server.pages.view import (
     sort_rows,
     text_of,
 )
-from agent.server.store.database import insert, update
 from tests.server.pages_reader import (
     AUTH,
-    add_blob,
-    add_predictions,
     data,
     make_run,
     rows_of,
@@ -130,16 +116,6 @@ def test_variants_keep_their_names_and_colours() -> None:
     ]
 
 
-def test_thinning_keeps_both_ends_and_every_extreme() -> None:
-    values = [math.sin(i / 50) for i in range(5000)]
-    values[1234], values[4321] = 9.0, -9.0
-    kept = thin(values, 100)
-    assert len(kept) <= 100
-    assert {0, 1234, 4321, 4999} <= set(kept)
-    assert kept == sorted(kept)
-    assert thin([3.0, 1.0], 100) == [0, 1]
-
-
 def test_a_project_is_sent_whole_and_then_only_what_has_changed(lab: Lab) -> None:
     make_run(lab, "a", learning_rate=0.1)
     lab.now += 10
@@ -174,8 +150,7 @@ def test_the_first_press_on_a_score_sorts_the_best_first_and_on_a_cost_the_lowes
     columns = {"final/validation_f1_score": "ba", "loss": "ab", "learning_rate": "ab"}
     for name, value in (("a", 0.25), ("b", 0.5)):
         lab.init(name, displayName=name, config=json.dumps({"learning_rate": {"value": value}}))
-        summary = json.dumps({"final/validation_f1_score": value, "loss": value})
-        lab.post(name, {"files": {"wandb-summary.json": {"offset": 0, "content": [summary]}}})
+        lab.summarize(name, {"final/validation_f1_score": value, "loss": value})
     for key, order in columns.items():
         text = see(lab, f"/local/p?sort={key}")
         assert (text.index(">a</a>") < text.index(">b</a>")) == (order == "ab"), key
@@ -215,104 +190,10 @@ def test_a_changed_run_is_read_again(lab: Lab) -> None:
     make_run(lab, "a")
     first = data(lab, "/local/p/data")
     lab.now += 1
-    content = [json.dumps({"final/validation_f1_score": 0.75})]
-    lab.post("a", {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+    lab.summarize("a", {"final/validation_f1_score": 0.75})
     (row,) = data(lab, f"/local/p/data?since={first['at']}")["ids"]
     assert row == "a"
     assert "0.75" in see(lab, "/local/p")
-
-
-def test_curves_are_over_epochs_where_all_runs_know_them(lab: Lab) -> None:
-    make_run(lab, "a")
-    found = data(lab, "/local/p/curves?key=validation/f1_score")
-    assert (found["x"], found["heading"]) == ("Epoch", "Validation F1")
-    assert found["curves"] == {"a": [[1, 2, 3], [0, 0.25, 0.5]]}
-    lab.init("b")
-    lab.log("b", 0, [{"_step": 7, "validation/f1_score": 0.9}, {"_step": 8, "other": 1}])
-    found = data(lab, "/local/p/curves?key=validation/f1_score")
-    assert (found["x"], found["curves"]["b"]) == ("Step", [[7], [0.9]])
-    assert data(lab, "/local/p/curves?key=nothing")["curves"] == {}
-
-
-def test_a_curve_leaves_out_what_is_not_a_number_and_finds_nested_and_odd_keys(lab: Lab) -> None:
-    make_run(lab, "a")
-    rows = [{"_step": 3, "deep": {"väl": 4}}, {"_step": 4, "deep": {"väl": True}}]
-    lab.log("a", 3, rows)
-    bad = {"offset": 5, "content": ['{"_step": 5, "deep": {"väl": NaN}}', "not json väl"]}
-    lab.post("a", {"files": {"wandb-history.jsonl": bad}})
-    with lab.services.database.read() as connection:
-        (run_id,) = connection.execute("SELECT id FROM run").fetchone()
-        assert read_curve(connection, run_id, "odd") == [(1.0, 2.0, 1.0), (2.0, 3.0, 2.0)]
-        assert read_curve(connection, run_id, "deep.väl") == [(3, None, 4), (5, None, None)]
-        cache = CurveCache()
-        assert cache.curve(connection, run_id, 1, "validation/f1_score")[2] == (2.0, 3.0, 0.5)
-        connection.execute("SELECT 1")
-        assert len(cache.curve(connection, run_id, 1, "validation/f1_score")) == 3
-    assert curves_payload([], 0) == {"x": "Epoch", "curves": {}}
-
-
-def test_what_is_missing_or_not_finite_stays_missing_in_curves(lab: Lab) -> None:
-    lab.init("a")
-    steps = [0, 1, 2, 3, 20, 21, 22, 23]
-    rows: list[dict[str, Any]] = [
-        {"_step": i, "epoch": i, "loss": i / 2, "train/loss": 1} for i in steps
-    ]
-    rows[1]["loss"] = None  # logged without a value
-    del rows[2]["loss"]  # not logged at all: no gap
-    lab.log("a", 0, rows)
-    odd = ['{"_step": 24, "epoch": 24, "loss": NaN}', '{"_step": 25, "epoch": 25, "loss": 1e999}']
-    lab.post("a", {"files": {"wandb-history.jsonl": {"offset": len(rows), "content": odd}}})
-    curve = data(lab, "/local/p/curves?key=loss")["curves"]["a"]
-    assert curve == [
-        [0, 1, 3, 11.5, 20, 21, 22, 23, 24],
-        [0, None, 1.5, None, 10, 10.5, 11, 11.5, None],
-    ]
-    history = data(lab, "/local/p/runs/a/data")["history"]["loss"]
-    assert [y is None for y in history["y"]] == [y is None for y in curve[1]]
-    assert history["step"] == curve[0]
-
-
-def test_points_that_grow_apart_or_stand_alone_make_no_gap() -> None:
-    assert gaps([0, 1, 2, 10, 11, 12]) == [2]
-    assert gaps([1, 2, 4, 8, 16, 32, 64]) == []
-    assert gaps([0, 100, 101, 102]) == []  # the value before training
-    assert gaps([]) == gaps([1]) == gaps([1, 1, 1, 1]) == []
-
-
-def test_a_history_goes_on_where_it_was_and_begins_again_with_its_run(lab: Lab) -> None:
-    make_run(lab, "a")
-    cache = HistoryCache()
-
-    def seen() -> dict[str, Any]:
-        with lab.services.database.read() as connection:
-            (run_id,) = connection.execute("SELECT id FROM run").fetchone()
-            return cache.payload(connection, run_id, "history")
-
-    assert seen()["validation/f1_score"]["y"] == [0, 0.25, 0.5]
-    lab.log("a", 3, [{"_step": 3, "validation/f1_score": 0.75, "nested": {"x": 1}}])
-    found = seen()
-    assert found["validation/f1_score"] == {
-        "y": [0, 0.25, 0.5, 0.75],
-        "step": [0, 1, 2, 3],
-        "epoch": [1, 2, 3, None],
-        "seconds": [None] * 4,
-    }
-    assert found["nested.x"]["y"] == [1]
-    with lab.services.database.write() as connection:
-        connection.execute("DELETE FROM stream_line")
-    lab.log("a", 0, [{"_step": i, "new": i} for i in range(6)])
-    assert set(seen()) == {"new"}
-
-
-def test_run_data_is_small_when_nothing_has_changed(lab: Lab) -> None:
-    make_run(lab, "a")
-    first = data(lab, "/local/p/runs/a/data")
-    assert first["history"]["odd"]["y"] == [1, 2]
-    assert (first["state"], first["is_live"]) == ("finished", False)
-    assert ["odd", 2.0] in first["summary"]
-    again = data(lab, f"/local/p/runs/a/data?revision={first['revision']}")
-    assert set(again) == {"revision", "state", "is_live", "duration_s"}
-    assert data(lab, "/local/p/runs/a/data?revision=nan&line=x")["console"]["lines"] == []
 
 
 def test_long_answers_are_packed(lab: Lab) -> None:
@@ -335,7 +216,7 @@ def test_a_sweep_shows_every_point_of_its_grid_with_its_state(lab: Lab) -> None:
     agent = lab.make_agent(sweep)
     first = lab.claim(agent)
     lab.init(first, sweep=sweep["name"])
-    lab.post(first, {"files": {"wandb-summary.json": {"offset": 0, "content": ['{"loss": 0.5}']}}})
+    lab.summarize(first, {"loss": 0.5})
     lab.finish(first)
     second = lab.claim(agent)
     shown = data(lab, f"/local/p/sweeps/{sweep['name']}/data")
@@ -360,90 +241,7 @@ def test_the_best_runs_of_a_sweep_follow_its_goal(lab: Lab, goal: str, first: st
     sweep = lab.make_sweep(f"method: random\n{metric}\nparameters: {{x: {{min: 0, max: 1}}}}")
     for name, score in (("a", 1), ("b", 2)):
         lab.init(name, sweep=sweep["name"], displayName=f"run-{name}")
-        content = [json.dumps({"score": score})]
-        lab.post(name, {"files": {"wandb-summary.json": {"offset": 0, "content": content}}})
+        lab.summarize(name, {"score": score})
     text = see(lab, f"/local/p/sweeps/{sweep['name']}")
     best = text.split('id="best"')[1].split("</ol>")[0]
     assert best.index(first) == min(best.index("run-a"), best.index("run-b"))
-
-
-def test_the_twenty_worst_predictions_come_first() -> None:
-    records = [
-        {"output": f"o{i}", "gold": ["a", "b"], "score": i / 50, "n": None} for i in range(50)
-    ]
-    found = worst(records[::-1])
-    assert found.columns == ("score", "output", "gold")  # no line has an n
-    assert [line[1] for line in found.lines] == [f"o{i}" for i in range(20)]
-    assert found.lines[1] == ("0.02", "o1", "a\nb")
-    assert (found.count, found.failed, found.lowest) == (50, 1, "0")
-    assert "no score" in worst([{"output": "x"}]).problem
-
-
-def test_predictions_are_read_as_lines_or_as_a_table() -> None:
-    table = b'{"columns": ["score", "output"], "data": [[0.5, "x"]]}'
-    assert read_records(b'{"score": 0.5, "output": "x"}\n\n') == [{"score": 0.5, "output": "x"}]
-    assert read_records(table) == [{"score": 0.5, "output": "x"}]
-    with pytest.raises(ValueError, match="not an object"):
-        read_records(b"[1]\n")
-
-
-def _log_predictions(lab: Lab, run: str, content: bytes) -> None:
-    with lab.services.database.write() as connection:
-        add_predictions(connection, lab.services.blobs, run, content, lab.now)
-
-
-def test_a_run_shows_its_worst_predictions_and_its_files_can_be_fetched(lab: Lab) -> None:
-    make_run(lab, "a")
-    assert "has logged no predictions" in see(lab, "/local/p/runs/a")
-    lines = [json.dumps({"score": s, "output": f"<i>{s}</i>", "gold": "g"}) for s in (1.0, 0.25)]
-    _log_predictions(lab, "a", "\n".join(lines).encode())
-    text = see(lab, "/local/p/runs/a")
-    assert text.index("&lt;i&gt;0.25") < text.index("&lt;i&gt;1.0")
-    assert "The 2 worst of 2 by score; 1 of 2 have 0.25" in text
-    address = text.split('href="/storage/')[1].split('"')[0]
-    answer = lab.http.get(f"/storage/{address}")
-    assert answer.content.decode() == "\n".join(lines)
-    assert "attachment" in answer.headers["content-disposition"]
-
-
-def test_unreadable_predictions_do_not_break_the_page(lab: Lab) -> None:
-    make_run(lab, "a")
-    _log_predictions(lab, "a", b"\xff\xfe not json")
-    assert "cannot be read" in see(lab, "/local/p/runs/a")
-
-
-def test_predictions_come_from_a_logged_table_where_there_is_no_artifact(lab: Lab) -> None:
-    make_run(lab, "a")
-    blob = add_blob(
-        lab.services.blobs, b'{"columns": ["score", "output"], "data": [[0.5, "said so"]]}'
-    )
-    with lab.services.database.write() as connection:
-        (run_id,) = connection.execute("SELECT id FROM run").fetchone()
-        insert(
-            connection,
-            "run_file",
-            run_id=run_id,
-            name="media/t.json",
-            size=50,
-            md5="",
-            blob=blob,
-            updated_at=lab.now,
-        )
-        table = {"_type": "table-file", "path": "media/t.json"}
-        update(connection, "run", run_id, summary=json.dumps({"t": table}))
-    assert "said so" in see(lab, "/local/p/runs/a")
-
-
-def test_the_console_shows_what_a_terminal_would(lab: Lab) -> None:
-    assert clean_line("\x1b[32mok\x1b[0m\n") == "ok"
-    assert clean_line(" 10%\r 55%\r100%") == "100%"
-    assert clean_line("a\tb\x00c") == "a\tbc"
-    make_run(lab, "a")
-    content = [f"line {i}" for i in range(1200)]
-    lab.post("a", {"files": {"output.log": {"offset": 0, "content": content}}})
-    text = see(lab, "/local/p/runs/a")
-    assert "line 1199" in text
-    assert "line 199\n" not in text
-    assert "the first 200 are in the file" in text
-    news = data(lab, "/local/p/runs/a/data?line=1198")["console"]
-    assert (news["lines"], news["next"]) == (["line 1198", "line 1199"], 1200)

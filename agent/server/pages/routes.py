@@ -30,14 +30,7 @@ from agent.server.pages.run import artifacts_of, console_of, files_of, predictio
 from agent.server.pages.series import CurveCache, HistoryCache, curves_payload
 from agent.server.pages.session import Sessions, login_address, read_form, safe_target
 from agent.server.pages.sweep import ACTIONS, drawn, sweep_payload, title_of
-from agent.server.pages.table import (
-    MAX_RUNS,
-    RowCache,
-    payload,
-    row_of,
-    shown_state,
-    shown_values,
-)
+from agent.server.pages.table import MAX_RUNS, RowCache, payload, row_of, shown_state, shown_values
 from agent.server.pages.view import Choice, draw
 from agent.server.refusals import Refused
 from agent.server.services import Services
@@ -77,28 +70,28 @@ class Pages:
         sweep, run = f"{project}/sweeps/{{sweep}}", f"{project}/runs/{{run}}"
         page, data = self.page, self.data
         return [
-            Route("/static/{name}", self.drawing.asset, methods=["GET"]),
-            Route("/login", self.login_form, methods=["GET"]),
+            Route("/static/{name}", self.drawing.asset),
+            Route("/login", self.login_form),
             Route("/login", self.log_in, methods=["POST"]),
-            Route("/authorize", self.key_help, methods=["GET"]),
+            Route("/authorize", self.key_help),
             Route("/logout", self.log_out, methods=["POST"]),
-            Route("/", page("projects.html", self.home), methods=["GET"]),
-            Route("/{entity}", page("projects.html", self.home), methods=["GET"]),
-            Route(project, page("project.html", self.project), methods=["GET"]),
-            Route(f"{project}/workspace", page("project.html", self.project), methods=["GET"]),
-            Route(f"{project}/sweeps", page("project.html", self.project), methods=["GET"]),
-            Route(f"{project}/data", data(self.project_data), methods=["GET"]),
-            Route(f"{project}/filter", data(self.filter_data), methods=["GET"]),
-            Route(f"{project}/curves", data(self.curve_data), methods=["GET"]),
+            Route("/", page("projects.html", self.home)),
+            Route("/{entity}", page("projects.html", self.home)),
+            Route(project, page("project.html", self.project)),
+            Route(f"{project}/workspace", page("project.html", self.project)),
+            Route(f"{project}/sweeps", page("project.html", self.project)),
+            Route(f"{project}/data", data(self.project_data)),
+            Route(f"{project}/filter", data(self.filter_data)),
+            Route(f"{project}/curves", data(self.curve_data)),
             *self.changes.routes(project, sweep, run),
-            Route(sweep, page("sweep.html", self.sweep), methods=["GET"]),
-            Route(f"{sweep}/data", data(self.sweep_data), methods=["GET"]),
-            Route(f"{sweep}/filter", data(self.sweep_filter), methods=["GET"]),
-            Route(f"{project}/compare", page("compare.html", self.compare), methods=["GET"]),
-            Route(f"{sweep}/importance", data(self.importance), methods=["GET"]),
-            Route(f"{run}/data", data(self.run_data), methods=["GET"]),
-            Route(run, page("run.html", self.run), methods=["GET"]),
-            Route(f"{run}/{{rest:path}}", page("run.html", self.run), methods=["GET"]),
+            Route(sweep, page("sweep.html", self.sweep)),
+            Route(f"{sweep}/data", data(self.sweep_data)),
+            Route(f"{sweep}/filter", data(self.sweep_filter)),
+            Route(f"{project}/compare", page("compare.html", self.compare)),
+            Route(f"{sweep}/importance", data(self.importance)),
+            Route(f"{run}/data", data(self.run_data)),
+            Route(run, page("run.html", self.run)),
+            Route(f"{run}/{{rest:path}}", page("run.html", self.run)),
         ]
 
     # ------------------------------------------------------------------ coming and going
@@ -142,7 +135,6 @@ class Pages:
             (item, title_of(item), count_runs(connection, of_sweep(item.id)))
             for item in list_sweeps(connection, found.id, 0, 200).items
         ]
-        left_out = max(0, total - MAX_RUNS)
         return {
             "project": found,
             "sweeps": sweeps,
@@ -151,7 +143,7 @@ class Pages:
             "states": Counter(str(row.values["state"]) for row in rows).most_common(),
             "token": self.sessions.form_token(request),
             "total": total,
-            "left_out": left_out,
+            "left_out": max(0, total - MAX_RUNS),
             "comparisons": self.comparisons.of(connection, rows, MOST_AT_ONCE),
         }
 
@@ -283,9 +275,7 @@ class Pages:
                 entity = await self._in_thread(self.sessions.entity_of, request)
                 if entity is None:
                     return RedirectResponse(login_address(request), status_code=303)
-                return await self.lane.run(
-                    entity, self._read_and_draw, request, template, entity, content
-                )
+                return await self.lane.run(entity, self._draw, request, template, entity, content)
             except Missing:
                 return self.drawing.page("missing.html", status=404)
             except Refused as refusal:
@@ -298,7 +288,7 @@ class Pages:
 
         return answer
 
-    def _read_and_draw(
+    def _draw(
         self, request: Request, template: str, entity: str, content: Callable[..., Content]
     ) -> Response:
         return self.drawing.page(template, entity=entity, **self._read(request, entity, content))
@@ -312,9 +302,7 @@ class Pages:
                 entity = await self._in_thread(self.sessions.entity_of, request)
                 if entity is None:
                     return JSONResponse({"error": "log in first"}, 401, headers)
-                return await self.lane.run(
-                    entity, self._read_and_pack, request, entity, content, headers
-                )
+                return await self.lane.run(entity, self._pack, request, entity, content, headers)
             except Missing:
                 return JSONResponse({"error": "no such page"}, 404, headers)
             except Refused as refusal:
@@ -326,7 +314,7 @@ class Pages:
 
         return answer
 
-    def _read_and_pack(
+    def _pack(
         self,
         request: Request,
         entity: str,
