@@ -16,6 +16,11 @@ from bitsandbytes.nn.modules import Linear4bit, Linear8bitLt
 from peft.tuners import lora
 from torch import nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+# Bytes of unpacked weights that are held on a CPU, where unpacking takes as long as a product of a
+# small model; users of larger models chose 4 or 8 bits for memory, and on a GPU always.
+HELD_BYTES = 1 << 30
 
 
 def fuse(model: nn.Module) -> int:
@@ -24,9 +29,18 @@ def fuse(model: nn.Module) -> int:
     What has more to it (dropout, DoRA, biases that learn, other layers) stays with PEFT.
     """
     plain = [m for m in model.modules() if type(m) in _FUSED and _is_plain(m)]
+    holds = sum(map(_unpacked_bytes, plain)) <= HELD_BYTES
     for module in plain:
         module.__class__ = _FUSED[type(module)]
+        module.__dict__["holds_unpacked"] = holds and _unpacked_bytes(module) > 0
     return len(plain)
+
+
+def _unpacked_bytes(module: Any) -> int:
+    """Of a quantised layer on a CPU, in 32 bit at most; 0 for every other."""
+    base = module.get_base_layer()
+    is_packed = isinstance(base, Linear4bit | Linear8bitLt) and base.weight.device.type == "cpu"
+    return 4 * base.in_features * base.out_features if is_packed else 0
 
 
 def _is_plain(module: Any) -> bool:
@@ -48,6 +62,9 @@ def _is_plain(module: Any) -> bool:
 class Fused(nn.Module):
     """Goes before a PEFT layer's class. What a call asks beyond the plain product is PEFT's."""
 
+    holds_unpacked = False
+    unpacked: torch.Tensor | None = None
+
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         layer: Any = self
         name = next(iter(layer.lora_A))
@@ -56,8 +73,26 @@ class Fused(nn.Module):
             down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
             scale = layer.scaling[name]
             product: Any = _LoraProduct.apply
-            return product(x, down, up, scale, layer.base_layer)  # type: ignore[no-any-return]
+            return product(x, down, up, scale, layer)  # type: ignore[no-any-return]
         return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+
+    def of_base(self, x: torch.Tensor) -> torch.Tensor:
+        """What the base layer gives: a fresh tensor, with the same bits either way."""
+        base: Any = self.base_layer
+        held = self.unpacked
+        if held is not None and held.dtype == x.dtype and self.training:
+            return linear(x, held, base.bias)
+        return base(x)  # type: ignore[no-any-return]
+
+    def weight_of_base(self, dtype: torch.dtype) -> torch.Tensor:
+        """The base's matrix, (out, in), as its own backward pass takes it."""
+        base: Any = self.base_layer
+        if self.unpacked is not None and self.unpacked.dtype == dtype:
+            return self.unpacked
+        weight = _weight_of(base, dtype)
+        if self.holds_unpacked:
+            self.__dict__["unpacked"] = weight
+        return weight
 
 
 class _FusedLinear(Fused, lora.Linear):
@@ -88,9 +123,9 @@ class _LoraProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, scale: float, layer: Any
+        ctx: Any, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, scale: float, layer: Fused
     ) -> torch.Tensor:
-        result: torch.Tensor = layer(x)  # by the layer's own code; fresh, so it is added to
+        result = layer.of_base(x)
         rows, sums = x.reshape(-1, x.shape[-1]), result.view(-1, result.shape[-1])
         down, up = down.to(rows.dtype), up.to(rows.dtype)
         inner = rows @ down.t()
@@ -110,13 +145,12 @@ class _LoraProduct(torch.autograd.Function):
         of_down = (of_inner.t() @ rows).float() if needs_down else None
         of_x = None
         if needs_x:
-            of_rows = of_result @ _weight_of(ctx.layer, of_result.dtype)
+            of_rows = of_result @ ctx.layer.weight_of_base(of_result.dtype)
             of_x = torch.addmm(of_rows, of_inner, down, out=of_rows).view(x.shape)
         return of_x, of_down, of_up, None, None
 
 
 def _weight_of(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
-    """The base's matrix, (out, in), as its own backward pass takes it."""
     weight: Any = layer.weight
     if isinstance(layer, Linear4bit):
         return functional.dequantize_4bit(weight, weight.quant_state).to(dtype)

@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from agent.training import adapters, answer_loss, base_model, cost, fused_lora
+from agent.training.fused_lora import Fused
 from tests.training import lab
 from tests.training.architectures import make_model, with_adapter
 
@@ -65,13 +66,33 @@ def test_loss_and_gradients_are_those_of_peft(
     assert 0 < error(rounded, exact) < 1.25 * error(rounded_by_peft, exact)
 
 
+@pytest.mark.parametrize("kind", ["nf4", "llm_int8"])
+def test_unpacked_weights_are_held_where_they_are_small_and_change_no_bit(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds: list[bool] = []
+    real = fused_lora.fuse
+
+    def fuse(model: nn.Module) -> int:
+        count = real(model)
+        holds.append(all(m.holds_unpacked for m in model.modules() if isinstance(m, Fused)))
+        return count
+
+    monkeypatch.setattr(fused_lora, "fuse", fuse)
+    held = gradients_of_a_step(tmp_path, kind, "bfloat16")
+    monkeypatch.setattr(fused_lora, "HELD_BYTES", 1000)
+    unpacked_each_time = gradients_of_a_step(tmp_path, kind, "bfloat16")
+    assert holds == [True, False]
+    assert all(torch.equal(held[name], unpacked_each_time[name]) for name in held)
+
+
 def test_a_training_fuses_every_layer_of_its_adapter(tmp_path: Path) -> None:
     config = lab.make_config(tmp_path, lora_dropout=0.0)
     base = base_model.load(config, lab.BASE_MODEL, "16bit", torch.device("cpu"))
     model = adapters.attach(base.model, config)
     layers = [m for m in model.modules() if hasattr(m, "lora_A")]
     assert len(layers) == 3 * 7
-    assert all(isinstance(layer, fused_lora.Fused) for layer in layers)
+    assert all(isinstance(layer, Fused) for layer in layers)
     assert fused_lora.fuse(model) == 0  # nothing is left to be done
 
 
