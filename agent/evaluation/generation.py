@@ -148,7 +148,7 @@ def _continue_greedily(
     running = list(range(len(prompts)))  # the prompt that each row of the batch answers
     for _ in range(max_new_tokens):
         logits = _advance(model, cache, ids, mask, positions, check_interruption)
-        tokens = logits.argmax(dim=-1)
+        tokens = most_likely(logits)
         for row, token in zip(running, tokens.tolist(), strict=True):
             if not said[row] or said[row][-1] not in ends:
                 said[row].append(token)
@@ -163,6 +163,13 @@ def _continue_greedily(
             cache.batch_select_indices(chosen)
             running = [running[place] for place in going]
     return said
+
+
+def most_likely(logits: torch.Tensor) -> torch.Tensor:
+    """The token of each row, the first one of equals. A CPU searches bf16 five times as slowly as
+    fp32, in which it finds the same."""
+    wide = logits.float() if logits.device.type == "cpu" else logits
+    return wide.argmax(dim=-1)
 
 
 def _advance(

@@ -157,6 +157,13 @@ def test_the_head_reads_rows_without_gaps_while_answers_are_made(
     assert not head._forward_pre_hooks
 
 
+def test_of_equally_likely_tokens_the_first_is_taken() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 999, generator=generator).mul(2).round().to(torch.bfloat16)
+    rows: list[list[float]] = logits.tolist()
+    assert generation.most_likely(logits).tolist() == [row.index(max(row)) for row in rows]
+
+
 def test_batches_hold_the_longest_first_within_a_budget_of_tokens() -> None:
     lengths = [10, 300, 20, 290, 15, 12]
     assert generation.make_batches(lengths, 4, 10) == [[1, 3, 2, 4], [5, 0]]
