@@ -20,7 +20,9 @@ been there is better, example by example, and would stay so if the run gained wh
   deficit is left must still have a p-value of at most `doubt`.
 - No run is judged before the warm-up's rung or at the last one, nor before the quorum of
   min(live runs, points left) is accounted for at the rung: has been there or was pruned earlier.
-- The last run of a stratum that is still in the race is kept to the full budget.
+- A run is kept as long as no run that is still in the race was as good at that rung: those that
+  were better may have been stopped themselves, and what is left may be a run that has hardly begun.
+  So the last run of a stratum that is still in the race goes on to the full budget.
 
 `Rule()` is the point of the frontier of saving against lost winners that costs least when a
 hundredth of the final score is worth a whole grid of trainings (`docs/pruning_frontier.json`);
@@ -143,11 +145,27 @@ def judge(point: str, peers: Sequence[Peer], rule: Rule, total_points: int | Non
         if rung in me.scores:
             verdict = _judge_at(rung, me, peers, rule, total_points)
         if verdict.prune:
-            if any(peer.in_race for peer in peers if peer.point != point):
+            if has_equal_in_race(me, peers, rung):
                 return verdict
-            reason = f"{verdict.reason}; kept, because no other run of the stratum is in the race"
-            return Verdict(False, rung, reason, verdict.details)
+            verdict = kept(verdict)
     return verdict
+
+
+def has_equal_in_race(me: Peer, peers: Iterable[Peer], rung: int) -> bool:
+    """Whether another run that is still in the race was at least as good at a rung."""
+    mine = me.scores[rung]
+    return any(
+        peer.scores[rung].examples == mine.examples and peer.scores[rung].mean >= mine.mean
+        for peer in peers
+        if peer.in_race and peer.point != me.point and rung in peer.scores
+    )
+
+
+def kept(verdict: Verdict) -> Verdict:
+    """The verdict on a run that had to stop, but is the best that is left."""
+    reason = f"{verdict.reason}; kept, because no other run of the stratum is in the race"
+    reason += " that was as good"
+    return Verdict(False, verdict.rung, reason, verdict.details)
 
 
 def _judge_at(

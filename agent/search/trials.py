@@ -29,7 +29,7 @@ from agent.config.values import point_text
 from agent.errors import StudyError
 from agent.search import paired_pruner
 from agent.search.example_scores import HISTORY_KEY, ExampleScores
-from agent.search.paired_test import Verdict
+from agent.search.paired_test import Verdict, has_equal_in_race, kept
 from agent.search.pruners import build_pruner
 from agent.search.storages import (
     is_journal_file,
@@ -191,9 +191,8 @@ class Trial:
         if not rung:
             return self.verdict
         verdict = self._former_verdict(rung) or self._ask(frozen, rung)
-        if verdict.prune and not self._may_leave():
-            reason = f"{verdict.reason}; kept, because no other run of the stratum is in the race"
-            verdict = Verdict(False, verdict.rung, reason, verdict.details)
+        if verdict.prune and not self._may_leave(verdict.rung):
+            verdict = kept(verdict)
         if verdict.prune:
             text = json.dumps(asdict(verdict))
             self._storage.set_trial_system_attr(self._id, paired_pruner.VERDICT, text)
@@ -217,8 +216,8 @@ class Trial:
         reason = f"rung {rung}: {type(pruner).__name__} {said} the run at {value:.4f}"
         return Verdict(prune, rung, reason, {"value": value})
 
-    def _may_leave(self) -> bool:
-        """Whether another run stays in the race when this one stops.
+    def _may_leave(self, rung: int) -> bool:
+        """Whether another run stays in the race that was as good at a rung when this one stops.
 
         Two last runs may ask at the same moment. Each first writes that it is leaving and then
         looks, so the one that writes last sees the other go and stays.
@@ -226,7 +225,8 @@ class Trial:
         self._storage.set_trial_system_attr(self._id, paired_pruner.LEAVING, True)
         own = paired_pruner.point_of(self._frozen())
         peers = paired_pruner.peers_of(self._study.get_trials(deepcopy=False), time.time())
-        if any(peer.in_race for peer in peers if peer.point != own):
+        me = next(peer for peer in peers if peer.point == own)
+        if rung in me.scores and has_equal_in_race(me, peers, rung):
             return True
         self._storage.set_trial_system_attr(self._id, paired_pruner.LEAVING, False)
         return False

@@ -183,8 +183,10 @@ def test_the_level_holds_whatever_the_number_of_rivals(level: float, rivals: int
 
 @pytest.mark.parametrize("standing", ["running", "pruned", "complete", "suspended"])
 def test_everybody_who_has_been_at_the_rung_is_compared_with(standing: Standing) -> None:
-    third = spent("c", 0.1, "running")
-    assert judge("b", [spent("a", 0.8, standing), spent("b", 0.3), third], Rule(9), 3).prune
+    third = spent("c", 0.301, "running")  # as good, so that it may stay in the place of "b"
+    verdict = judge("b", [spent("a", 0.8, standing), spent("b", 0.3), third], Rule(9), 3)
+    assert verdict.prune
+    assert verdict.details["compared_with"] == "a"
 
 
 def test_the_last_run_in_the_race_is_kept() -> None:
@@ -192,6 +194,22 @@ def test_the_last_run_in_the_race_is_kept() -> None:
     verdict = judge("b", peers, Rule(rungs=9), 2)
     assert not verdict.prune
     assert "no other run of the stratum is in the race" in verdict.reason
+
+
+@pytest.mark.parametrize("rule", [Rule(9), Rule.patient(9), Rule.bold(9)])
+def test_a_run_is_kept_while_those_in_the_race_have_not_shown_that_they_are_as_good(
+    rule: Rule,
+) -> None:
+    """The better run was stopped by then: what is left may end anywhere."""
+    better = peer("a", [0.6, 0.7, 0.72, 0.73], "pruned")
+    me = peer("b", [0.4, 0.45, 0.455, 0.456])
+    assert judge("b", [Peer("a", "running", better.scores), me], rule, 3).prune
+    for beginner in (peer("c", []), peer("c", [0.1])):
+        assert not judge("b", [better, me, beginner], rule, 3).prune
+    verdict = judge("b", [better, me, peer("c", [0.1, 0.1, 0.1, 0.1])], rule, 3)
+    assert not verdict.prune
+    assert "in the race that was as good" in verdict.reason
+    assert judge("b", [better, me, peer("c", [0.5, 0.6, 0.65, 0.66])], rule, 3).prune
 
 
 def test_a_run_waits_for_its_quorum_at_the_rung_and_no_longer() -> None:

@@ -253,8 +253,29 @@ def test_two_last_runs_that_leave_at_the_same_moment_do_not_both_leave(journal: 
     ):
         one.report(1, examples(0.8))
         two.report(1, examples(0.8))
-        assert one._may_leave()
-        assert not two._may_leave()
+        assert one._may_leave(1)
+        assert not two._may_leave(1)
+
+
+def test_a_run_that_a_stopped_one_has_beaten_is_kept_while_only_a_beginner_is_left(
+    journal: Path,
+) -> None:
+    with (
+        opened(journal, "former", 1e-4) as former,
+        opened(journal, "good", 1e-3) as good,
+        opened(journal, "new", 4e-2) as new,
+    ):
+        report_twice(former, 0.8)
+        former.suspend()
+        former.close(failed=False)
+        new.report(1, examples(0.1))
+        assert not report_twice(good, 0.5).prune
+        new.report(2, examples(0.1))
+        assert "no other run of the stratum is in the race that was as good" in (
+            good.reconsider().reason
+        )
+        assert new.reconsider().prune
+        good.suspend()
 
 
 def test_a_killed_run_is_not_waited_for_and_not_left_running(journal: Path) -> None:

@@ -32,7 +32,8 @@ class ByReasons:
 
     def batch(self, strata: Sequence[Stratum], orders: batch.Counts, workers: int) -> batch.Counts:
         why = np.stack([self.reasons(stratum) for stratum in strata])
-        return batch.trained_rungs(why, self.first, orders, workers)
+        equal = np.stack([batch.equals(stratum) for stratum in strata])
+        return batch.trained_rungs(why, equal, self.first, orders, workers)
 
 
 def hopeful(level: float, doubt: float, warmup: int) -> ByReasons:

@@ -1,6 +1,7 @@
 """What pruning rules save against the winners they lose, on made-up families and real curves.
 
-    python -m tests.tools.pruning_frontier      about ten minutes on two idle cores
+    python -m tests.tools.pruning_frontier               about ten minutes on two idle cores
+    python -m tests.tools.pruning_frontier paired …      these rules only; the others' rows are kept
 
 *Development*: strata 0… of `ORDINARY` and `LATE`, on which every rule is run with all of its
 settings; the default is the lowest level of the cheapest ones there, by the expected cost of
@@ -10,7 +11,8 @@ the half of the real trainings that was left aside, for the rules as they ship. 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -35,6 +37,7 @@ CURVES = ROOT / "tests" / "search" / "curves.json.gz"
 OUT = ROOT / "docs" / "pruning_frontier.json"
 EXAMPLES = (64, 200, 500)
 WORKERS = (1, 4, 8)
+JOBS = 2  # processes
 REPORTED = 1000  # number of the first stratum of a family that is only reported on
 KNOWN = (*families.ORDINARY, *families.LATE)
 SHIPPED = (
@@ -187,7 +190,10 @@ def summary(by_family: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _row(task: tuple[Setting, int, int, Counts, tuple[str, ...]]) -> dict[str, Any]:
+Task = tuple[Setting, int, int, Counts, tuple[str, ...]]
+
+
+def _row(task: Task) -> dict[str, Any]:
     setting, warmup, first, counts, names = task
     found = {name: measure(setting, warmup, first, counts, name) for name in names}
     return {
@@ -199,12 +205,12 @@ def _row(task: tuple[Setting, int, int, Counts, tuple[str, ...]]) -> dict[str, A
     }
 
 
-def frontier(counts: Counts = DEVELOPMENT, jobs: int = 2) -> list[dict[str, Any]]:
+def frontier(counts: Counts = DEVELOPMENT) -> list[Task]:
     """Every rule and setting on the development strata, at warm-up 1."""
-    return _rows(((s, 1, 0, counts, (*KNOWN, "real")) for s in settings()), jobs)
+    return [(s, 1, 0, counts, (*KNOWN, "real")) for s in settings()]
 
 
-def report(counts: Counts = REPORT, jobs: int = 2) -> list[dict[str, Any]]:
+def report(counts: Counts = REPORT) -> list[Task]:
     """The rules as they ship on what they were not developed on, at warm-up 1; ours at 2, too."""
     names = (*KNOWN, *families.UNSEEN, *families.UNSEEN_LATE, "real")
     shipped = [
@@ -212,15 +218,20 @@ def report(counts: Counts = REPORT, jobs: int = 2) -> list[dict[str, Any]]:
         for name in SHIPPED
     ]
     tasks = [(s, 1, REPORTED, counts, names) for s in shipped]
-    tasks += [(s, 2, REPORTED, counts, names) for s in shipped if s.rule.startswith("paired")]
-    return _rows(tasks, jobs)
+    return tasks + [(s, 2, REPORTED, counts, names) for s in shipped if s.rule.startswith("paired")]
 
 
-def _rows(tasks: Iterable[Any], jobs: int) -> list[dict[str, Any]]:
-    if jobs == 1:
-        return [_row(task) for task in tasks]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(_row, tasks))
+def _rows(
+    tasks: Sequence[Task], rules: Sequence[str], known: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """A row for each task: measured, or as `known` where `rules` are given without its own. The
+    seeds are fixed, so a rule that did not change would give the same row again."""
+    same = {(row["rule"], row["setting"], row["warmup"]): row for row in known if rules}
+    found = [None if s.rule in rules else same.get((s.rule, s.label, w)) for s, w, *_ in tasks]
+    missing = [task for task, row in zip(tasks, found, strict=True) if row is None]
+    with ProcessPoolExecutor(JOBS, mp_context=get_context("spawn")) as pool:
+        measured = pool.map(_row, missing)
+        return [row or next(measured) for row in found]
 
 
 def equal_runs(first: int = REPORTED, strata: int = 60, orders: int = 5) -> dict[str, Any]:
@@ -236,13 +247,16 @@ def equal_runs(first: int = REPORTED, strata: int = 60, orders: int = 5) -> dict
     return worst
 
 
-def main() -> dict[str, Any]:
-    """Measure, and write data and picture."""
+def main(rules: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure all rules, or those named, and write data and picture."""
+    known = json.loads(OUT.read_text()) if rules else {"frontier": [], "report": []}
+    if unknown := sorted(set(rules) - {s.rule for s, *_ in [*frontier(), *report()]}):
+        raise SystemExit(f"no such rule on the frontier: {unknown[0]!r}")
     found = {
         "command": "python -m tests.tools.pruning_frontier",
         "tolerated_regret": TOLERATED,
-        "frontier": frontier(),
-        "report": report(),
+        "frontier": _rows(frontier(), rules, known["frontier"]),
+        "report": _rows(report(), rules, known["report"]),
         "equal_runs_stopped": equal_runs(),
     }
     rounded = json.loads(json.dumps(found), parse_float=partial(_rounded))
@@ -256,4 +270,4 @@ def _rounded(text: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -74,13 +74,21 @@ def reasons(stratum: Stratum, rule: Rule) -> Flags:
     return why
 
 
-def trained_rungs(why: Flags, first: int, orders: Counts, workers: int) -> Counts:
+def equals(stratum: Stratum) -> Flags:
+    """Shape (runs, rungs, runs): whether, at a rung, the second run is as good as the first."""
+    means = np.array([[scores.mean for scores in curve.scores] for curve in stratum.curves])
+    found: Flags = means.T[None, :, :] >= means[:, :, None]
+    found[np.arange(len(means)), :, np.arange(len(means))] = False
+    return found
+
+
+def trained_rungs(why: Flags, equal: Flags, first: int, orders: Counts, workers: int) -> Counts:
     """Rungs trained, of the shape of `orders`, when runs are judged by the reasons `why` from rung
-    `first` on. `why` has shape (strata, runs, rungs, runs), `orders` (strata, orders, runs), with a
-    permutation of the runs in each row."""
+    `first` on and kept while none in the race is their `equal`. Both have shape (strata, runs,
+    rungs, runs), `orders` (strata, orders, runs), with a permutation of the runs in each row."""
     strata, count, runs = orders.shape
     which = np.repeat(np.arange(strata), count)
-    play = _Play(why, which, first, orders.reshape(-1, runs), workers)
+    play = _Play(why, equal, which, first, orders.reshape(-1, runs), workers)
     while play.step():
         pass
     return play.trained.reshape(orders.shape)
@@ -89,7 +97,10 @@ def trained_rungs(why: Flags, first: int, orders: Counts, workers: int) -> Count
 class _Play:
     """All orders of all strata in lock-step, as `simulation.run_in_steps` plays one."""
 
-    def __init__(self, why: Flags, which: Counts, first: int, orders: Counts, workers: int) -> None:
+    def __init__(
+        self, why: Flags, equal: Flags, which: Counts, first: int, orders: Counts, workers: int
+    ) -> None:
+        self._equal = equal
         self._why, self._which, self._first, self._workers = why, which, first, workers
         self._place = np.argsort(orders, axis=1)
         self._state = np.full(orders.shape, WAITING)
@@ -119,6 +130,7 @@ class _Play:
         cases, runs = cases[~done], runs[~done]
         state, trained = self._state[cases], self.trained[cases]
         out = state >= PRUNED
+        in_race = (state == RUNNING) | (state == COMPLETE)
         needed = np.minimum(
             (state == RUNNING).sum(axis=1), np.maximum(1, state.shape[1] - out.sum(axis=1))
         )
@@ -129,7 +141,7 @@ class _Play:
             present = (there | (state == PRUNED)).sum(axis=1)
             judged = (present >= needed) & (own >= rung)
             why = self._why[self._which[cases], runs, rung - 1]
-            stops |= judged & (why & there).any(axis=1)
-        in_race = (state == RUNNING) | (state == COMPLETE)
-        stops &= in_race.sum(axis=1) > 1
+            equal = self._equal[self._which[cases], runs, rung - 1]
+            is_left = (equal & there & in_race).any(axis=1)
+            stops |= judged & (why & there).any(axis=1) & is_left
         self._state[cases[stops], runs[stops]] = PRUNED

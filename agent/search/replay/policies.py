@@ -72,7 +72,8 @@ class PairedPolicy:
     def batch(self, strata: Sequence[Stratum], orders: batch.Counts, workers: int) -> batch.Counts:
         rule = replace(self.rule, rungs=strata[0].rungs)
         why = np.stack([batch.reasons(stratum, rule) for stratum in strata])
-        return batch.trained_rungs(why, rule.first, orders, workers)
+        equal = np.stack([batch.equals(stratum) for stratum in strata])
+        return batch.trained_rungs(why, equal, rule.first, orders, workers)
 
 
 class Paired:

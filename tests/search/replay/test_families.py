@@ -11,11 +11,12 @@ import pytest
 
 from agent.config.rules import PAIRED
 from agent.errors import ConfigError
-from agent.search.replay import families
+from agent.search.replay import curves, families
 from agent.search.replay.curves import Stratum
 from agent.search.replay.families import FAMILIES, LATE, ORDINARY, drawn_scores, made
 from agent.search.replay.policies import PairedPolicy, policy
 from agent.search.replay.replay import TOLERATED, replay, run_cases
+from agent.search.replay.simulation import chosen_run
 from tests.tools import frontier_picture, pruning_frontier
 from tests.tools.pruning_frontier import Counts, Setting
 
@@ -91,6 +92,25 @@ def test_winners_are_kept_on_ordinary_families_and_on_late_ones(pruner: str, wor
         shares = kept(group, pruner, workers)
         error = shares.std(ddof=1) / np.sqrt(len(shares))
         assert shares.mean() >= promised - 2 * error
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+@pytest.mark.parametrize("pruner", PAIRED)
+def test_rates_in_ascending_order_leave_no_hopeless_run_for_the_winner(
+    pruner: str, workers: int
+) -> None:
+    """The highest rate comes last: it has hardly begun when the good ones outrun each other."""
+    chosen = policy(pruner, warmup=1)
+    assert isinstance(chosen, PairedPolicy)
+    found = curves.load(pruning_frontier.CURVES)
+    orders = np.array([[rates_ascending(stratum)] for stratum in found])
+    for stratum, (trained,) in zip(found, chosen.batch(found, orders, workers), strict=True):
+        assert stratum.regret(chosen_run(stratum, trained.tolist())) <= 0.05, stratum.name
+
+
+def rates_ascending(stratum: Stratum) -> list[int]:
+    rates = [float(curve.point.split("=")[1]) for curve in stratum.curves]
+    return sorted(range(len(rates)), key=rates.__getitem__)
 
 
 def test_the_default_saves_most_of_what_an_oracle_saves() -> None:
