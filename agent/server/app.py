@@ -17,7 +17,8 @@ from agent.server.admission import LOOPBACK_HOSTS, Gate, Identity
 from agent.server.garbage import collect
 
 # The modules whose import registers field resolvers.
-from agent.server.graphql import (
+# Each of them registers the resolvers of its fields.
+from agent.server.graphql import (  # noqa: F401
     account_fields,
     artifact_changes,
     artifact_fields,
@@ -43,18 +44,6 @@ from agent.server.store.streams import KeyCatalogue, drop_lines
 from agent.server.store.tokens import Signer
 from agent.server_note import read_notice
 
-RESOLVERS = (
-    account_fields,
-    artifact_changes,
-    artifact_fields,
-    branches,
-    collection_changes,
-    file_fields,
-    run_changes,
-    run_fields,
-    sweep_fields,
-    version_fields,
-)
 UPKEEP_PERIOD_S = 2.0
 LINES_AT_ONCE = 2000  # that are removed while the database is held
 THREADS = 8

@@ -10,17 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.config.objective import number_of
+from agent.server.pages.study import artifact_content
 from agent.server.pages.table import short_text
 from agent.server.pages.view import number
 from agent.server.services import Services
-from agent.server.store.artifacts import (
-    artifact_content,
-    get_collection,
-    get_type,
-    inputs_of,
-    list_files,
-    outputs_of,
-)
+from agent.server.store.artifacts import get_collection, get_type, inputs_of, list_files, outputs_of
 from agent.server.store.database import Connection
 from agent.server.store.records import Artifact, Run, RunFile
 from agent.server.store.streams import OUTPUT

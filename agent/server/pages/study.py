@@ -4,6 +4,7 @@ What only a few runs need is read for those alone: curves where an earlier evalu
 been tested, per-example scores of the runs that stand for their variant.
 """
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +24,6 @@ from agent.results.run_table import (
 from agent.results.study import Study, examine
 from agent.server.pages.series import CurveCache
 from agent.server.services import Services
-from agent.server.store.artifacts import artifact_content
 from agent.server.store.database import Connection
 from agent.server.store.records import Run
 
@@ -94,6 +94,24 @@ class StudyReader:
             prompts={split: known.prompts for split, known in found.items()},
             sources={split: known.sources for split, known in found.items()},
         )
+
+
+def artifact_content(
+    connection: Connection, run_id: int, type_name: str, pattern: str
+) -> sqlite3.Row | None:
+    """Blob and size of the newest file of that name (a GLOB pattern) in an artifact that the run
+    has logged; None where there is none."""
+    found: sqlite3.Row | None = connection.execute(
+        "SELECT artifact_file.blob, artifact_file.size FROM artifact "
+        "JOIN artifact_file ON artifact_file.artifact_id = artifact.id "
+        "JOIN collection ON collection.id = artifact.sequence_id "
+        "JOIN artifact_type ON artifact_type.id = collection.type_id "
+        "WHERE artifact.run_id = ? AND artifact.state = 'COMMITTED' "
+        "AND artifact_type.name = ? AND artifact_file.name GLOB ? "
+        "AND artifact_file.blob IS NOT NULL ORDER BY artifact.id DESC LIMIT 1",
+        (run_id, type_name, pattern),
+    ).fetchone()
+    return found
 
 
 def _blob_of(connection: Connection, run_id: int, name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sqlite3
 from typing import Any
 
 from agent.server.refusals import Refused
@@ -51,24 +50,6 @@ def list_types(connection: Connection, project_id: int) -> list[ArtifactType]:
         "SELECT * FROM artifact_type WHERE project_id = ? ORDER BY id", (project_id,)
     )
     return [ArtifactType.of(row) for row in rows]
-
-
-def artifact_content(
-    connection: Connection, run_id: int, type_name: str, pattern: str
-) -> sqlite3.Row | None:
-    """Blob and size of the newest file of that name (a GLOB pattern) in an artifact that the run
-    has logged; None where there is none."""
-    found: sqlite3.Row | None = connection.execute(
-        "SELECT artifact_file.blob, artifact_file.size FROM artifact "
-        "JOIN artifact_file ON artifact_file.artifact_id = artifact.id "
-        "JOIN collection ON collection.id = artifact.sequence_id "
-        "JOIN artifact_type ON artifact_type.id = collection.type_id "
-        "WHERE artifact.run_id = ? AND artifact.state = 'COMMITTED' "
-        "AND artifact_type.name = ? AND artifact_file.name GLOB ? "
-        "AND artifact_file.blob IS NOT NULL ORDER BY artifact.id DESC LIMIT 1",
-        (run_id, type_name, pattern),
-    ).fetchone()
-    return found
 
 
 def find_collection(connection: Connection, project_id: int, name: str) -> Collection | None:
