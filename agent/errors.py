@@ -19,6 +19,7 @@ Every message says what failed, the value, and how to fix it.
 
 import errno
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -86,6 +87,18 @@ class ReportError(SweepAgentError):
 def first_line(error: BaseException) -> str:
     """What an error says, in one line: its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def raising(kind: type[SweepAgentError], what: str) -> Iterator[None]:
+    """Whatever a library raises in the block (the wandb client raises a dozen kinds) as one `kind`:
+    `WHAT: its first line`. Errors of this module pass."""
+    try:
+        yield
+    except SweepAgentError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {first_line(error)}") from error
 
 
 # ---------------------------------------------------------------------- whose fault it is

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.run_config import RunConfig
-from agent.errors import StoreError, TrackingError, first_line
+from agent.errors import StoreError, TrackingError, raising
 from agent.results.outcome import outcome_of
 from agent.tracking.client import wandb
 from agent.tracking.paths import full_path, project_of, split_path
@@ -58,7 +58,7 @@ def split_epoch(word: str) -> tuple[str, float | None]:
 def find(api: Any, text: str) -> FinishedRun:
     """The run that `text` names, or the run that made the model artifact it names (NAME:v0)."""
     path = full_path(text, str(api.default_entity or ""))
-    try:
+    with raising(TrackingError, f"{path} cannot be read"):
         if ":" in split_path(path)[2]:
             artifact = api.artifact(path)
             handle = artifact.logged_by()
@@ -67,10 +67,6 @@ def find(api: Any, text: str) -> FinishedRun:
             handle = api.run("/".join(handle.path))  # with config and summary
         else:
             handle, artifact = api.run(path), None
-    except TrackingError:
-        raise
-    except Exception as error:
-        raise TrackingError(f"{path} cannot be read: {first_line(error)}") from error
     return _read(handle, artifact or _newest_model(handle))
 
 
@@ -78,10 +74,8 @@ def complete_runs(api: Any, sweep: str) -> list[str]:
     """Paths of a sweep's runs that finished and were not pruned, oldest first."""
     path = full_path(sweep, str(api.default_entity or ""))
     project, name = project_of(path), split_path(path)[2]
-    try:
+    with raising(TrackingError, f"sweep {path} cannot be read"):
         runs = list(api.runs(project, filters={"sweep": name}, order="+created_at", lazy=False))
-    except Exception as error:
-        raise TrackingError(f"sweep {path} cannot be read: {first_line(error)}") from error
     found = [
         f"{project}/{run.id}"
         for run in runs
@@ -130,11 +124,9 @@ def download_adapter(run: FinishedRun, folder: Path) -> Path:
             f"{run.path}: its adapter is not in the store {run.config.store} and the run has no "
             "model artifact; name the store with --store"
         )
-    try:
+    with raising(StoreError, f"{run.path}: its model artifact"):
         run.artifact.download(root=str(folder), path_prefix="adapter/", skip_cache=True)
         entries = run.artifact.manifest.entries
-    except Exception as error:  # the client raises many kinds for a server that fails
-        raise StoreError(f"{run.path}: its model artifact: {first_line(error)}") from error
     wanted = {n: e.digest for n, e in entries.items() if n.startswith("adapter/")}
     bad = [name for name, digest in wanted.items() if _md5_of(folder / name) != digest]
     if bad or not wanted:

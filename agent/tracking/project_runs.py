@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ReportError, TrackingError, first_line
+from agent.errors import ReportError, TrackingError, first_line, raising
 from agent.results.columns import CURVES
 from agent.results.run_table import (
     PREDICTIONS,
@@ -176,19 +176,13 @@ def write_marks(
     how many runs have one now. TrackingError when the server refuses."""
     opened = open_api() if api is None else api
     for (project, run_id), values in marks.items():
-        try:
+        with raising(TrackingError, f"run {run_id} of {project!r} takes no selected/ keys"):
             run = opened.run(f"{full_project(project, opened.default_entity)}/{run_id}")
             gone = [key for key, value in values.items() if value is None]
             for key in gone:
                 if key in run.summary._json_dict:
                     del run.summary[key]
             run.summary.update({k: value for k, value in values.items() if value is not None})
-        except ReportError:
-            raise
-        except Exception as error:
-            raise TrackingError(
-                f"run {run_id} of {project!r} takes no selected/ keys: {first_line(error)}"
-            ) from error
     return sum(any(value is not None for value in values.values()) for values in marks.values())
 
 
@@ -198,9 +192,5 @@ def _job_type(run: Any) -> str:
 
 def runs_of_sweep(path: str) -> list[Any]:
     """The runs of a sweep, `ENTITY/PROJECT/SWEEP`. TrackingError when it cannot be read."""
-    try:
+    with raising(TrackingError, f"the sweep {path} cannot be read"):
         return list(open_api().sweep(path).runs)
-    except TrackingError:
-        raise
-    except Exception as error:  # the client raises a dozen kinds, some of them plain ValueErrors
-        raise TrackingError(f"the sweep {path} cannot be read: {first_line(error)}") from None

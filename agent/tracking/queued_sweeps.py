@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.errors import TrackingError, first_line
+from agent.errors import TrackingError, first_line, raising
 from agent.results.confirmation import PlannedPoint, PlannedSweep, sweeps_of
 from agent.tracking.paths import full_project, split_project
 
@@ -70,24 +70,16 @@ def _create(planned: PlannedSweep, api: Any) -> Queued:
     project = full_project(planned.like.project, api.default_entity)
     entity, name = split_project(project)
     config = {**planned.config, **_started_like(planned, project, api)}
-    try:
+    with raising(TrackingError, f"W&B makes no sweep {planned.name!r} in {project}"):
         sweep_id = wandb.sweep(config, entity=entity, project=name)
-    except Exception as error:
-        raise TrackingError(
-            f"W&B makes no sweep {planned.name!r} in {project}: {first_line(error)}"
-        ) from error
     return Queued(f"{project}/{sweep_id}", planned.name, _seeds(planned), is_new=True)
 
 
 def _started_like(planned: PlannedSweep, project: str, api: Any) -> dict[str, object]:
     """Program and command of the sweep that the chosen run came from, where it has them."""
-    try:
+    with raising(TrackingError, f"run {planned.like.run_id} of {project} cannot be read"):
         sweep = api.run(f"{project}/{planned.like.run_id}").sweep
         config = sweep.config if sweep is not None else {}
-    except Exception as error:
-        raise TrackingError(
-            f"run {planned.like.run_id} of {project} cannot be read: {first_line(error)}"
-        ) from error
     return {name: config[name] for name in ("program", "command") if config.get(name)}
 
 
