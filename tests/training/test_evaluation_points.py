@@ -186,6 +186,24 @@ def test_other_optimizers_resume_to_the_same_bits(tmp_path: Path, optimizer: str
     lab.assert_equal_bits(points[-1].directory, whole[-1].directory)
 
 
+@pytest.mark.parametrize(
+    "cell", [("Full LoRA", "None"), ("QLoRA", "int4"), ("QLoRA", "int8")], ids=str
+)
+@pytest.mark.usefixtures("keep_states")
+def test_steps_without_dropout_which_are_fused_resume_to_the_same_bits(
+    tmp_path: Path, cell: tuple[str, str]
+) -> None:
+    values = {"lora_dropout": 0.0, "model_variant": cell[0], "quantization_strategy": cell[1]}
+    whole = finish(tmp_path, {**values, "store": str(tmp_path / "whole")})
+    training = lab.open_training(
+        tmp_path, {**values, "checkpoint_every_min": 1e-9}, on_step=lab.kill_at(6)
+    )
+    assert lab.in_child(lambda: lab.run_through(training)) == -signal.SIGKILL
+    points = finish(tmp_path, values)
+    assert lab.losses_of(points) == lab.losses_of(whole)
+    lab.assert_equal_bits(points[-1].directory, whole[-1].directory)
+
+
 # ------------------------------------------------------------------ two workers
 def test_of_two_workers_at_the_same_instant_one_trains_and_both_end_equal(tmp_path: Path) -> None:
     lab.make_config(tmp_path)  # writes the data
