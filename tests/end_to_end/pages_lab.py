@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.config.variants import VARIANTS
 from agent.server.store.database import Connection, Database, insert
+from tests.end_to_end.stored_runs import add_run
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script>{{7*7}}"
 BROWSER = next(
@@ -73,28 +74,17 @@ def _add_run(
         "inference/model_size_gb": [5.2, 2.1, 3.1, 3.0, 1.9][place % 5],
         **{f"extra/metric_{i}": math.sin(place + i) for i in range(30)},
     }
-    is_live = place == 1
-    run_id = insert(
+    add_run(
         connection,
-        "run",
-        project_id=project_id,
-        name=f"run{place:05d}",
-        sweep_id=sweep_id,
-        state="running" if is_live else "finished",
-        display_name=HOSTILE if place == 0 else f"run {place}",
-        tags=json.dumps([]),
-        config=json.dumps({key: {"value": value} for key, value in config.items()}),
-        summary=json.dumps(summary),
-        history_lines=points,
-        revision=1,
+        project_id,
+        f"run{place:05d}",
+        config,
+        json.dumps(summary),
+        [json.dumps(row) for row in rows],
         created_at=1e9 + place,
-        updated_at=1e9 + place,
-        heartbeat_at=4e9,
-        finished_at=None if is_live else 1e9 + place + 600,
-    )
-    connection.executemany(
-        "INSERT INTO stream_line VALUES (?, 'history', ?, ?, ?)",
-        [(run_id, i, row["_step"], json.dumps(row)) for i, row in enumerate(rows)],
+        seconds=None if place == 1 else 600,
+        sweep_id=sweep_id,
+        display_name=HOSTILE if place == 0 else f"run {place}",
     )
 
 

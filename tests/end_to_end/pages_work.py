@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.server.store.blobs import BlobStore
 from agent.server.store.database import Connection, Database, insert
+from tests.end_to_end.stored_runs import add_run
 from tests.server.pages_reader import add_predictions
 
 RUNS, POINTS = 30, 20
@@ -87,30 +88,18 @@ def _run(
         text = text[:-1] + f', "loss": NaN, "huge": {HUGE}, "f1": "NaN"}}'
     if place == 29:
         config |= {f"{LONG}{i}": i for i in range(200)}
-    run_id = insert(
+    run_id = add_run(
         connection,
-        "run",
-        project_id=project,
-        name=f"run{place}",
+        project,
+        f"run{place}",
+        config,
+        text,
+        rows,
+        created_at=1e9 + place,
+        seconds=None if place == 27 else 3600,
         display_name=f"{LONG}{place}" if place >= 28 else f"run {place}",
         state=states.get(place, "finished"),
         tags=json.dumps(["pruned"] if place == 24 else []),
-        config=json.dumps({key: {"value": value} for key, value in config.items()}),
-        summary=text,
-        history_lines=len(rows),
-        revision=1,
-        created_at=1e9 + place,
-        updated_at=1e9 + place,
-        heartbeat_at=4e9,
-        finished_at=None if place == 27 else 1e9 + place + 3600,
-    )
-    _lines(connection, run_id, place, rows)
-
-
-def _lines(connection: Connection, run_id: int, place: int, rows: list[str]) -> None:
-    connection.executemany(
-        "INSERT INTO stream_line VALUES (?, 'history', ?, ?, ?)",
-        [(run_id, i, i, row) for i, row in enumerate(rows)],
     )
     if place == 3:
         console = "ERROR 2026-01-01T00:00:00.000000 loading: 100%"
@@ -155,18 +144,5 @@ def _sweep(connection: Connection) -> None:
         summary: dict[str, Any] = {"inference/model_size_gb": 1.5}
         if place != 5:  # one has no score
             summary["score"] = score
-        insert(
-            connection,
-            "run",
-            project_id=project,
-            name=f"w{place}",
-            sweep_id=sweep,
-            state="finished",
-            display_name=f"point {place}",
-            config=json.dumps({key: {"value": value} for key, value in config.items()}),
-            summary=json.dumps(summary),
-            created_at=1e9,
-            updated_at=1e9,
-            heartbeat_at=1e9,
-            finished_at=1e9 + 60,
-        )
+        text, title = json.dumps(summary), f"point {place}"
+        add_run(connection, project, f"w{place}", config, text, sweep_id=sweep, display_name=title)

@@ -9,7 +9,9 @@ from agent.server.process import running_server
 from agent.server.store.database import Database, insert
 from tests.end_to_end.server_load import percentile_ms
 from tests.end_to_end.server_neighbours import post
+from tests.end_to_end.stored_runs import add_run
 
+SCORE = "validation/f1_score"
 VARIANTS = ("Full LoRA", "QLoRA", "LoRA+PTQ")
 
 
@@ -23,49 +25,18 @@ def fill(data: Path, entity: str, runs: int, points: int) -> None:
         for number in range(runs):
             rate = 10 ** -(2 + number % 30 / 10)
             config = {
-                "learning_rate": {"value": rate},
-                "model_variant": {"value": VARIANTS[number % 3]},
-                "seed": {"value": number % 7},
+                "learning_rate": rate,
+                "model_variant": VARIANTS[number % 3],
+                "seed": number % 7,
             }
-            final = 0.5 + number % 997 / 2000
-            summary = {
-                "train/loss": 1 / (1 + number),
-                "validation/f1_score": final,
-                "_step": points,
-            }
-            run = insert(
-                connection,
-                "run",
-                project_id=project,
-                name=f"run{number:05}",
-                display_name=f"run {number}",
-                state="finished",
-                initialised=1,
-                config=json.dumps(config),
-                summary=json.dumps(summary),
-                history_lines=points,
-                heartbeat_at=1e9,
-                finished_at=1e9 + 60,
-                **times,
-            )
-            connection.executemany(
-                "INSERT INTO stream_line VALUES (?, 'history', ?, ?, ?)",
-                (
-                    (
-                        run,
-                        step,
-                        step,
-                        json.dumps(
-                            {
-                                "_step": step,
-                                "train/loss": 1 / (1 + step + number % 13),
-                                "validation/f1_score": final * step / points,
-                            }
-                        ),
-                    )
-                    for step in range(points)
-                ),
-            )
+            final, loss = 0.5 + number % 997 / 2000, "train/loss"
+            summary = {loss: 1 / (1 + number), SCORE: final, "_step": points}
+            lines = [
+                {"_step": i, loss: 1 / (1 + i + number % 13), SCORE: final * i / points}
+                for i in range(points)
+            ]
+            name, rows = f"run{number:05}", [json.dumps(line) for line in lines]
+            add_run(connection, project, name, config, json.dumps(summary), rows, initialised=1)
     database.close()
 
 

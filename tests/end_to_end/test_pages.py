@@ -12,14 +12,7 @@ from agent.server.pages.view import duration, number
 from agent.server.process import running_server
 from agent.server_note import login_header
 from tests.end_to_end.pages_desk import Desk, needs_browser
-from tests.end_to_end.pages_lab import (
-    HOSTILE,
-    complaints,
-    fill,
-    log_in,
-    opened_browser,
-    wait_for,
-)
+from tests.end_to_end.pages_lab import HOSTILE, complaints, fill, log_in, opened_browser, wait_for
 from tests.end_to_end.server_client import client_of
 
 RUNS, POINTS = 1000, 40

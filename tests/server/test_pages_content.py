@@ -50,23 +50,6 @@ def test_rows_are_sorted_with_the_unknown_last_either_way() -> None:
     assert [row.id for row in sort_rows(rows, "x", True)] == ["r2", "r0", "r4", "r3", "r1"]
 
 
-def test_a_filter_takes_words_and_comparisons() -> None:
-    rows = rows_of({"variant": "QLoRA int4", "learning_rate": 0.0005, "seed": 1})
-    for text in ("", "qlora", "int4 0.0005", "learning_rate<0.001", "seed=1", "seed>=1 qlora"):
-        assert draw(rows, Choice(text)).count == 1, text
-    for text in ("full", "learning_rate>0.001", "seed=2"):
-        assert draw(rows, Choice(text)).count == 0, text
-
-
-def test_a_filter_that_says_nothing_is_a_problem_with_a_place() -> None:
-    rows = rows_of({"variant": "QLoRA int4", "seed": 1})
-    for text, word in (("variant<3", "variant"), ("qlora seed<word", "word"), ("sed=1", "sed")):
-        drawn = draw(rows, Choice(text))
-        assert drawn.problem is not None
-        assert text[drawn.problem.start : drawn.problem.end] == word
-        assert drawn.count == 0
-
-
 def test_a_column_whose_value_is_the_same_everywhere_is_sent_once() -> None:
     sent = payload(rows_of({"a": 1, "b": 1}, {"a": 1, "b": 2}), 2, None)
     by_key = {column["key"]: column for column in sent["columns"]}

@@ -120,9 +120,11 @@ class Stage:
         return Supervisor([worker], inbox, {}, lead_s=lead_s, max_restarts=9, say=say, **more).run()
 
 
-def step_until(worker: Worker, condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    end = time.monotonic() + timeout_s
+def step_until(worker: Worker, condition: Callable[[], bool], ahead_s: float = 0.0) -> None:
+    """Steps of the worker, whose clock runs ahead by so many seconds more at each."""
+    begin, steps = time.monotonic(), 0
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        worker.step(time.time())
+        assert time.monotonic() < begin + 20, "waited in vain"
+        worker.step(time.time() + steps * ahead_s)
+        steps += 1
         time.sleep(0.02)

@@ -96,13 +96,7 @@ def test_a_task_without_a_grid_point_leaves_every_sweep_after_its_idle_limit(
     stage.runs = dict.fromkeys(sweeps, ())
     stage.variables = {"AGENT_IDLES": "1"}
     worker = stage.worker(*sweeps)
-    clock = time.time()
-    end = time.monotonic() + 20
-    while not worker.done:
-        assert time.monotonic() < end
-        worker.step(clock)
-        clock += 10
-        time.sleep(0.01)
+    step_until(worker, lambda: worker.done, ahead_s=10)
     assert worker.failed == []
     assert sum("no grid point for" in line for line in stage.said) == len(sweeps)
 
