@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,11 @@ def pruning() -> dict[str, Any]:
     """Savings and losses on what the pruner was not developed on; the rows are in docs/."""
     found = pruning_frontier.main()
     pruning_table.write_into_readme()
+    return pruning_figures(found)
+
+
+def pruning_figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is claimed of our rules, from what `pruning_frontier` measured."""
     shipped = {row["setting"]: row for row in found["report"] if row["warmup"] == 1}
     return {
         name: {

@@ -38,6 +38,7 @@ OUT = ROOT / "docs" / "pruning_frontier.json"
 EXAMPLES = (64, 200, 500)
 WORKERS = (1, 4, 8)
 JOBS = 2  # processes
+SCREENING = 0.1  # of the final score: what a whole grid is worth where time is what counts
 REPORTED = 1000  # number of the first stratum of a family that is only reported on
 KNOWN = (*families.ORDINARY, *families.LATE)
 SHIPPED = (
@@ -113,7 +114,11 @@ def settings() -> list[Setting]:
     found += [Setting("first rung, then top K", f"top_{k}") for k in (1, 2, 3)]
     found += [
         Setting("paired_bold", f"bold, level {level:g}", (("level", level),))
-        for level in (0.2, 0.5, 0.8)
+        for level in (0.2, 0.5, 0.8, 0.95)
+    ]
+    found += [
+        Setting("paired_bold", f"bold, doubt {doubt:g}", (("doubt", doubt),))
+        for doubt in (0.35, 0.5)
     ]
     return [*found, Setting("paired_patient", "patient"), Setting("none", "none")]
 
@@ -179,14 +184,19 @@ def summary(by_family: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The figures of a rule: over ordinary families, late ones, and the cost over both."""
     ordinary = [by_family[name] for name in families.ORDINARY]
     late = [by_family[name] for name in families.LATE]
-    cost = [row["spent"] + row["regret"] / TOLERATED for row in [*ordinary, *late]]
+
+    def cost(price: float) -> float:
+        """Grids trained, plus the regret when a grid is worth `price` of the final score."""
+        return float(np.mean([r["spent"] + r["regret"] / price for r in [*ordinary, *late]]))
+
     return {
         "share": float(np.mean([row["share"] for row in ordinary])),
         "kept": float(np.mean([row["kept"] for row in ordinary])),
         "least_kept": min(row["kept"] for row in ordinary),
         "least_kept_late": min(row["kept"] for row in late),
         "equal_stopped": by_family["flat"]["good_stopped"],
-        "cost": float(np.mean(cost)),
+        "cost": cost(TOLERATED),
+        "cost_screening": cost(SCREENING),
     }
 
 
@@ -231,7 +241,8 @@ def _rows(
     missing = [task for task, row in zip(tasks, found, strict=True) if row is None]
     with ProcessPoolExecutor(JOBS, mp_context=get_context("spawn")) as pool:
         measured = pool.map(_row, missing)
-        return [row or next(measured) for row in found]
+        rows = [row or next(measured) for row in found]
+    return [{**summary(row["families"]), **row} for row in rows]
 
 
 def equal_runs(first: int = REPORTED, strata: int = 60, orders: int = 5) -> dict[str, Any]:
