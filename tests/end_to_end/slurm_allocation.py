@@ -1,9 +1,11 @@
 """How much of what tasks hold is work, on a real Slurm.
 
     python -m tests.end_to_end.slurm_allocation [TASKS POINTS SECONDS]
+    python -m tests.end_to_end.slurm_allocation demo
 
 More tasks than points, sent through `submit`; and by hand, past its limit on tasks, where those
-without a point have to leave by themselves.
+without a point have to leave by themselves. `demo`: the demo's 15 points with the real train.py
+through four tasks, which share this machine's cores.
 """
 
 import json
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from agent.cluster.job_records import JobRecords
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
+from tests.end_to_end.slurm_training import prepare_project, whole_demo
 
 STEP_S = 0.5
 
@@ -83,7 +86,20 @@ def seconds_of(text: str) -> float:
     return hours * 3600.0 + minutes * 60 + seconds
 
 
+def measure_demo() -> int:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        running_cluster(Path(place) / "slurm", nodes=4) as cluster,
+        running_stage(Path(place) / "stage", cluster, "--settle-s", "2") as stage,
+    ):
+        prepare_project(stage)
+        print(json.dumps(whole_demo(stage)), flush=True)
+    return 0
+
+
 def main(words: list[str]) -> int:
+    if words == ["demo"]:
+        return measure_demo()
     tasks, points, seconds = (*map(int, words), *(16, 3, 60)[len(words) :])
     with (
         tempfile.TemporaryDirectory() as place,

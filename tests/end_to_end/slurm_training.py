@@ -349,6 +349,7 @@ def whole_demo(stage: Stage) -> dict[str, object]:
         "seconds": round(time.monotonic() - began, 1),
         "waiting_share": round(waited / spent, 4) if spent else None,
         "share_of_task_time_between_runs": round(between / in_tasks, 4),
+        "share_of_task_time_on_device": round(spent / in_tasks, 4),  # training and scoring
     }
 
 
