@@ -126,10 +126,13 @@ class Fault(Enum):
 
 
 NOT_INSTALLED = 78  # of the job's script: no interpreter, no module, no key; a try changes nothing
+# Of a disk that takes no data, for now.
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 _SITE_ERRNOS = frozenset(
     {
         # the file system: full, over quota, read-only, broken, gone away, not ours
-        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EREMOTEIO, errno.ESTALE),
+        *DISK_ERRNOS,
+        errno.EREMOTEIO,
         *(errno.EACCES, errno.EPERM, errno.ENFILE, errno.ENOLCK),
         # the network
         *(errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE),

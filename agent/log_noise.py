@@ -3,7 +3,6 @@
 Call before the heavy imports.
 """
 
-import errno
 import io
 import logging
 import os
@@ -11,7 +10,7 @@ import sys
 import warnings
 from typing import TextIO
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+from agent.errors import DISK_ERRNOS
 
 
 class LossyFile(io.FileIO):
@@ -22,6 +21,7 @@ class LossyFile(io.FileIO):
         self._lost = 0  # bytes
         self._reason = ""
 
+    # Of what FileIO takes, only what a TextIOWrapper gives: bytes.
     def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
         left = memoryview(data).cast("B")
         size = len(left)
@@ -33,7 +33,7 @@ class LossyFile(io.FileIO):
             while left:
                 left = left[super().write(left) or 0 :]
         except OSError as error:
-            if error.errno not in _OF_THE_DISK:
+            if error.errno not in DISK_ERRNOS:
                 raise
             self._lost += len(left)
             self._reason = error.strerror or ""

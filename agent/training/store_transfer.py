@@ -12,13 +12,13 @@ from pathlib import Path
 
 from agent import files
 from agent.config.run_config import digest
-from agent.errors import StoreError
+from agent.errors import DISK_ERRNOS, StoreError
 from agent.training import store
 from agent.training.lease import watch
 
 _UNREADABLE = "cannot be read as exported trainings"
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
-_OF_THE_SITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE}
+_OF_THE_SITE = {*DISK_ERRNOS, errno.EACCES}
 LEFT_OUT = ("lease", "writing-", "fenced-", "damaged-", ".", "pinned")
 
 

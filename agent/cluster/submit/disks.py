@@ -1,12 +1,10 @@
 """Whether the disks of a submission take data: asked before it, and whenever `status` is."""
 
-import errno
 from collections.abc import Iterable
 from pathlib import Path
 
 from agent import files
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
+from agent.errors import DISK_ERRNOS
 
 
 def disk_problems(state_dir: Path, logs: Iterable[Path]) -> list[str]:
@@ -33,5 +31,5 @@ def _reason(directory: Path) -> str:
         place = next(p for p in (directory, *directory.parents) if p.exists())
         files.check_writable(place)
     except OSError as error:
-        return (error.strerror or "") if error.errno in _FULL else ""
+        return (error.strerror or "") if error.errno in DISK_ERRNOS else ""
     return ""
