@@ -138,9 +138,12 @@ class SweepSource:
         """A run has waited for the site as long as it may, and handed its point back uncharged: the
         next one would hold the device for as long again.
         """
-        self.is_site_at_fault = True
-        self.failed.append(f"{sweep}: {site_words(run_id)}")
+        self._leave_for_site(f"{sweep}: {site_words(run_id)}")
         self._claims.drop([claim.run_id for claim in self._claims.open_claims()])
+
+    def _leave_for_site(self, reason: str) -> None:
+        self.is_site_at_fault = True
+        self.failed.append(reason)
         self._sweeps.clear()
         self._cut_off.clear()
         self._unclear = []
@@ -164,11 +167,7 @@ class SweepSource:
         self._not_before = now + AWAY_S
         self._away_since = now if self._away_since is None else self._away_since
         if now - self._away_since >= self._site_limit_s:
-            self.is_site_at_fault = True
-            self.failed.append(f"{self._sweeps[0] if self._sweeps else 'its runs'}: {problem}")
-            self._sweeps.clear()
-            self._cut_off.clear()
-            self._unclear = []
+            self._leave_for_site(f"{self._sweeps[0] if self._sweeps else 'its runs'}: {problem}")
 
     def _look_for_cut_off(self, claims: list[Claim], now: float) -> None:
         """Ask the server about grid points that have no process here any more."""
