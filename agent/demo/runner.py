@@ -62,7 +62,7 @@ class Demo:
             stack.callback(self._end_all)
             self._env = self._environment(server.env)
             print(f"server   {server.base_url} (data in {self._out / 'server'})", flush=True)
-            runs, watcher = self._run_sweeps(server.entity)
+            watcher = self._run_sweeps(server.entity)
             project = watcher.project
             if self._queries:
                 self._benchmark(watcher.sweeps)
@@ -134,16 +134,17 @@ class Demo:
         return found.group(1)
 
     # ------------------------------------------------------------------ during
-    def _run_sweeps(self, entity: str) -> tuple[list[results.Row], results.Watcher]:
-        """Create every sweep, while a warm worker imports, and have agents run them to their ends:
-        the runs, and who watched them."""
+    def _run_sweeps(self, entity: str) -> results.Watcher:
+        """Create every sweep, while a warm worker imports, and have agents run them to their ends.
+        Gives what reads their runs."""
         with warm_worker(self._env) as warm:
             paths = [self._create_sweep(file, entity) for file in self._files]
             watcher = results.Watcher(self._env, paths)  # before the machine is busy
             self._env |= warm
-            return self._run_agents(paths, watcher), watcher
+            self._run_agents(paths, watcher)
+        return watcher
 
-    def _run_agents(self, sweeps: list[str], watcher: results.Watcher) -> list[results.Row]:
+    def _run_agents(self, sweeps: list[str], watcher: results.Watcher) -> None:
         """Until every sweep has ended: those that train first, each that only follows as soon as
         its trainings are there."""
         files = zip(sweeps, self._files, strict=True)
@@ -168,7 +169,6 @@ class Demo:
             if ended == set(sweeps) and not following:
                 self._end_idle_agents()
         watcher.show_changes()
-        return watcher.rows()
 
     def _start_agents(self, count: int, sweeps: list[str]) -> list[threading.Thread]:
         threads = []

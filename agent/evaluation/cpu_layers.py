@@ -18,8 +18,8 @@ from peft.tuners.lora import bnb as lora_on_quantised
 from torch import nn
 from torch.nn import functional
 
-# Bytes of unpacked 4-bit weights that are held: users of larger models chose 4 bits for memory.
-HELD_BYTES = 1 << 30
+from agent.training.fused_lora import HELD_BYTES
+
 # bitsandbytes' 1 / 127², as it writes it.
 PER_PRODUCT = 6.200124e-05
 
@@ -124,8 +124,8 @@ def _int8_forward(layer: Any, shared: _LastInput) -> Forward:
 
 
 class _QuantisedRows(NamedTuple):
-    """Rows as int8, with the largest absolute value of each; columns that hold outliers are 0 in
-    them and stand apart as they were. None where there is no outlier."""
+    """Rows as int8, with the largest absolute value of each. Columns that hold outliers are 0 in
+    them and kept apart in the input's dtype; without outliers both fields are None."""
 
     whole: torch.Tensor
     largest: torch.Tensor

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import nn
 
 from agent.evaluation import generation
 from agent.evaluation.served_model import ServedModel
-from agent.training import device_memory
+from agent.training import adapters, device_memory
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 WARMUP_QUERIES = 3
@@ -140,7 +139,7 @@ def _after_first_pass(model: nn.Module, note: Callable[[], None]) -> Iterator[No
         note()
 
     # Generation calls the transformers model itself, not PEFT's wrapper around it.
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = adapters.without_adapter(model)
     handle = inner.register_forward_hook(once)
     try:
         yield

@@ -87,6 +87,12 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def without_adapter(model: nn.Module) -> Any:
+    """The transformers model inside PEFT's wrapper, or the model itself."""
+    unwrap = getattr(model, "get_base_model", None)
+    return unwrap() if unwrap else model
+
+
 def save(model: PeftModel, directory: Path, base_model: str) -> None:
     """Write the adapter as a plain PEFT folder (safetensors) that names its base as the config
     does: PEFT itself would write where the base lies on this machine."""

@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from agent.training import adapters
+
 LOGITS_AT_ONCE = 2**25  # elements of one chunk: 128 MiB in 32 bits
 
 
@@ -93,7 +95,7 @@ def _with_states(output: ModelOutput, states: torch.Tensor) -> ModelOutput:
 
 def _after_decoder(model: nn.Module, output: ModelOutput, states: torch.Tensor) -> torch.Tensor:
     """Logits of decoder states, (states, vocabulary), by the model's own code after its decoder."""
-    plain = _plain(model)
+    plain = adapters.without_adapter(model)
     with _decoder_gives(model, _with_states(output, states[None])):
         # Not the module's call: hooks have seen this forward pass, and it is one.
         logits: torch.Tensor = plain.forward(inputs_embeds=states[None], use_cache=False).logits
@@ -117,7 +119,7 @@ def _decoder_gives(model: nn.Module, output: ModelOutput) -> Iterator[None]:
     assert found is not None, "run_decoder has found one"
     name, decoder = found
     place, _, own_name = name.rpartition(".")
-    owner = _plain(model).get_submodule(place)
+    owner = adapters.without_adapter(model).get_submodule(place)
     owner._modules[own_name] = _Given(output)
     try:
         yield
@@ -127,7 +129,7 @@ def _decoder_gives(model: nn.Module, output: ModelOutput) -> Iterator[None]:
 
 def decoder_of(model: nn.Module) -> tuple[str, nn.Module] | None:
     """Name inside the plain model and module of what gives the hidden states; None without one."""
-    plain = _plain(model)
+    plain = adapters.without_adapter(model)
     if not isinstance(plain, PreTrainedModel):
         return None
     decoder = plain.get_decoder()
@@ -137,11 +139,5 @@ def decoder_of(model: nn.Module) -> tuple[str, nn.Module] | None:
     return None
 
 
-def _plain(model: nn.Module) -> Any:
-    """The transformers model inside PEFT's wrapper, or the model itself."""
-    unwrap = getattr(model, "get_base_model", None)
-    return unwrap() if unwrap else model
-
-
 def _vocabulary(model: nn.Module) -> int:
-    return int(_plain(model).config.get_text_config().vocab_size)
+    return int(adapters.without_adapter(model).config.get_text_config().vocab_size)

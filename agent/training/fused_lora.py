@@ -73,8 +73,10 @@ class Fused(nn.Module):
             down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
             scale = layer.scaling[name]
             product: Any = _LoraProduct.apply
-            return product(x, down, up, scale, layer)  # type: ignore[no-any-return]
-        return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+            result: torch.Tensor = product(x, down, up, scale, layer)
+        else:
+            result = super().forward(x, *args, **kwargs)
+        return result
 
     def of_base(self, x: torch.Tensor) -> torch.Tensor:
         """What the base layer gives: a fresh tensor, with the same bits either way."""
@@ -82,7 +84,8 @@ class Fused(nn.Module):
         held = self.unpacked
         if held is not None and held.dtype == x.dtype and self.training:
             return linear(x, held, base.bias)
-        return base(x)  # type: ignore[no-any-return]
+        result: torch.Tensor = base(x)
+        return result
 
     def weight_of_base(self, dtype: torch.dtype) -> torch.Tensor:
         """The base's matrix, (out, in), as its own backward pass takes it."""
@@ -99,11 +102,11 @@ class _FusedLinear(Fused, lora.Linear):
     pass
 
 
-class _FusedLinear4bit(Fused, lora.Linear4bit):  # type: ignore[misc]
+class _FusedLinear4bit(Fused, lora.Linear4bit):  # type: ignore[misc]  # PEFT's is Any to mypy
     pass
 
 
-class _FusedLinear8bit(Fused, lora.Linear8bitLt):  # type: ignore[misc]
+class _FusedLinear8bit(Fused, lora.Linear8bitLt):  # type: ignore[misc]  # PEFT's is Any to mypy
     pass
 
 
@@ -151,11 +154,12 @@ class _LoraProduct(torch.autograd.Function):
 
 
 def _weight_of(layer: nn.Module, dtype: torch.dtype) -> torch.Tensor:
-    weight: Any = layer.weight
+    packed: Any = layer.weight
+    weight: torch.Tensor = packed
     if isinstance(layer, Linear4bit):
-        return functional.dequantize_4bit(weight, weight.quant_state).to(dtype)
-    if isinstance(layer, Linear8bitLt):
+        weight = functional.dequantize_4bit(packed, packed.quant_state).to(dtype)
+    elif isinstance(layer, Linear8bitLt):
         state: Any = layer.state
         steps = state.SCB.unsqueeze(1).mul(1 / 127)
-        return state.CB.to(dtype, copy=True).mul_(steps)  # type: ignore[no-any-return]
-    return weight  # type: ignore[no-any-return]
+        weight = state.CB.to(dtype, copy=True).mul_(steps)
+    return weight

@@ -19,6 +19,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from agent.training import adapters
+
 NAME = "short_causal"
 
 
@@ -26,7 +28,7 @@ NAME = "short_causal"
 def in_training(model: nn.Module) -> Iterator[None]:
     """Steps of `model` take this function where its architecture is right under torch's fused
     attention, which has the same formula, and where it now has the plain one, on a CPU."""
-    plain = _plain(model)
+    plain = _fitting(model)
     if plain is None:
         yield
         return
@@ -38,9 +40,8 @@ def in_training(model: nn.Module) -> Iterator[None]:
         settings._attn_implementation = "eager"
 
 
-def _plain(model: nn.Module) -> PreTrainedModel | None:
-    unwrap = getattr(model, "get_base_model", None)
-    plain = unwrap() if unwrap else model
+def _fitting(model: nn.Module) -> PreTrainedModel | None:
+    plain = adapters.without_adapter(model)
     if not isinstance(plain, PreTrainedModel) or plain.device.type != "cpu":
         return None
     settings = plain.config

@@ -126,10 +126,11 @@ class Trainer:
         optimizer_state.set_random_state(self._rng, device)
         meter = cost.Meter(device, self._team.size)
         try:
-            while self._progress.step < target:
-                with self._team.in_step(), short_attention.in_training(self.model):
-                    self._take_step(is_last=self._progress.step + 1 == target)
-                self._save_between(parent, meter)
+            with short_attention.in_training(self.model):
+                while self._progress.step < target:
+                    with self._team.in_step():
+                        self._take_step(is_last=self._progress.step + 1 == target)
+                    self._save_between(parent, meter)
         finally:
             self._progress.cost = meter.close(self._progress.cost)
             self._rng = optimizer_state.random_state(device)

@@ -47,7 +47,7 @@ class Study(Demo):
             self._env = self._environment(server.env)
             began = time.monotonic()
             try:
-                rows, _ = self._run_sweeps(server.entity)
+                rows = self._run_sweeps(server.entity).rows()
                 return time.monotonic() - began, rows
             finally:
                 self._end_all()
