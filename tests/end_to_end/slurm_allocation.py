@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.cluster.job_records import JobRecords
+from tests.end_to_end.slurm_demo import whole_demo
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
-from tests.end_to_end.slurm_training import prepare_project, whole_demo
+from tests.end_to_end.slurm_training import prepare_project
 
 STEP_S = 0.5
 

@@ -18,8 +18,9 @@ from typing import TypeVar
 
 from tests.end_to_end import slurm_faults, slurm_full_disk
 from tests.end_to_end.slurm_cluster import missing_programs
+from tests.end_to_end.slurm_demo import whole_demo
 from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
-from tests.end_to_end.slurm_training import Outcome, one_training, prepare_project, whole_demo
+from tests.end_to_end.slurm_training import Outcome, one_training, prepare_project
 
 T = TypeVar("T")
 # Those that wait longest for Slurm first.
