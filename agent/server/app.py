@@ -15,10 +15,7 @@ from starlette.middleware import Middleware
 from agent.errors import one_line
 from agent.server.admission import LOOPBACK_HOSTS, Gate, Identity
 from agent.server.garbage import collect
-
-# The modules whose import registers field resolvers.
-# Each of them registers the resolvers of its fields.
-from agent.server.graphql import (  # noqa: F401
+from agent.server.graphql import (  # noqa: F401  (imported to register their fields' resolvers)
     account_fields,
     artifact_changes,
     artifact_fields,

@@ -2,7 +2,7 @@
 
 wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
 each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
-there is something to ask; while a run lives, and while there is no work, it asks every 5 s.
+there is something to ask; while a run lives, or without work, it asks every 5 s.
 
 A run that has waited for the site's fault as long as it may ends with 74, its point handed back
 uncharged. So does the agent then: it would be given the same point at once.

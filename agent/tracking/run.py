@@ -270,9 +270,9 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 def end_unopened(error: Exception) -> None:
-    """End a grid point that got as far as no run of its own.
+    """End a grid point that failed before it opened its run.
 
-    One that is no valid config, or whose data or base cannot be used: its run is opened and ended
+    With an invalid config, or data or a base that cannot be used, its run is opened and ended
     with the reason, so that the dashboard shows why and it is not tried again. Where the site was
     at fault, the point is handed back uncharged. Nothing happens for other errors and for a signal
     while the site was waited for, outside a sweep and in the other processes of torchrun.
