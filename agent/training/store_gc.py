@@ -1,7 +1,9 @@
 """What may go from a training store, decided from its files alone, and why the rest stays."""
 
 import json
+import os
 import shutil
+import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +124,20 @@ def _removal(training: store.TrainingDirectory, path: Path, reason: str) -> Remo
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file or of everything below a directory."""
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sum(p.stat().st_size for p in files)
+    """Bytes of a file or of everything below a directory, which may be written to meanwhile: a
+    worker renames its beats and its points, and what has gone counts nothing.
+    """
+    found = [path]
+    found += [Path(place, name) for place, _, names in os.walk(path) for name in names]
+    return sum(_bytes_of(file) for file in found)
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def remove(removal: Removal) -> None:
