@@ -50,6 +50,7 @@ class Demo:
         self._running_agents: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
         self._is_ending = False
+        self._agent_ended = threading.Event()
         if not self._files:
             raise SweepAgentError(f"{sweeps}: holds no sweep YAML; run this where the project lies")
 
@@ -156,7 +157,8 @@ class Demo:
         print(f"agents   {count} (logs in {self._out / 'logs'})", flush=True)
         ended: set[str] = set()
         while any(thread.is_alive() for thread in threads) or following:
-            time.sleep(POLL_S)
+            self._agent_ended.wait(POLL_S)
+            self._agent_ended.clear()
             watcher.show_changes()
             states = notices.sweep_states(sweeps, self._env)
             ended = {sweep for sweep, state in states.items() if state not in _GOING_ON}
@@ -184,10 +186,11 @@ class Demo:
         """One agent: each sweep until no work of it can reach the agent, then the next."""
         for sweep in sweeps:
             if self._is_ending:
-                return
+                break
             command = ["-m", "agent.tracking.agent_program", "agent", "--forward-signals", sweep]
             agent = self._running_agents[name] = self._start(command, name)
             agent.wait()
+        self._agent_ended.set()
 
     def _end_idle_agents(self) -> None:
         """Every sweep has ended, and agents hear of it at their next look only, in up to 5 s."""
