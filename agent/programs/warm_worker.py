@@ -10,7 +10,9 @@ standard input does, that is with the process that started it, or by SIGTERM; in
 it has forked runs to its end first. The other signals are left to those whom they are meant for.
 """
 
+import atexit
 import ctypes
+import functools
 import gc
 import importlib
 import io
@@ -22,6 +24,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +38,6 @@ from agent.programs.warm_client import ALONE, FORKED, LENGTH, STATUS
 
 _ALWAYS = (
     "wandb",
-    "wandb.sdk.launch.inputs.internal",  # at every init; takes seconds beside torch's modules
     "agent.config.cli_options",
     "agent.evaluation.hardware",
     "agent.evaluation.model_artifact",
@@ -46,15 +48,25 @@ _ALWAYS = (
     "agent.tracking.run",
     "agent.training.preflight",
     "agent.training.work_ahead",
+    "requests",
+    "transformers.integrations.bitsandbytes",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
     "transformers.models.qwen2.modeling_qwen2",
     "transformers.models.qwen2.tokenization_qwen2",
 )
+# Imported late by wandb's client at every run; a version that has no such module does without.
+_WHERE_PRESENT = (
+    "wandb.apis._generated.get_sweeps",
+    "wandb.sdk.artifacts._generated.artifact_type",
+    "wandb.sdk.artifacts._internal_artifact",
+    "wandb.sdk.launch.inputs.internal",  # takes seconds beside torch's modules
+)
 # bitsandbytes asks the GPU what it can as soon as it is imported, and PEFT imports it: a process
 # that has talked to a GPU cannot be forked any more.
 _WITHOUT_GPU = (
+    "agent.evaluation.cpu_layers",
     "agent.evaluation.deployments",
     "agent.evaluation.generation",
     "agent.training.trainer",
@@ -105,7 +117,7 @@ def main(words: Sequence[str]) -> int:
         request = Worker(listener, environment, _code_state()).serve()
     if request is not None:
         _become(request, temporary)
-        runpy.run_path(request.content["script"], run_name="__main__")
+        _run(request.content["script"])
     return 0
 
 
@@ -119,6 +131,11 @@ def preload() -> "list[tempfile.TemporaryDirectory[str]]":
 
     for name in (*_ALWAYS, *(() if devices.may_have_gpu() else _WITHOUT_GPU)):
         importlib.import_module(name)
+    for name in _WHERE_PRESENT:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    _read_packages_once()
+    _sweep_listing()
     from transformers import conversion_mapping
 
     conversion_mapping.get_checkpoint_conversion_mapping("llama")  # builds the table for all
@@ -127,6 +144,29 @@ def preload() -> "list[tempfile.TemporaryDirectory[str]]":
     gc.freeze()  # what is shared stays shared: collecting in a fork would write to all of it
     gc.enable()
     return made
+
+
+@functools.cache  # holds it: its maker only remembers what is in use
+def _sweep_listing() -> object:
+    """The model of wandb's answers that list sweeps, which is made when it is first asked for, by
+    searching every imported module.
+    """
+    with suppress(ImportError, AttributeError, TypeError):
+        from wandb._pydantic import Connection
+        from wandb.apis._generated import SweepFragment
+
+        return Connection[SweepFragment]
+    return None
+
+
+def _read_packages_once() -> None:
+    """Every run notes the installed packages: those that this process has imported from, and not
+    the metadata files of all of them again.
+    """
+    from wandb import util
+
+    packages = list(util.working_set())
+    util.working_set = lambda: packages
 
 
 class Worker:
@@ -332,6 +372,24 @@ def _become(request: Request, temporary: "Sequence[tempfile.TemporaryDirectory[s
     import numpy as np
 
     np.random.seed(None)
+
+
+def _run(script: str) -> None:
+    """Run it as a program and end as the interpreter would, all but the taking apart of what was
+    imported: in a fork that writes to a copy of every page of it, to throw it away.
+    """
+    status: object = None
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        status = end.code
+    if isinstance(status, int | None):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit((status or 0) & 0xFF)
+    raise SystemExit(status)  # a text, which the interpreter prints
 
 
 def _text_stream(number: int, errors: str) -> io.TextIOWrapper:

@@ -92,6 +92,33 @@ def test_a_fork_is_what_the_client_is(worker: Path) -> None:
     assert int(parent) != process.pid  # it was the worker's fork that did all this
 
 
+def test_a_fork_ends_as_an_interpreter_does(worker: Path) -> None:
+    body = """
+        import atexit, sys, tempfile, threading, time
+        folder = tempfile.TemporaryDirectory(dir=".")
+        print("made", folder.name)
+        atexit.register(print, "at the end")
+        threading.Thread(target=lambda: (time.sleep(0.3), print("another thread"))).start()
+        if sys.argv[1:]:
+            sys.exit(sys.argv[1])
+    """
+    for words, status, err in (((), 0, ""), (("a reason",), 1, "a reason\n")):
+        with start(worker, body, *words) as process:
+            out, said = process.communicate(timeout=30)
+        made, *rest = out.splitlines()
+        assert rest == ["another thread", "at the end"]
+        assert not (worker.parent / made.split()[1]).exists()
+        assert (process.returncode, said) == (status, err)
+
+
+def test_a_fork_that_fails_says_where(worker: Path) -> None:
+    with start(worker, "def fail():\n    raise ValueError('why')\nfail()") as process:
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "in fail" in said
+    assert said.endswith("ValueError: why\n")
+
+
 def wait_for(file: Path) -> str:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
