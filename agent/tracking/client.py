@@ -3,7 +3,9 @@
 Every module that needs the client takes it from here: `from agent.tracking.client import wandb`.
 """
 
+import contextlib
 import os
+import time
 from typing import Any
 
 # The client reports its own errors to the internet unless this is set before its import.
@@ -19,6 +21,17 @@ __all__ = ["open_api", "wandb"]
 # takes a fifth of a second of every run. (Absent: a release of the client that does not ask.)
 if hasattr(wandb.util, "pd_available"):
     wandb.util.pd_available = False
+
+# The client looks every 0.2 s whether the process that it has started can be reached, which it can
+# after a few hundredths. (Absent: a release that waits for it in another way.)
+with contextlib.suppress(ImportError):
+    from wandb.sdk.lib.service import service_port_file
+
+    def _look_again_soon(seconds: float) -> None:
+        time.sleep(min(seconds, 0.01))
+
+    if hasattr(service_port_file, "_SLEEP"):
+        service_port_file._SLEEP = _look_again_soon  # type: ignore[assignment]
 
 # What an agent or a training passes to its own children: none of it is about the run opened here.
 _OF_ANOTHER_RUN = (
