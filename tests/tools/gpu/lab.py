@@ -82,6 +82,7 @@ SIZES = {
         prompts=8,
         new_tokens=16,
         int8_rows=4096,
+        records=64,
     ),
     "tiny": Size(
         shape={
