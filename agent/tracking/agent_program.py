@@ -1,5 +1,7 @@
 """`python -m agent.tracking.agent_program agent … SWEEP`: wandb's own agent, awake when a run ends.
 
+It asks for its first command before it loads wandb, and leaves without where there is no work.
+
 wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
 each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
 there is something to ask; while a run lives, or without work, it asks every 5 s.
@@ -11,19 +13,21 @@ uncharged. So does the agent then: it would be given the same point at once.
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
-from wandb import wandb_agent
-from wandb.cli import cli
-
-from agent.errors import Fault
+from agent.errors import Fault, TrackingError
 from agent.log_noise import outlive_a_full_log
+from agent.tracking.first_commands import FirstCommands, first_commands
+
+if TYPE_CHECKING:
+    from wandb.wandb_agent import Agent
 
 LOOK_EVERY_S = 0.1
 AT_ONCE_S = 0.01
-WANDBS_OWN_S = float(wandb_agent.Agent.POLL_INTERVAL)
+WANDBS_OWN_S = 5.0  # between two questions of an agent without work, and two looks at its run
 
 
-def seconds_to_wait(agent: wandb_agent.Agent) -> float:
+def seconds_to_wait(agent: "Agent") -> float:
     """How long the agent may wait for a command from its own process. Returns when its run has
     ended, or after wandb's interval; a signal's exception passes through.
     """
@@ -51,10 +55,42 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
+def ask_before_wandb(sweep: str) -> FirstCommands | None:
+    """What there is to do; None where wandb's agent has to find out by itself, and to say so."""
+    try:
+        return first_commands(sweep, os.environ, every_s=WANDBS_OWN_S)
+    except (OSError, ValueError, KeyError, TypeError, TrackingError):
+        return None
+
+
+def go_on_from(first: FirstCommands) -> None:
+    """Let wandb's agent be the one that has registered, with the commands that it was given."""
+    from wandb.apis.public import sweeps
+    from wandb.wandb_agent import Agent
+
+    ask_server = Agent._heartbeat_commands
+    given = [first.commands]
+
+    def commands(agent: Agent, agent_id: str, run_status: dict[str, bool]) -> list[dict[str, Any]]:
+        return given.pop() if given else ask_server(agent, agent_id, run_status)
+
+    sweeps._register_agent = lambda *_words, **_names: {"id": first.agent_id}
+    Agent._heartbeat_commands = commands  # type: ignore[method-assign,assignment]
+
+
 def main() -> None:
     outlive_a_full_log()
+    first = ask_before_wandb(sys.argv[-1])
+    if first is not None and first.is_exit:
+        print(f"agent: {sys.argv[-1]} has no grid point for one more agent", flush=True)
+        return
+    from wandb.cli import cli
+    from wandb.wandb_agent import Agent
+
     # A number there, read at every turn: as a property it is asked anew each time.
-    wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
+    Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
+    if first is not None:
+        go_on_from(first)
     try:
         cli.cli(prog_name="wandb")
     except SystemExit as end:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -21,6 +22,7 @@ from agent.server.process import (
 )
 from agent.server.sync.remote import Remote
 from tests.end_to_end.server_client import Client, client_of
+from tests.processes import run_python
 
 SLOW = """
 import os, time, wandb
@@ -197,3 +199,36 @@ def test_a_sweep_lists_thousands_of_files_and_ends_at_its_target(
         "answer = [sweep.state, sweep.expected_run_count, [run.config['file'] for run in runs]]"
     )
     assert found == ["FINISHED", 5000, [files[2], files[1]]]
+
+
+def test_an_agent_loads_wandb_only_when_it_has_a_point(
+    server: ServerAddress, tmp_path: Path
+) -> None:
+    """The first goes on as the agent that has registered: no other could take its point."""
+    client = client_of(server, tmp_path)
+    sweep = client.make_sweep(ONE, "import wandb\nwandb.init().log({'loss': 1})\n")
+    words = ["-X", "importtime", "-m", "agent.tracking.agent_program"]
+    words += ["agent", "--forward-signals", sweep]
+
+    def work() -> str:
+        done = run_python(*words, env=client.env, cwd=client.work, timeout_s=90)
+        return done.stdout + done.stderr
+
+    first, second = work(), work()
+    assert re.search(r"\| +wandb$", first, re.MULTILINE)
+    assert "Received exit command" in first
+    assert not re.search(r"\| +wandb$", second, re.MULTILINE)
+    assert f"{sweep} has no grid point for one more agent" in second
+    (run,) = client.python(
+        f"import wandb\nanswer = [r.state for r in wandb.Api().sweep({sweep!r}).runs]"
+    )
+    assert run == "finished"
+
+
+def test_an_agent_of_an_unknown_sweep_lets_wandb_say_so(
+    server: ServerAddress, tmp_path: Path
+) -> None:
+    client = client_of(server, tmp_path)
+    words = ["-m", "agent.tracking.agent_program", "agent", f"{server.entity}/study/nowhere1"]
+    done = run_python(*words, env=client.env, cwd=client.work, status=1, timeout_s=90)
+    assert "nowhere1" in done.stdout + done.stderr

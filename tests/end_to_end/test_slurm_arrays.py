@@ -86,7 +86,7 @@ def test_where_requeueing_is_forbidden_the_next_of_the_chain_goes_on(faults: Fau
     assert "the job may not be requeued; a chained job goes on from here" in logs[0]
     assert "all sweeps worked through" in logs[1]
     assert "all sweeps worked through" in logs[2]
-    assert "Running runs: []" in logs[2]  # the chain ends when the sweeps are done
+    assert "has no grid point for one more agent" in logs[2]  # the chain ends with the sweeps
 
 
 def test_the_shipped_script_works_with_plain_sbatch(faults: Faults) -> None:

@@ -35,7 +35,9 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class Inbox:
-    """Signals as a queue: the handler only writes down, nothing is lost or handled twice."""
+    """Signals as a queue: the handler only writes down, nothing is lost or handled twice. The end
+    of a child is no signal in it, but ends a wait.
+    """
 
     def __init__(self) -> None:
         self._received: list[int] = []
@@ -46,10 +48,14 @@ class Inbox:
     def listen(self) -> None:
         for number in SIGNALS:
             signal.signal(number, self._receive)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: self._wake())
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)
         self._ever.add(number)
+        self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._writer, b".")
 
@@ -62,7 +68,9 @@ class Inbox:
         return bool(self._ever)
 
     def wait(self, seconds: float) -> int | None:
-        """The oldest signal, as soon as there is one; None after `seconds` without."""
+        """The oldest signal, as soon as there is one; None after `seconds` without, or when a child
+        has ended.
+        """
         if not self._received and select.select([self._reader], [], [], seconds)[0]:
             os.read(self._reader, 4096)
         return self._received.pop(0) if self._received else None
@@ -128,7 +136,8 @@ class Supervisor:
                 worker.step(time.time())
             self._note_life()
             processes.reap_orphans({w.pid for w in self._workers if w.pid is not None})
-            number = self._inbox.wait(TICK_S)
+            is_over = all(worker.done for worker in self._workers)
+            number = self._inbox.wait(0 if is_over else TICK_S)
             if number is not None:
                 return self._let_go(number)
         failed = [label for worker in self._workers for label in worker.failed]
