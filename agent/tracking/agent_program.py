@@ -11,12 +11,14 @@ uncharged. So does the agent then: it would be given the same point at once.
 """
 
 import os
+import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agent.errors import Fault, TrackingError
 from agent.log_noise import outlive_a_full_log
+from agent.tracking.endpoint import ServerAccess
 from agent.tracking.first_commands import FirstCommands, first_commands
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def seconds_to_wait(agent: "Agent") -> float:
     return AT_ONCE_S
 
 
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """End at once. The runs are processes of their own and have ended; wandb's farewell to its
     service would wait for up to 5 s with nothing to send, and the service sees that this process
     has gone.
@@ -56,7 +58,13 @@ def leave(status: int) -> None:
 
 
 def ask_before_wandb(sweep: str) -> FirstCommands | None:
-    """What there is to do; None where wandb's agent has to find out by itself, and to say so."""
+    """What there is to do; None where wandb's agent has to find out by itself, and to say so.
+
+    So it has on W&B's cloud, which does not hand out again the point of an agent that ended between
+    the answer and the start of its run; a server of one's own does when the claim's lease is over.
+    """
+    if not ServerAccess(os.environ.get("WANDB_BASE_URL")).hands_out_crashed:
+        return None
     try:
         return first_commands(sweep, os.environ, every_s=WANDBS_OWN_S)
     except (OSError, ValueError, KeyError, TypeError, TrackingError):
@@ -80,7 +88,10 @@ def go_on_from(first: FirstCommands) -> None:
 
 def main() -> None:
     outlive_a_full_log()
-    first = ask_before_wandb(sys.argv[-1])
+    try:
+        first = ask_before_wandb(sys.argv[-1])
+    except KeyboardInterrupt:
+        leave(128 + signal.SIGINT)
     if first is not None and first.is_exit:
         print(f"agent: {sys.argv[-1]} has no grid point for one more agent", flush=True)
         return

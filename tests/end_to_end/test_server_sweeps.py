@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from agent.server.process import (
 )
 from agent.server.sync.remote import Remote
 from tests.end_to_end.server_client import Client, client_of
-from tests.processes import run_python
+from tests.processes import ROOT, run_python
 
 SLOW = """
 import os, time, wandb
@@ -232,3 +233,39 @@ def test_an_agent_of_an_unknown_sweep_lets_wandb_say_so(
     words = ["-m", "agent.tracking.agent_program", "agent", f"{server.entity}/study/nowhere1"]
     done = run_python(*words, env=client.env, cwd=client.work, status=1, timeout_s=90)
     assert "nowhere1" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)],
+)
+def test_an_agent_that_waits_without_wandb_ends_by_a_signal_and_holds_no_point(
+    server: ServerAddress, tmp_path: Path, number: int, status: int
+) -> None:
+    client = client_of(server, tmp_path)
+    sweep = client.make_sweep(ONE.replace("[1]", "[1, 2, 3]"), "import wandb\nwandb.init()\n")
+    words = ["-m", "agent.tracking.agent_program", "agent", "--forward-signals"]
+    one = [*words, "--count", "1", sweep]
+    run_python(*one, env=client.env, cwd=client.work, timeout_s=90)
+    client.wandb("sweep", "--pause", sweep)
+    agent = subprocess.Popen(
+        [sys.executable, *words, sweep],
+        env={**client.env, "PYTHONPATH": str(ROOT)},
+        cwd=client.work,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    remote = Remote(server.base_url, server.env["WANDB_API_KEY"])
+    question = f'''{{project(name: "study") {{sweep(sweepName: "{sweep.rsplit("/", 1)[1]}")
+        {{agents {{edges {{node {{id}}}}}}}}}}}}'''
+    wait_for(lambda: len(remote.ask(question)["project"]["sweep"]["agents"]["edges"]) == 2)
+    agent.send_signal(number)
+    _, said = agent.communicate(timeout=60)
+    assert (agent.returncode, "Traceback" in said) == (status, False)
+    client.wandb("sweep", "--resume", sweep)
+    for _ in range(2):
+        run_python(*one, env=client.env, cwd=client.work, timeout_s=90)
+    found = client.python(
+        f"import wandb\nanswer = [r.state for r in wandb.Api().sweep({sweep!r}).runs]"
+    )
+    assert found == ["finished"] * 3
