@@ -28,15 +28,25 @@ class SweepAgentError(Exception):
     """Base of all errors that are printed as one line, without a traceback."""
 
 
+SHOWN_PROBLEMS = 40  # of a configuration with more, in its message
+
+
 class ConfigError(SweepAgentError):
-    """One or more violations; all of them are in `problems` and in the message."""
+    """One or more violations; all of them are in `problems`, and those that a person can read in
+    the message: one in one line, many in a list.
+    """
 
     def __init__(self, problems: Iterable[str], *, where: str = "the configuration") -> None:
         self.problems = tuple(problems)
         self.where = where
         count = len(self.problems)
-        head = f"{count} problem{'s' if count != 1 else ''} in {where}:"
-        super().__init__("\n".join([head, *(f"  - {problem}" for problem in self.problems)]))
+        if count == 1:
+            super().__init__(f"{where}: {self.problems[0]}")
+            return
+        lines = [f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
+        if count > SHOWN_PROBLEMS:
+            lines.append(f"  and {count - SHOWN_PROBLEMS} more")
+        super().__init__("\n".join([f"{count} problems in {where}:", *lines]))
 
 
 class DataError(SweepAgentError):

@@ -62,3 +62,14 @@ def test_exit_statuses_tell_the_faults_apart() -> None:
 def test_an_error_of_the_system_is_reported_with_its_file() -> None:
     assert one_line(FULL) == "No space left on device: /store/x"
     assert one_line(ZeroDivisionError()) == "ZeroDivisionError"
+
+
+def test_one_violation_is_one_line_and_many_are_a_list_that_can_be_read() -> None:
+    assert str(ConfigError(["a = 1: too small"], where="the plan")) == "the plan: a = 1: too small"
+    two = ConfigError(["a", "b"], where="the plan")
+    assert str(two) == "2 problems in the plan:\n  - a\n  - b"
+    many = ConfigError([f"point {number}" for number in range(100)])
+    assert len(many.problems) == 100
+    lines = str(many).splitlines()
+    assert lines[0] == "100 problems in the configuration:"
+    assert (len(lines), lines[-1]) == (42, "  and 60 more")

@@ -6,6 +6,7 @@ written down once. It is found by itself: `slurm/profile.toml` of the project, e
 """
 
 import dataclasses
+import datetime
 import difflib
 import os
 import re
@@ -18,13 +19,22 @@ from typing import Any
 from agent.errors import ConfigError
 
 
-def _option(text: str, default: Any, *, directive: str = "", pattern: str = "") -> Any:
-    """`directive` is sbatch's long option; `pattern` what a value has to look like."""
-    metadata = {"help": text, "directive": directive, "pattern": pattern}
+def _option(
+    text: str, default: Any, *, directive: str = "", pattern: str = "", like: str = ""
+) -> Any:
+    """`directive` is sbatch's long option; `pattern` what a value has to look like, and `like` the
+    same for people.
+    """
+    metadata = {"help": text, "directive": directive, "pattern": pattern, "like": like}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 _WORD = r"[\w.,:;=@%+*/\[\]()&|!-]+"
+_LIMIT = r"(\d+-)?\d+(:\d+){0,2}|UNLIMITED|INFINITE"
+_LIKE_LIMIT = "08:00:00, 2-12:00:00 (days-hours), or 90 (minutes)"
+_WHOLE, _POSITIVE = "12, a whole number", "2, a whole number from 1 on"
+_IDS = r"\d+(-\d+(:[1-9]\d*)?)?"
+_URL = r"https?://[^\s/]+\S*"
 
 
 @dataclass(frozen=True)
@@ -33,22 +43,31 @@ class ArrayOptions:
 
     # -- Slurm
     job_name: str = _option(
-        "name in squeue", "sweep-agents", directive="job-name", pattern=r"[\w.-]+"
+        "name in squeue",
+        "sweep-agents",
+        directive="job-name",
+        pattern=r"[\w.-]+",
+        like="my-study, one word",
     )
     array: str = _option(
         "tasks, and with %N how many run at once",
         "0-3",
         directive="array",
-        pattern=r"[0-9][0-9,-]*(:[0-9]+)?(%[0-9]+)?",
+        pattern=rf"{_IDS}(,{_IDS})*(%\d+)?",
+        like="0-7, 0-7%4 (four at once), or 1,3,5",
     )
     time: str = _option(
-        "time limit", "04:00:00", directive="time", pattern=r"(\d+-)?\d+(:\d+){0,2}"
+        "time limit", "04:00:00", directive="time", pattern=_LIMIT, like=_LIKE_LIMIT
     )
-    gres: str = _option("GPUs of one task", "gpu:1", directive="gres", pattern=_WORD)
+    gres: str = _option(
+        "GPUs of one task", "gpu:1", directive="gres", pattern=_WORD, like="gpu:1 or gpu:a100:2"
+    )
     cpus_per_task: str = _option(
-        "cores of one task", "8", directive="cpus-per-task", pattern=r"\d+"
+        "cores of one task", "8", directive="cpus-per-task", pattern=r"\d+", like=_WHOLE
     )
-    mem: str = _option("memory of one task", "32G", directive="mem", pattern=r"\d+[KMGT]?")
+    mem: str = _option(
+        "memory of one task", "32G", directive="mem", pattern=r"\d+[KMGTkmgt]?", like="32G or 900M"
+    )
     partition: str = _option("partition", "", directive="partition", pattern=_WORD)
     account: str = _option("account", "", directive="account", pattern=_WORD)
     qos: str = _option("quality of service", "", directive="qos", pattern=_WORD)
@@ -66,6 +85,7 @@ class ArrayOptions:
         "seconds before the time limit at which runs save; checkpoint time + 60",
         "180",
         pattern=r"\d+",
+        like=_WHOLE,
     )
     # -- environment
     project_dir: str = _option("the project; empty: where sbatch was called", "")
@@ -83,9 +103,15 @@ class ArrayOptions:
         "modules of your own for SWEEP_AGENT_EXTENSIONS, separated by commas",
         "",
         pattern=r"[\w.]+(,[\w.]+)*",
+        like="my_dora,my_metrics",
     )
     key_file: str = _option("0600 file with the API key; empty: ~/.netrc", "")
-    base_url: str = _option("a W&B server of your own; empty: W&B's cloud", "")
+    base_url: str = _option(
+        "a W&B server of your own; empty: W&B's cloud",
+        "",
+        pattern=_URL,
+        like="https://wandb.example.org",
+    )
     server_data: str = _option("data directory of `sweep-agent serve`; empty: none", "")
     server_partition: str = _option(
         "partition of the server's job; empty: the cluster's default", "", pattern=_WORD
@@ -93,30 +119,44 @@ class ArrayOptions:
     server_time: str = _option(
         "time limit of the server's job; empty: the partition's own",
         "",
-        pattern=r"(\d+-)?\d+(:\d+){0,2}",
+        pattern=_LIMIT,
+        like=_LIKE_LIMIT,
     )
     points: str = _option("a list of grid points to run instead of sweeps; empty: none", "")
-    offline: str = _option("1: compute nodes reach no server; with points only", "", pattern="1?")
+    offline: str = _option(
+        "1: compute nodes reach no server; with points only", "", pattern="1?", like="1, or empty"
+    )
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
-    notify: str = _option("URL that gets a POST (JSON) when the sweeps have ended", "")
+    notify: str = _option(
+        "URL that gets a POST (JSON) when the sweeps have ended",
+        "",
+        pattern=_URL,
+        like="https://hooks.example.org/…",
+    )
     # -- agents
     gpus_per_agent: str = _option(
-        "GPUs of one agent; several start torchrun", "1", pattern=r"[1-9]\d*"
+        "GPUs of one agent; several start torchrun", "1", pattern=r"[1-9]\d*", like=_POSITIVE
     )
-    agents_per_gpu: str = _option("agents that share a GPU", "1", pattern=r"[1-9]\d*")
-    max_restarts: str = _option("requeues before a task gives up", "50", pattern=r"\d+")
+    agents_per_gpu: str = _option(
+        "agents that share a GPU", "1", pattern=r"[1-9]\d*", like=_POSITIVE
+    )
+    max_restarts: str = _option(
+        "requeues before a task gives up", "50", pattern=r"\d+", like=_WHOLE
+    )
     idle_limit_s: str = _option(
         "seconds without a grid point after which a task leaves; empty: 120 on W&B's cloud, "
         "360 with a server of your own, which ends idle agents itself",
         "",
         pattern=r"\d+",
+        like=_WHOLE,
     )
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} = {value!r}: {problem}"
+            f"{name} = {shown!r}: {problem}"
             for name, value in dataclasses.asdict(self).items()
-            if (problem := _problem_of(name, value))
+            for shown in (value if name in LISTS and isinstance(value, tuple) else (value,))
+            if (problem := _problem_of(name, shown))
         ]
         if problems:
             raise ConfigError(problems, where="the cluster options")
@@ -150,16 +190,15 @@ _OURS = frozenset(
 
 def _problem_of(name: str, value: object) -> str | None:
     if name in LISTS:
-        words = value if isinstance(value, tuple) else (value,)
-        check = _sbatch_problem if name == "sbatch" else _line_problem
-        return next((problem for word in words if (problem := check(word))), None)
+        return _sbatch_problem(value) if name == "sbatch" else _line_problem(value)
     if not isinstance(value, str):
         return "must be a word"
     if any(ord(letter) < 32 for letter in value):
         return "must not hold a line break"
     pattern = FIELDS[name].metadata["pattern"]
     if value and pattern and not re.fullmatch(pattern, value):
-        return f"does not look like: {FIELDS[name].metadata['help']}"
+        like = FIELDS[name].metadata["like"]
+        return f"must look like {like}" if like else "must be one word, without spaces or quotes"
     if not value and name in ("job_name", "array", "log", "state_dir"):
         return "must not be empty"
     return None
@@ -174,13 +213,16 @@ def _line_problem(line: object) -> str | None:
 def _sbatch_problem(word: object) -> str | None:
     """`KEY=VALUE` or `KEY`, with sbatch's long name and without its two dashes."""
     if not isinstance(word, str) or not (found := re.fullmatch(_SBATCH, word)):
-        return f"{word!r} must look like mail-type=FAIL: KEY=VALUE or KEY, without quotes"
+        return "must look like mail-type=FAIL: KEY=VALUE or KEY, without quotes"
     key = found.group(1)
     if key in _OURS:
         return f"{key} is the script's own: it would break preemption, the logs or the key"
     own = {field.metadata["directive"]: name for name, field in FIELDS.items()}
+    own.pop("")  # of what is no directive
     if key in own:
-        return f"{key}: give it as --{own[key].replace('_', '-')}"
+        return f"give it as --{own[key].replace('_', '-')}"
+    if longer := sorted(name for name in (*_OURS, *own) if name.startswith(key)):
+        return f"sbatch takes {key} for {' or '.join(longer)}; write the whole name of an option"
     return None
 
 
@@ -200,6 +242,8 @@ def parse_options(
                 problems.append(_unknown(name))
             elif key in LISTS and value is not None:
                 merged[key] = _words(value)
+            elif isinstance(value, datetime.time | datetime.date):
+                problems.append(f'{name} = {value}: put it in quotes, {name} = "{value}"')
             elif isinstance(value, bool) or not isinstance(value, str | int | None):
                 problems.append(f"{name} = {value!r}: must be a word or a whole number")
             elif value is not None:

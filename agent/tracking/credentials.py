@@ -15,6 +15,8 @@ ENVIRONMENT_NAME = "WANDB_API_KEY"
 
 def read_key(path: Path) -> str:
     """The key in `path`. ClusterError when others can read the file or it holds no key."""
+    if path.is_dir():
+        raise ClusterError(f"key file {path}: is a directory; name the file that holds the key")
     try:
         check_private(path)
         text = path.read_text(encoding="utf-8").strip()

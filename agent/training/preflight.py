@@ -240,6 +240,25 @@ def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]
     return lines, problems
 
 
+def unusable(configs: Iterable[RunConfig]) -> list[str]:
+    """Problems of data and bases that lie on this machine, each read once, without a tokenizer."""
+    problems: list[str] = []
+    bases: set[str] = set()
+    sources: set[str] = set()
+    for config in configs:
+        if config.base_model not in bases and exists(config.base_model):
+            try:
+                base_files.locate(config)
+            except DataError as fault:
+                problems.append(str(fault))
+        bases.add(config.base_model)
+        key = digest({name: getattr(config, name) for name in data.FIELDS})
+        if key not in sources:
+            sources.add(key)
+            _look(config, [], problems)
+    return list(dict.fromkeys(problems))
+
+
 def _measured(config: RunConfig, loaded: Data) -> tuple[list[str], list[str]]:
     """Lines and problems of the examples' lengths, and a prompt of each task, under one base."""
     lines, problems = task_counts.at_least(config, loaded)

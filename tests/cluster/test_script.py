@@ -97,6 +97,8 @@ def test_every_option_reaches_the_script() -> None:
         "idle_limit_s": "99",
         "offline": "1",
         "extensions": "my_dora,lab.metrics",
+        "base_url": "https://wandb.example.org",
+        "notify": "https://hooks.example.org/T1",
     }
     for name in FIELDS:
         value = values.get(name, f"value-of-{name.replace('_', '-')}")
@@ -140,12 +142,21 @@ def test_any_option_of_sbatch_goes_through_but_those_that_would_break_the_job(
     refusals = {
         "export=ALL": "would break preemption",
         "partition=gpu": "give it as --partition",
+        "part=gpu": "sbatch takes part for partition; write the whole name",
+        "exp=x": "sbatch takes exp for export or export-file; write the whole name",
         "comment=a\nb": "must look like",
         "": "must look like",
     }
     for word, reason in refusals.items():
         with pytest.raises(ConfigError, match=reason):
             parse_options({"sbatch": [word]})
+
+
+def test_a_time_that_toml_reads_as_a_time_of_day_has_to_be_quoted(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text("time = 04:00:00\n")
+    with pytest.raises(ConfigError, match=r'time = 04:00:00: put it in quotes, time = "04:00:00"'):
+        parse_options(read_profile(profile))
 
 
 def test_paths_with_spaces_are_quoted_for_slurm_too() -> None:

@@ -23,7 +23,9 @@ def parse(**changes: object) -> RunConfig:
 
 
 def problems_of(**changes: object) -> tuple[str, ...]:
-    with pytest.raises(ConfigError, match="problem") as caught:
+    with pytest.raises(
+        ConfigError, match=r"^(the configuration: |[0-9]+ problems in the configuration:)"
+    ) as caught:
         parse(**changes)
     return caught.value.problems
 

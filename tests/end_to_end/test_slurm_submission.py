@@ -32,9 +32,19 @@ REVOKED = "local-" + "z" * 40
 MISTAKES = {
     "partition": (["--partition", "gpuu"], r"partition.*partitions here: main, hi, scav, cancel"),
     "gres": (["--gres", "gpu:h100:1"], r"(gres|node configuration)"),
-    "memory": (["--mem", "9000G"], r"node configuration.*nodes here: \d+ MB"),
+    "memory": (["--mem", "9000G"], r"node configuration.*nodes here: 2 with \d+ MB"),
     "cpus": (["--cpus-per-task", "999"], r"node configuration"),
-    "qos": (["--sbatch", "no-such-option=1"], r"unrecognized option"),
+    "option": (["--sbatch", "no-such-option=1"], r"unrecognized option"),
+    "short option": (["--sbatch", "part=main"], r"sbatch takes part for partition"),
+    "constraint": (["--constraint", "h100"], r"features here: none"),
+    "reservation": (["--reservation", "mine"], r"reservations here: none"),
+    "nodes": (["--sbatch", "nodelist=n99"], r"nodes here: n1, n2"),
+    "array": (["--array", "7-0"], r"array"),
+    "no time": (["--time", "0"], r"time = 0"),
+    "GPUs of an agent": (["--gpus-per-agent", "4"], r"a task has 1 \(gres = gpu:1\)"),
+    "log": (["--log", "."], r"is a directory; name a file in it"),
+    "program": (["PROGRAM"], r"program = slurm_point\.py: no such file in "),
+    "base": (["BASE"], r"no/such/base"),
     "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
     "python": (["--python", "/no/such/python"], r"python = /no/such/python: no such"),
     "module in python": (["--python", "BARE"], r"it has no module .*wandb"),
@@ -45,6 +55,12 @@ MISTAKES = {
     "key": (["--key-file", "REVOKED"], r"refuses the key in .*revoked"),
     "no key": (["--base-url", "SERVER", "--server-data", ""], r"there is no key for 127\.0\.0\.1"),
     "data": (["DATA"], r"no/such/file\.jsonl"),
+}
+
+WRONG_TEXTS = {
+    "DATA": ("somebody/data", "no/such/file.jsonl"),
+    "BASE": ("somebody/model", "no/such/base/model"),
+    "PROGRAM": ('"${interpreter}", ', '"${interpreter}", "${program}", '),
 }
 
 
@@ -67,7 +83,7 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_exists(
     flags = [*stage.flags(array="0-0"), *(_given(stage, path, word) for word in words if word)]
     if "" in words:
         flags = _without(flags, "--server-data")
-    flags = [word for word in flags if word != "DATA"]
+    flags = [word for word in flags if word not in WRONG_TEXTS]
     before = stage.cluster.run("squeue", "-h", "-t", "all", "-o", "%i")
     extra = [f"--{mode}"] if mode != "submit" else []
     done = stage.command("submit", str(path), *flags, *extra, check=False)
@@ -114,8 +130,8 @@ def _given(stage: Stage, sweep: Path, word: str) -> str:
         path.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E -I "$@"\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return str(path)
-    if word == "DATA":
-        sweep.write_text(sweep.read_text().replace("somebody/data", "no/such/file.jsonl"))
+    if word in WRONG_TEXTS:
+        sweep.write_text(sweep.read_text().replace(*WRONG_TEXTS[word]))
     return stage.base_url if word == "SERVER" else word
 
 

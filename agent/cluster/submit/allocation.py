@@ -19,15 +19,30 @@ def task_ids(array: str) -> list[int]:
         first, _, last = ends.partition("-")
         if first:
             found += range(int(first), int(last or first) + 1, int(step or 1))
-    return found
+    return list(dict.fromkeys(found))
+
+
+def gpus_per_task(options: ArrayOptions) -> int:
+    """By its `gres`; 1 where that names no number."""
+    count = re.search(r":(\d+)(?:\(|$)", options.gres.split(",")[0])
+    return int(count.group(1)) if count else 1
 
 
 def agents_per_task(options: ArrayOptions) -> int:
     """Workers of one task: its GPUs divided among agents, as `job.workload.slots` does."""
-    count = re.search(r":(\d+)(?:\(|$)", options.gres.split(",")[0])
-    gpus = int(count.group(1)) if count else 1
-    groups = max(gpus // int(options.gpus_per_agent), 1)
+    groups = max(gpus_per_task(options) // int(options.gpus_per_agent), 1)
     return groups * int(options.agents_per_gpu)
+
+
+def gpus_problem(options: ArrayOptions) -> str | None:
+    """Why an agent could not have the GPUs that it is to start torchrun on."""
+    asked_elsewhere = any(word.startswith("gpus") for word in options.sbatch)
+    has, wanted = gpus_per_task(options), int(options.gpus_per_agent)
+    if has >= wanted or wanted == 1 or asked_elsewhere:
+        return None
+    return (
+        f"gpus_per_agent = {wanted}: a task has {has} (gres = {options.gres}); ask for gpu:{wanted}"
+    )
 
 
 def fitting_array(options: ArrayOptions, points: int | None) -> tuple[str, str]:

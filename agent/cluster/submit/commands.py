@@ -40,7 +40,9 @@ from agent.cluster.submit.server_job import (
 )
 from agent.cluster.submit.submission import (
     cancel_sweep,
+    check_data,
     check_files,
+    check_programs,
     create_sweep,
     is_sweep_path,
     order_by_sharing,
@@ -165,9 +167,11 @@ def run_submit(args: argparse.Namespace) -> int:
     paths = [Path(word) for word in args.sweeps if not is_sweep_path(word)]
     check_files(paths)
     sweeps = {path: sweep_yaml.load(path) for path in paths}
-    ordered = order_by_sharing(
-        {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
-    )
+    check_programs(sweeps, project_dir)
+    points = {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
+    if not args.unchecked:  # data may lie on compute nodes only
+        check_data(config for configs in points.values() for config in configs)
+    ordered = order_by_sharing(points)
     options, said = _fit(options, given, [sweeps[path] for path in ordered])
     lines = [f"  array  {said}"] if said else []
     starts = _agree(args, options, given, ordered)

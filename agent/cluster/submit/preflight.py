@@ -8,15 +8,15 @@ from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
-from agent.cluster.submit.allocation import time_problem
+from agent.cluster.submit.allocation import gpus_problem, time_problem
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.login import check_login
 
-_MODULES = "import importlib.util as u, sys; sys.exit(', '.join(n for n in ('agent', 'wandb', "
-_MODULES += "'yaml', 'torch') if u.find_spec(n) is None) or 0)"
+_MODULES = "import importlib.util as u, sys; print('missing:', *(n for n in ('agent', 'wandb', "
+_MODULES += "'yaml', 'torch') if u.find_spec(n) is None))"
 ASKING_S = 60.0
 
 
@@ -31,18 +31,34 @@ def ask_here(options: ArrayOptions, *, with_key: bool, unchecked: bool) -> None:
 def check(
     options: ArrayOptions, environment: Mapping[str, str] | None, *, home: Path, unchecked: bool
 ) -> None:
-    """ConfigError with every problem of time limit, disks, interpreter, modules, container and key.
+    """ConfigError with every problem of time limit, GPUs, places, interpreter, modules, container
+    and key.
 
     `environment` is what a task's agents will have, not this shell's; None where there is no server
     to ask. With `unchecked` nothing is tried that may exist on compute nodes only.
     """
     key = key_problem(environment, home) if environment is not None else None
-    problems = [text for text in (time_problem(options), key) if text]
+    problems = [text for text in (time_problem(options), gpus_problem(options), key) if text]
+    problems += _place_problems(options)
     problems += disk_problems(Path(options.state_dir), [Path(options.log).parent])
     if not unchecked:
         problems += _software_problems(options)
     if problems:
-        raise ConfigError(problems, where="the submission; nothing was created")
+        raise ConfigError(problems, where="the submission (nothing was created)")
+
+
+def _place_problems(options: ArrayOptions) -> Iterator[str]:
+    """Why the directories of a submission cannot be made where they are meant to be."""
+    log = Path(options.log)
+    if log.is_dir():
+        yield f"log = {log}: is a directory; name a file in it, such as {log}/%A_%a.log"
+        log = log / "in it"
+    for name, directory in (("state_dir", Path(options.state_dir)), ("log", log.parent)):
+        place = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
+        if not place.is_dir():
+            yield f"{name} = {getattr(options, name)}: {place} is no directory"
+        elif not os.access(place, os.W_OK | os.X_OK):
+            yield f"{name} = {getattr(options, name)}: nothing can be written in {place}"
 
 
 def key_problem(environment: Mapping[str, str], home: Path) -> str | None:
@@ -66,32 +82,54 @@ def check_slurm(script: Path, directory: Path) -> str:
         raise ClusterError(f"{error}{_choices(str(error))}; nothing was created") from None
 
 
+# A word of Slurm's refusal, what it is about, and the command that lists what there is of it.
+_CHOICES = (
+    ("invalid partition", "partitions", ["sinfo", "-h", "-o", "%R"]),
+    ("time limit", "partitions and their limits", ["sinfo", "-h", "-o", "%R %l"]),
+    ("gres", "GPUs", ["sinfo", "-h", "-o", "%G"]),
+    ("feature", "features", ["sinfo", "-h", "-o", "%f"]),
+    ("reservation", "reservations", ["sinfo", "-h", "-T", "-o", "%i"]),
+    ("node name", "nodes", ["sinfo", "-h", "-N", "-o", "%N"]),
+    ("array", "the longest array", ["scontrol", "show", "config"]),
+    ("node configuration", "nodes", ["sinfo", "-h", "-o", "%D with %m MB, %c cores, %G"]),
+)
+
+
 def _choices(words: str) -> str:
     """What the cluster has of the thing that was refused."""
-    for wanted, name, letter in (("partition", "partitions", "%R"), ("gres", "GPUs", "%G")):
-        if wanted in words.lower():
-            try:
-                found = slurm.call(["sinfo", "-h", "-o", letter]).split()
-            except ClusterError:
-                return ""
-            return f"; {name} here: {', '.join(dict.fromkeys(found))}"
-    if "node configuration" in words:
+    for wanted, name, command in _CHOICES:
+        if wanted not in words.lower():
+            continue
         try:
-            found = slurm.call(["sinfo", "-h", "-o", "%m MB, %c cores, %G"]).strip().splitlines()
+            rows = _rows(command)
         except ClusterError:
             return ""
-        return f" (mem, cpus-per-task or gres); nodes here: {'; '.join(dict.fromkeys(found))}"
+        hint = " (nodes, mem, cpus-per-task or gres)" if "configuration" in wanted else ""
+        listed = ("; " if any("," in row for row in rows) else ", ").join(rows) or "none"
+        return f"{hint}; {name} here: {listed}"
     return ""
 
 
+def _rows(command: list[str]) -> list[str]:
+    """What a command of Slurm lists, each once; of the configuration the longest array."""
+    lines = [line.strip() for line in slurm.call(command).splitlines()]
+    if command[0] == "scontrol":
+        sizes = [line.split()[-1] for line in lines if line.startswith("MaxArraySize")]
+        lines = [f"ids below {size}" for size in sizes]
+    nothing = ("", "(null)", "No reservations in the system")  # as sinfo says it
+    return list(dict.fromkeys(line for line in lines if line not in nothing))
+
+
 def _software_problems(options: ArrayOptions) -> Iterator[str]:
-    shell = _shell_problem(options)
+    lines = [f"module load {options.modules}"] if options.modules else []
+    lines += options.setup
+    shell = _shell_problem(lines, "setup" if options.setup else "modules")
     if shell:
         yield shell
     elif options.container:
         yield from _container_problem(options)
-    elif options.python and os.sep in options.python:
-        yield from _python_problem(options.python)
+    elif options.python:
+        yield from _python_problem(options.python, lines)
 
 
 def _container_problem(options: ArrayOptions) -> Iterator[str]:
@@ -110,38 +148,45 @@ def _container_problem(options: ArrayOptions) -> Iterator[str]:
         )
 
 
-def _modules_missing(python: list[str]) -> str:
+def _modules_missing(python: list[str], environment: Mapping[str, str] = os.environ) -> str:
     """What keeps an interpreter from running the project, in its own words; empty for nothing."""
-    done = _run([*python, "-c", _MODULES], {**os.environ, "PYTHONPATH": str(Path.cwd())})
+    done = _run([*python, "-c", _MODULES], {**environment, "PYTHONPATH": str(Path.cwd())})
     if done is None:
         return "no answer"
-    said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-    known = ("agent", "wandb", "yaml", "torch")
-    if done.returncode and all(word in known for word in said.split(", ")):
-        return f"it has no module {said}: install the project's packages into it"
-    return said if done.returncode else ""
+    answer = (done.stdout.strip().splitlines() or [""])[-1]
+    if done.returncode or not answer.startswith("missing:"):
+        return (done.stderr.strip().splitlines() or ["it is no Python interpreter"])[-1]
+    names = ", ".join(answer.split()[1:])
+    return f"it has no module {names}: install the project's packages into it" if names else ""
 
 
-def _python_problem(python: str) -> Iterator[str]:
-    if not os.access(python, os.X_OK):
-        yield f"python = {python}: no such program"
+def _python_problem(python: str, lines: list[str]) -> Iterator[str]:
+    """Of a path, or of a name that a login shell knows after the set-up lines."""
+    if os.sep in python:
+        if not (os.access(python, os.X_OK) and Path(python).is_file()):
+            yield f"python = {python}: no such program"
+        elif said := _modules_missing([python]):
+            yield f"python = {python}: {said}"
         return
-    if said := _modules_missing([python]):
-        yield f"python = {python}: {said}"
+    script = "\n".join(
+        [*lines, 'command -v "$0" >/dev/null || { echo "no such program" >&2; exit 1; }']
+    )
+    shell = ["bash", "-lc", f'{script}\n"$0" "$@"', python]
+    if said := _modules_missing(shell, job_environment(os.environ)):
+        yield f"python = {python}: {said} (--unchecked: compute nodes have it)"
 
 
-def _shell_problem(options: ArrayOptions) -> str:
+def _shell_problem(lines: list[str], name: str) -> str:
     """Modules and set-up lines, tried in a login shell as the job has one."""
-    lines = [f"module load {options.modules}"] if options.modules else []
-    lines += options.setup
     if not lines:
         return ""
-    name = "modules" if options.modules and not options.setup else "setup"
     clean = job_environment(os.environ)
     done = _run(["bash", "-lc", "set -eo pipefail\n" + "\n".join(lines)], clean)
     if done is not None and done.returncode == 0:
         return ""
     said = " ".join((done.stderr or done.stdout).split())[-200:] if done else "no answer"
+    if done is not None and not said:
+        said = f"exit status {done.returncode}"
     return f"{name}: {'; '.join(lines)} fails here: {said} (--unchecked: compute nodes have it)"
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
@@ -12,6 +12,7 @@ from agent.cluster.submit.plan import training_name
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ConfigError
+from agent.training import preflight
 
 CREATE_TIMEOUT_S = 120.0
 _SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w-]+")
@@ -27,6 +28,29 @@ def check_files(paths: Sequence[Path]) -> None:
     problems = [f"{path}: {text}" for path in paths for text in sweep_yaml.check(path)[1]]
     if problems:
         raise ConfigError(problems, where=f"{len(paths)} sweep file(s)")
+
+
+def check_programs(sweeps: Mapping[Path, Mapping[str, object]], project_dir: Path) -> None:
+    """ConfigError for each sweep whose agents would start a `program` that is not in the project:
+    each of its runs would fail.
+    """
+    problems = []
+    for path, sweep in sweeps.items():
+        program, command = sweep.get("program"), sweep.get("command", ["${program}"])
+        starts_it = isinstance(command, list) and "${program}" in command
+        if starts_it and isinstance(program, str) and not (project_dir / program).exists():
+            problems.append(f"{path}: program = {program}: no such file in {project_dir}")
+    if problems:
+        raise ConfigError(problems, where=f"{len(sweeps)} sweep file(s)")
+
+
+def check_data(configs: Iterable[RunConfig]) -> None:
+    """ConfigError for data and bases on this machine that cannot be used; those on the hub are
+    looked at by `prepare`.
+    """
+    problems = preflight.unusable(configs)
+    if problems:
+        raise ConfigError(problems, where="the data of these sweeps")
 
 
 def order_by_sharing(points: Mapping[Path, Sequence[RunConfig]]) -> list[Path]:
@@ -84,7 +108,8 @@ def read_created_sweep(text: str, path: Path) -> tuple[str, str]:
     agent = re.search(r"wandb agent (?:\S+ )*?([\w.-]+/[\w.-]+/[\w-]+)\s*$", plain, re.MULTILINE)
     if agent is None:
         lines = [line.removeprefix("wandb: ").strip() for line in plain.splitlines()]
-        reason = " ".join(line for line in lines if line)[-400:] or "it printed nothing"
+        said = " ".join(line for line in lines if line)
+        reason = said.rpartition("Error: ")[2][-400:] or "it printed nothing"
         raise ClusterError(f"wandb sweep {path} made no sweep: {reason}")
     link = re.search(r"https?://\S+/sweeps/\S+", plain)
     return agent.group(1), link.group(0) if link else ""

@@ -56,6 +56,8 @@ def test_an_empty_or_missing_key_file_is_reported(tmp_path: Path) -> None:
     write_atomically(tmp_path / "two", "a b", mode=0o600)
     with pytest.raises(ClusterError, match="one key and nothing else"):
         read_key(tmp_path / "two")
+    with pytest.raises(ClusterError, match="is a directory; name the file that holds the key"):
+        read_key(tmp_path)
 
 
 def write_note(directory: Path, url: str = "http://n1:8686") -> None:
@@ -341,4 +343,6 @@ def test_a_message_of_a_command_is_one_line_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["submit", "e/p/s", "--array", "x", "--dry-run"]) == 2
-    assert "array = 'x': does not look like: tasks" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "array = 'x': must look like 0-7, 0-7%4 (four at once), or 1,3,5" in said
+    assert len(said.splitlines()) == 1
