@@ -12,7 +12,6 @@ it has forked runs to its end first. The other signals are left to those whom th
 
 import atexit
 import ctypes
-import functools
 import gc
 import importlib
 import io
@@ -49,19 +48,11 @@ _ALWAYS = (
     "agent.training.preflight",
     "agent.training.work_ahead",
     "requests",
-    "transformers.integrations.bitsandbytes",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
     "transformers.models.qwen2.modeling_qwen2",
     "transformers.models.qwen2.tokenization_qwen2",
-)
-# Imported late by wandb's client at every run; a version that has no such module does without.
-_WHERE_PRESENT = (
-    "wandb.apis._generated.get_sweeps",
-    "wandb.sdk.artifacts._generated.artifact_type",
-    "wandb.sdk.artifacts._internal_artifact",
-    "wandb.sdk.launch.inputs.internal",  # takes seconds beside torch's modules
 )
 # bitsandbytes asks the GPU what it can as soon as it is imported, and PEFT imports it: a process
 # that has talked to a GPU cannot be forked any more.
@@ -72,6 +63,7 @@ _WITHOUT_GPU = (
     "agent.training.trainer",
     "peft.tuners.lora.bnb",
     "peft.utils.transformers_weight_conversion",
+    "transformers.integrations.bitsandbytes",
 )
 # Read while libraries are imported: with other values, what was imported is not what would be.
 _READ_AT_IMPORT = (
@@ -127,15 +119,12 @@ def preload() -> "list[tempfile.TemporaryDirectory[str]]":
     quieten_libraries()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # it starts its threads when imported
     gc.disable()  # modules stay, and looking for what could go takes a fifth of the imports
+    from agent.tracking import wandb_ahead
     from agent.training.facts import devices
 
     for name in (*_ALWAYS, *(() if devices.may_have_gpu() else _WITHOUT_GPU)):
         importlib.import_module(name)
-    for name in _WHERE_PRESENT:
-        with suppress(ImportError):
-            importlib.import_module(name)
-    _read_packages_once()
-    _sweep_listing()
+    wandb_ahead.prepare()
     from transformers import conversion_mapping
 
     conversion_mapping.get_checkpoint_conversion_mapping("llama")  # builds the table for all
@@ -144,29 +133,6 @@ def preload() -> "list[tempfile.TemporaryDirectory[str]]":
     gc.freeze()  # what is shared stays shared: collecting in a fork would write to all of it
     gc.enable()
     return made
-
-
-@functools.cache  # holds it: its maker only remembers what is in use
-def _sweep_listing() -> object:
-    """The model of wandb's answers that list sweeps, which is made when it is first asked for, by
-    searching every imported module.
-    """
-    with suppress(ImportError, AttributeError, TypeError):
-        from wandb._pydantic import Connection
-        from wandb.apis._generated import SweepFragment
-
-        return Connection[SweepFragment]
-    return None
-
-
-def _read_packages_once() -> None:
-    """Every run notes the installed packages: those that this process has imported from, and not
-    the metadata files of all of them again.
-    """
-    from wandb import util
-
-    packages = list(util.working_set())
-    util.working_set = lambda: packages
 
 
 class Worker:
