@@ -20,16 +20,24 @@ from agent.errors import ConfigError
 
 
 def _option(
-    text: str, default: Any, *, directive: str = "", pattern: str = "", like: str = ""
+    text: str,
+    default: Any,
+    *,
+    directive: str = "",
+    pattern: str = "",
+    like: str = "",
+    more: str = "",
 ) -> Any:
     """`directive` is sbatch's long option; `pattern` what a value has to look like, and `like` the
-    same for people.
+    same for people; `more` is what a flag's help says beside `text`.
     """
-    metadata = {"help": text, "directive": directive, "pattern": pattern, "like": like}
+    names = {"directive": directive, "pattern": pattern, "like": like, "more": more}
+    metadata = {"help": text, **names}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 _WORD = r"[\w.,:;=@%+*/\[\]()&|!-]+"
+_GRES = r"[\w.,:;=@+*/\[\]()-]+(\|[\w.,:;=@+*/\[\]()-]+)*"
 _LIMIT = r"(\d+-)?\d+(:\d+){0,2}|UNLIMITED|INFINITE"
 _LIKE_LIMIT = "08:00:00, 2-12:00:00 (days-hours), or 90 (minutes)"
 _WHOLE, _POSITIVE = "12, a whole number", "2, a whole number from 1 on"
@@ -60,7 +68,12 @@ class ArrayOptions:
         "time limit", "04:00:00", directive="time", pattern=_LIMIT, like=_LIKE_LIMIT
     )
     gres: str = _option(
-        "GPUs of one task", "gpu:1", directive="gres", pattern=_WORD, like="gpu:1 or gpu:a100:2"
+        "GPUs of one task",
+        "gpu:1",
+        directive="gres",
+        pattern=_GRES,
+        like="gpu:1, gpu:a100:2, or gpu:a100:1|gpu:h100:1",
+        more="; gpu:a100:1|gpu:h100:1 sends an array for each type, and divides the tasks",
     )
     cpus_per_task: str = _option(
         "cores of one task", "8", directive="cpus-per-task", pattern=r"\d+", like=_WHOLE

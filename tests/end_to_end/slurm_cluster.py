@@ -50,6 +50,7 @@ class SlurmCluster:
     nodes: int = 2
     cpus_per_node: int = 2
     gpus_per_node: int = 1
+    gpu_types: tuple[str, ...] = ()  # of the nodes in turn; none: GPUs without a type
     _started: list[int] = field(default_factory=list)
 
     # ------------------------------------------------------------------ life
@@ -227,8 +228,9 @@ class SlurmCluster:
             )
         ]
         memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 // self.nodes
-        gres = f" Gres=gpu:{self.gpus_per_node}" if self.gpus_per_node else ""
         for name in self.node_names:
+            kind = f"{self._type_of(name)}:" if self.gpu_types else ""
+            gres = f" Gres=gpu:{kind}{self.gpus_per_node}" if self.gpus_per_node else ""
             lines.append(
                 f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={_free_port()} "
                 f"CPUs={self.cpus_per_node} RealMemory={memory_mib}{gres} State=UNKNOWN"
@@ -242,7 +244,15 @@ class SlurmCluster:
                 path = self.directory / "run" / f"gpu{index}"
                 os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
             files = f"{self.directory}/run/gpu[0-{self.gpus_per_node - 1}]"
-        return "\n".join(f"NodeName={name} Name=gpu File={files}" for name in self.node_names)
+        kinds = {
+            name: f" Type={self._type_of(name)}" * bool(self.gpu_types) for name in self.node_names
+        }
+        return "\n".join(f"NodeName={n} Name=gpu{kinds[n]} File={files}" for n in self.node_names)
+
+    def _type_of(self, name: str) -> str:
+        """Of a node's GPUs; empty where they have none."""
+        index = self.node_names.index(name)
+        return self.gpu_types[index % len(self.gpu_types)] if self.gpu_types else ""
 
 
 _CONFIGURATION = """\

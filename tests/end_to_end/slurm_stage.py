@@ -208,9 +208,11 @@ def job_in(text: str) -> str:
 
 
 @contextlib.contextmanager
-def running_cluster(directory: Path, *, nodes: int = 2) -> Iterator[SlurmCluster]:
+def running_cluster(
+    directory: Path, *, nodes: int = 2, gpu_types: tuple[str, ...] = ()
+) -> Iterator[SlurmCluster]:
     """A cluster for as long as the block runs."""
-    cluster = SlurmCluster(directory, nodes=nodes)
+    cluster = SlurmCluster(directory, nodes=nodes, gpu_types=gpu_types)
     try:
         cluster.start()
         yield cluster

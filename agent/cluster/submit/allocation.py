@@ -1,5 +1,6 @@
-"""How many tasks a submission asks for: never more than there are grid points. Pure."""
+"""How many tasks a submission asks for, never more than grid points, and on which GPUs. Pure."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterable
@@ -22,10 +23,30 @@ def task_ids(array: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
+def by_gpu_type(options: ArrayOptions) -> list[ArrayOptions]:
+    """An array for each type of GPU that `gres` names with | between them; the tasks, and how many
+    of them run at once, divided among the types in their order.
+    """
+    types = options.gres.split("|")
+    if len(types) == 1:
+        return [options]
+    ids, (_, percent, throttle) = task_ids(options.array), options.array.partition("%")
+    parts = []
+    for index, gres in enumerate(types):
+        own = ids[index :: len(types)]
+        if not own:
+            break
+        array = ",".join(map(str, own))
+        if percent:
+            array += f"%{max(len(range(index, int(throttle), len(types))), 1)}"
+        parts.append(dataclasses.replace(options, gres=gres, array=array))
+    return parts
+
+
 def gpus_per_task(options: ArrayOptions) -> int:
-    """By its `gres`; 1 where that names no number."""
-    count = re.search(r":(\d+)(?:\(|$)", options.gres.split(",")[0])
-    return int(count.group(1)) if count else 1
+    """By its `gres`, of several types the smallest number; 1 where that names none."""
+    counts = [re.search(r":(\d+)(?:\(|$)", each.split(",")[0]) for each in options.gres.split("|")]
+    return min(int(count.group(1)) if count else 1 for count in counts)
 
 
 def agents_per_task(options: ArrayOptions) -> int:

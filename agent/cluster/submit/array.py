@@ -4,16 +4,26 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import files
+from agent.cluster import slurm
 from agent.cluster.job_records import JobRecord, JobRecords
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import array_script
-from agent.cluster.submit.allocation import task_ids
+from agent.cluster.submit.allocation import by_gpu_type, task_ids
 from agent.cluster.submit.submission import submit_script
 from agent.tracking.endpoint import ServerAccess
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An array that Slurm has taken: its job and those of its chain."""
+
+    jobs: list[str]
+    options: ArrayOptions
 
 
 def access_of(options: ArrayOptions) -> ServerAccess:
@@ -46,18 +56,44 @@ def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[st
     return submit_script(script, chain=chain, directory=Path(options.project_dir), record=record)
 
 
-def watching(jobs: list[str], options: ArrayOptions) -> list[str]:
+def send_all(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[Sent]:
+    """`send` an array for each type of GPU; when one is refused, those before it are cancelled."""
+    sent: list[Sent] = []
+    try:
+        for part in by_gpu_type(options):
+            sent.append(Sent(send(part, sweeps, chain=chain), part))
+    except BaseException:
+        if sent:
+            slurm.call(["scancel", *jobs_of(sent)])
+        raise
+    return sent
+
+
+def jobs_of(sent: Sequence[Sent]) -> list[str]:
+    return [job for each in sent for job in each.jobs]
+
+
+def watching(sent: Sequence[Sent]) -> list[str]:
     """The commands that watch and end these jobs, as they can be typed here."""
-    chain = " ".join(jobs)
-    log = options.log.replace("%A", jobs[0]).replace("%a", str(task_ids(options.array)[0]))
-    shown: Mapping[str, str] = {
-        "job": chain if len(jobs) == 1 else f"{chain} (each after the one before)",
-        "watch": command("status --watch", options),
-        "queue": f"squeue --jobs {','.join(jobs)}",
-        "log": f"tail -f {shlex.quote(log)}",
-        "cancel": f"scancel {chain}",
-    }
-    return [f"{name:>7}  {text}" for name, text in shown.items()]
+    jobs = jobs_of(sent)
+    first, options = sent[0].jobs[0], sent[0].options
+    log = options.log.replace("%A", first).replace("%a", str(task_ids(options.array)[0]))
+    shown = [
+        *(("job", _words_of(each, len(sent) > 1)) for each in sent),
+        ("watch", command("status --watch", options)),
+        ("queue", f"squeue --jobs {','.join(jobs)}"),
+        ("log", f"tail -f {shlex.quote(log)}"),
+        ("cancel", f"scancel {' '.join(jobs)}"),
+    ]
+    return [f"{name:>7}  {text}" for name, text in shown]
+
+
+def _words_of(sent: Sent, is_one_of_several: bool) -> str:
+    words = " ".join(sent.jobs)
+    if len(sent.jobs) > 1:
+        words += " (each after the one before)"
+    tasks = len(task_ids(sent.options.array))
+    return f"{words} ({tasks} task(s) on {sent.options.gres})" if is_one_of_several else words
 
 
 def command(words: str, options: ArrayOptions) -> str:

@@ -23,14 +23,14 @@ from agent.cluster.options import (
 from agent.cluster.script import array_script
 from agent.cluster.snapshot import freeze
 from agent.cluster.submit import preflight
-from agent.cluster.submit.allocation import fitting_array, total
+from agent.cluster.submit.allocation import by_gpu_type, fitting_array, total
 from agent.cluster.submit.array import (
     access_of,
-    send,
+    jobs_of,
+    send_all,
     server_words,
     tell,
     watching,
-    write_script,
 )
 from agent.cluster.submit.points import points_of, points_to_run, submit_points
 from agent.cluster.submit.server_job import (
@@ -95,7 +95,7 @@ def add_unchecked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unchecked",
         action="store_true",
-        help="do not try interpreter, modules, set-up lines and container on this node",
+        help="do not try interpreter, modules, set-up lines, container and data on this node",
     )
 
 
@@ -115,7 +115,8 @@ def add_option_arguments(
             continue
         flag = f"--{name.replace('_', '-')}"
         default = f" (default: {field.default})" if field.default else ""
-        text = (field.metadata["help"] + default).replace("%", "%%")
+        said = field.metadata["help"] + field.metadata["more"] + default
+        text = said.replace("%", "%%")
         if name in LISTS:
             parser.add_argument(
                 flag, action="append", metavar="LINE", help=f"{text}; may be repeated"
@@ -176,7 +177,8 @@ def run_submit(args: argparse.Namespace) -> int:
     lines = [f"  array  {said}"] if said else []
     starts = _agree(args, options, given, ordered)
     if args.dry_run:
-        print(array_script(options, [*given, *map(_placeholder, ordered)]), end="")
+        for part in by_gpu_type(options):
+            print(array_script(part, [*given, *map(_placeholder, ordered)]), end="")
         print("\n".join([*lines, starts]), file=sys.stderr)
         return 0
     records = SweepRecords(Path(options.state_dir))
@@ -221,8 +223,9 @@ def _create_and_send(
         if args.offline:
             jobs = _submit_offline(files, options)
         else:
-            jobs = send(options, list(files), chain=args.chain)
-            lines += watching(jobs, options)
+            sent = send_all(options, list(files), chain=args.chain)
+            jobs = jobs_of(sent)
+            lines += watching(sent)
     except BaseException:
         for sweep in created:
             if cancel_sweep(sweep, environment):
@@ -258,14 +261,10 @@ def _agree(
     """What can fail is found before anything is created; when the job would start, in a line."""
     has_server = not (args.serve_in_job or args.offline)
     preflight.ask_here(options, with_key=has_server, unchecked=args.unchecked)
-    script = write_script(options, [*given, *map(_placeholder, ordered)])
-    try:
-        words = preflight.check_slurm(script, Path(options.project_dir))
-        if args.serve_in_job:
-            check_server_options(options)
-            preflight.check_slurm(write_server_script(options), Path(options.project_dir))
-    finally:
-        script.unlink()
+    words = preflight.check_arrays(options, [*given, *map(_placeholder, ordered)])
+    if args.serve_in_job:
+        check_server_options(options)
+        preflight.check_slurm(write_server_script(options), Path(options.project_dir))
     start = re.search(r"to start at (\S+)", words)
     return f" starts  about {start.group(1)}, by Slurm's estimate" if start else ""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent import files
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit import node_checks
+from agent.cluster.submit.allocation import by_gpu_type
 from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
@@ -40,7 +41,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     failed = any(check.ok is False for check in checks)
     if args.srun:
         print("\ncompute node:")
-        failed = _doctor_on_a_node(options) or failed
+        for part in by_gpu_type(options):
+            failed = _doctor_on_a_node(part) or failed
     return 1 if failed else 0
 
 

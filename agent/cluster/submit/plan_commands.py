@@ -8,11 +8,11 @@ from pathlib import Path
 
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.snapshot import freeze
-from agent.cluster.submit.array import access_of, write_script
+from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, add_unchecked, options_of
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
-from agent.cluster.submit.preflight import ask_here, check_slurm
+from agent.cluster.submit.preflight import ask_here, check_arrays
 from agent.cluster.submit.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
@@ -117,11 +117,7 @@ def run_fill(args: argparse.Namespace) -> int:
             [f"{path}: give its sweep with --sweep ENTITY/PROJECT/SWEEP" for path in missing],
             where="the points to fill",
         )
-    script = write_script(options, [])
-    try:
-        check_slurm(script, Path(options.project_dir))
-    finally:
-        script.unlink()
+    check_arrays(options, [])
     if not args.no_snapshot:
         code_dir = str(freeze(Path.cwd(), Path(options.state_dir) / "snapshots")[0])
         options = options_of(args, project_dir=str(Path.cwd()), code_dir=code_dir)

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.cluster.options import ArrayOptions
 from agent.cluster.point_queue import PointList
 from agent.cluster.submit.allocation import fitting_array
-from agent.cluster.submit.array import send, tell, watching
+from agent.cluster.submit.array import jobs_of, send_all, tell, watching
 from agent.cluster.submit.point_commands import make_claim
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
@@ -38,9 +38,9 @@ def submit_points(
     PointList.create(directory, claims)
     array, said = fitting_array(options, len(claims))
     sent = dataclasses.replace(options, points=str(directory), array=array)
-    jobs = send(sent, [])
-    tell([*([f"  array  {said}"] if said else []), *watching(jobs, sent)])
-    return jobs
+    arrays = send_all(sent, [])
+    tell([*([f"  array  {said}"] if said else []), *watching(arrays)])
+    return jobs_of(arrays)
 
 
 def points_to_run(sweep: Mapping[str, object]) -> int | None:

@@ -1,15 +1,17 @@
 """What can be known to fail before anything is created: asked here, on the login node."""
 
+import getpass
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
-from agent.cluster.submit.allocation import gpus_problem, time_problem
-from agent.cluster.submit.array import access_of
+from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, task_ids, time_problem
+from agent.cluster.submit.array import access_of, write_script
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
@@ -53,6 +55,8 @@ def _place_problems(options: ArrayOptions) -> Iterator[str]:
     if log.is_dir():
         yield f"log = {log}: is a directory; name a file in it, such as {log}/%A_%a.log"
         log = log / "in it"
+    elif len(task_ids(options.array)) > 1 and not re.search(r"%\d*[ajJ]", options.log):
+        yield f"log = {log}: all tasks would write into one file; put %A_%a into its name"
     for name, directory in (("state_dir", Path(options.state_dir)), ("log", log.parent)):
         place = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
         if not place.is_dir():
@@ -71,6 +75,18 @@ def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in ("HOME", "PATH") if name in environment}
 
 
+def check_arrays(options: ArrayOptions, sweeps: Sequence[str]) -> str:
+    """`check_slurm` for the array of each type of GPU; Slurm's words on the first."""
+    words = []
+    for part in by_gpu_type(options):
+        script = write_script(part, sweeps)
+        try:
+            words.append(check_slurm(script, Path(options.project_dir)))
+        finally:
+            script.unlink()
+    return words[0] if words else ""
+
+
 def check_slurm(script: Path, directory: Path) -> str:
     """Let Slurm judge the job without submitting it; when it would start, in Slurm's own words.
     ClusterError, with what there is to choose from, when Slurm would refuse it.
@@ -82,9 +98,12 @@ def check_slurm(script: Path, directory: Path) -> str:
         raise ClusterError(f"{error}{_choices(str(error))}; nothing was created") from None
 
 
+_OWN = ["sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}"]
 # A word of Slurm's refusal, what it is about, and the command that lists what there is of it.
 _CHOICES = (
     ("invalid partition", "partitions", ["sinfo", "-h", "-o", "%R"]),
+    ("invalid account", "accounts", [*_OWN, "format=account"]),
+    ("invalid qos", "qualities of service", [*_OWN, "format=qos"]),
     ("time limit", "partitions and their limits", ["sinfo", "-h", "-o", "%R %l"]),
     ("gres", "GPUs", ["sinfo", "-h", "-o", "%G"]),
     ("feature", "features", ["sinfo", "-h", "-o", "%f"]),

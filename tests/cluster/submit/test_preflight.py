@@ -8,7 +8,7 @@ import pytest
 
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
-from agent.cluster.submit.allocation import gpus_problem, task_ids
+from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem, task_ids
 from agent.cluster.submit.submission import check_data, check_programs, read_created_sweep
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ConfigError
@@ -18,7 +18,7 @@ POINT = {"model_variant": "Full LoRA", "learning_rate": 1e-4, "dataset": "somebo
 
 def refused(tmp_path: Path, **values: object) -> str:
     """The one line of a submission that is wrong in one way."""
-    given = {"log": tmp_path / "logs/%A.log", "state_dir": tmp_path / "state", **values}
+    given = {"log": tmp_path / "logs/%A_%a.log", "state_dir": tmp_path / "state", **values}
     options = parse_options(
         {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     )
@@ -33,7 +33,7 @@ def check(**values: object) -> None:
 
 
 def test_a_submission_without_a_mistake_is_accepted_and_creates_nothing(tmp_path: Path) -> None:
-    log, state = tmp_path / "logs/%A.log", tmp_path / "state"
+    log, state = tmp_path / "logs/%A_%a.log", tmp_path / "state"
     check(log=str(log), state_dir=str(state), python=sys.executable)
     place = Path(sys.executable)
     lines = [f'export PATH="{place.parent}:$PATH"']
@@ -49,10 +49,19 @@ def test_a_place_where_nothing_can_be_made_is_named(
     assert refused(tmp_path, log=tmp_path) == (
         f"log = {tmp_path}: is a directory; name a file in it, such as {tmp_path}/%A_%a.log"
     )
-    assert refused(tmp_path, log=file / "%A.log") == f"log = {file}/%A.log: {file} is no directory"
+    assert (
+        refused(tmp_path, log=file / "%A_%a.log")
+        == f"log = {file}/%A_%a.log: {file} is no directory"
+    )
+    one = tmp_path / "all.log"
+    assert refused(tmp_path, log=one, array="0-1") == (
+        f"log = {one}: all tasks would write into one file; put %A_%a into its name"
+    )
+    check(log=str(one), array="0", state_dir=str(tmp_path))
+    check(log=f"{tmp_path}/%j.log", array="0-1", state_dir=str(tmp_path))
     assert refused(tmp_path, state_dir=file) == f"state_dir = {file}: {file} is no directory"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
-    assert refused(tmp_path, state_dir=tmp_path / "new/state", log="logs/%A.log") == (
+    assert refused(tmp_path, state_dir=tmp_path / "new/state", log="logs/%A_%a.log") == (
         f"state_dir = {tmp_path}/new/state: nothing can be written in {tmp_path}"
     )
 
@@ -145,3 +154,17 @@ def test_a_sweep_that_wandb_did_not_make_says_why_without_its_log() -> None:
         read_created_sweep(said, Path("s.yaml"))
     with pytest.raises(ClusterError, match="it printed nothing"):
         read_created_sweep("", Path("s.yaml"))
+
+
+def test_each_type_of_gpu_gets_an_array_and_its_share_of_the_tasks() -> None:
+    both = "gpu:a100:2|gpu:h100:1"
+    options = ArrayOptions(gres=both, array="0-4%3")
+    parts = [(part.gres, part.array) for part in by_gpu_type(options)]
+    assert parts == [("gpu:a100:2", "0,2,4%2"), ("gpu:h100:1", "1,3%1")]
+    assert by_gpu_type(ArrayOptions(array="0-4")) == [ArrayOptions(array="0-4")]
+    one = by_gpu_type(ArrayOptions(gres=both, array="3"))
+    assert [(part.gres, part.array) for part in one] == [("gpu:a100:2", "3")]
+    assert fitting_array(ArrayOptions(gres=both, array="0-7"), 3)[0] == "0-2"
+    assert gpus_problem(ArrayOptions(gres=both, gpus_per_agent="2")) is not None
+    with pytest.raises(ConfigError, match=r"gres = 'gpu:a100:1\|': must look like gpu:1, gpu:a100"):
+        parse_options({"gres": "gpu:a100:1|"})
