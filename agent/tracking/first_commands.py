@@ -15,6 +15,8 @@ from typing import Any
 from agent.tracking.paths import split_path
 from agent.tracking.question import ask
 
+# An answer that was lost on its way holds a point: the same agent asks again and is given the same.
+LOST_ANSWER_S = 60.0
 _REGISTER = """
 mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
   createAgent(
@@ -62,8 +64,8 @@ def first_commands(
     agent_id = str(ask(_REGISTER, variables, environment)["createAgent"]["agent"]["id"])
     while True:
         beat = {"id": agent_id, "metrics": "{}", "runState": "{}"}
-        answer = ask(_HEARTBEAT, beat, environment)["agentHeartbeat"]["commands"]
-        commands = json.loads(answer)
+        answer = ask(_HEARTBEAT, beat, environment, patience_s=LOST_ANSWER_S)
+        commands = json.loads(answer["agentHeartbeat"]["commands"])
         if commands:
             return FirstCommands(agent_id, commands)
         sleep(every_s)

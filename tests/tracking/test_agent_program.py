@@ -21,8 +21,14 @@ class Server:
         self.asked: list[dict[str, object]] = []
 
     def ask(
-        self, question: str, variables: dict[str, object], _environment: Mapping[str, str]
+        self,
+        question: str,
+        variables: dict[str, object],
+        _environment: Mapping[str, str],
+        *,
+        patience_s: float = 0.0,
     ) -> dict[str, Any]:
+        assert (patience_s > 0) == ("Heartbeat" in question)  # a lost answer may hold a point
         self.asked.append(variables)
         if "createAgent" in question:
             return {"createAgent": {"agent": {"id": "agent-7"}}}
@@ -56,7 +62,7 @@ def test_exit_is_all_that_a_server_without_work_says() -> None:
 def test_wandb_asks_where_the_server_answers_otherwise(
     monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    def fail(*_words: object) -> dict[str, Any]:
+    def fail(*_words: object, **_names: object) -> dict[str, Any]:
         raise fault
 
     monkeypatch.setenv("WANDB_BASE_URL", OWN)
