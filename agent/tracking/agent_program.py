@@ -96,10 +96,11 @@ def main() -> None:
         print(f"agent: {sys.argv[-1]} has no grid point for one more agent", flush=True)
         return
     from wandb.cli import cli
-    from wandb.wandb_agent import Agent
+
+    from agent.tracking.client import wandb  # with its settings of how the client waits
 
     # A number there, read at every turn: as a property it is asked anew each time.
-    Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
+    wandb.wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
     if first is not None:
         go_on_from(first)
     try:

@@ -145,6 +145,7 @@ class Worker:
             return
         self._say(f"{self.name}: {self._work.label} ended, {how}")
         self._process = None
+        self._start(now)
 
     def running_grid_points(self) -> list[GridPointProcess]:
         """Those that live, with or without their agent."""

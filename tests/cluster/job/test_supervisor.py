@@ -39,6 +39,24 @@ def test_the_sweeps_are_worked_through_in_order(stage: Stage) -> None:
     assert ClaimFile(stage.claims_path).open_claims() == []
 
 
+def test_the_next_agent_starts_in_the_step_that_sees_the_end_of_the_one_before(
+    stage: Stage,
+) -> None:
+    stage.runs = {"e/p/one": (), "e/p/two": ()}
+    worker = stage.worker("e/p/one", "e/p/two")
+    worker.step(time.time())
+    first = worker.pid
+    assert first is not None
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    worker.step(time.time())
+    assert worker.pid not in (None, first)
+    assert stage.said[-2:] == [
+        "worker 0: wandb agent e/p/one ended, exit status 0",
+        "worker 0: wandb agent e/p/two",
+    ]
+    worker.kill()
+
+
 def test_a_running_grid_point_is_on_disk_with_all_it_takes_to_run_it_again(stage: Stage) -> None:
     stage.runs = {"e/p/one": ("a",)}
     stage.variables = {"POINT_S": "30"}
