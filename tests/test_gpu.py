@@ -1,7 +1,6 @@
 """The checks of `make gpu`: on a GPU where there is one, and their code on a CPU everywhere."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +27,8 @@ def make_lab(root: Path, device: str, size: str) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield make_lab(tmp_path_factory.mktemp("tiny"), "cpu", "tiny")
-    torch.set_num_threads(threads)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return make_lab(tmp_path_factory.mktemp("tiny"), "cpu", "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with running_server(folder / "server") as server:
         client = client_of(server, folder / "client")
         env = {**client.env, "WANDB_PROJECT": "study", "WANDB_ENTITY": server.entity}
-        env |= {"WANDB_SWEEP_ID": client.python(SWEEP), "OMP_NUM_THREADS": "1"}
+        env |= {"WANDB_SWEEP_ID": client.python(SWEEP)}
         done = run_python("-c", WORK, str(folder), env=env)
     found: dict[str, Any] = json.loads((folder / "answer.json").read_text())
     return {**found, "out": done.stdout, "err": done.stderr, "folder": folder}

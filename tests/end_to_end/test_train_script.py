@@ -61,7 +61,6 @@ class Lab:
             "WANDB_PROJECT": PROJECT,
             "WANDB_RUN_ID": run_id,
             "WANDB_DIR": str(self._folder),
-            "OMP_NUM_THREADS": "1",
         }
         with file.with_suffix(".log").open("w") as log:
             return subprocess.Popen(

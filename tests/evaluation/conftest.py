@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import ignore_known_warnings, one_thread, undisturbed
+from tests.training.conftest import ignore_known_warnings, quiet_libraries, undisturbed
 
-__all__ = ["one_thread", "undisturbed"]
+__all__ = ["quiet_libraries", "undisturbed"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

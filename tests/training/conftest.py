@@ -1,5 +1,4 @@
-"""One thread, so that tests beside each other do not wait for each other's cores, and one finished
-training that tests may read."""
+"""Quiet libraries, and one finished training that tests may read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,10 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    import torch
-
+def quiet_libraries() -> None:
     from agent.log_noise import quieten_libraries
 
     quieten_libraries()
-    torch.set_num_threads(1)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -17,15 +16,6 @@ from agent.demo.pretraining.tokenizer import MARKUP, make_tokenizer
 from agent.errors import ConfigError
 
 MOST_BYTES = 3 * 1024**2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads on a busy machine wait for each other many times longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
