@@ -11,7 +11,7 @@ import torch
 from agent.errors import TrainingDiverged
 from agent.signals import Interrupted, Interruption
 from agent.training import store
-from agent.training.lease import Observer, is_held
+from agent.training.lease import is_held
 from agent.training.store import TrainingDirectory
 from tests.training import lab
 from tests.training.conftest import Finished
@@ -245,9 +245,7 @@ def test_a_worker_that_was_overtaken_follows_and_ends_equal(
         if loss.step == 6 and not others:
             directory = training.directory.path
             (directory / "lease" / "0001.json").write_text("{}")  # stands still, elsewhere
-            watcher = Observer(directory, patience_s=-1)
-            lease = watcher.try_acquire() or watcher.try_acquire()
-            assert lease is not None
+            lease = lab.take_over(directory)
             others.append(lease)
             lease.release()
 

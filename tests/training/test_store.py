@@ -115,18 +115,12 @@ def test_dropped_state_leaves_the_point_whole(directory: TrainingDirectory, leas
     assert directory.newest_state() is None
 
 
-def overtaken(directory: TrainingDirectory) -> Lease:
-    """The lease, taken from a holder that gives signs of life: between two of them."""
-    watcher = Observer(directory.path, patience_s=-1)
-    return next(lease for _ in range(1000) if (lease := watcher.try_acquire()))
-
-
 def test_an_orphan_can_neither_write_nor_publish(
     directory: TrainingDirectory, lease: Lease
 ) -> None:
     identity = directory.path / "lease" / "0001.json"
     identity.write_text("{}")  # as a holder elsewhere that stands still
-    new = overtaken(directory)
+    new = lab.take_over(directory.path)
     with pytest.raises(LeaseLost, match="taken this training over"):
         directory.publish(point_name(1), lease, directory.root_digest(), filler())
     assert directory.chain() == []
@@ -142,7 +136,7 @@ def test_an_orphan_overtaken_inside_its_save_publishes_nothing(
 
     def overtake() -> None:
         (directory.path / "lease" / "0001.json").write_text("{}")
-        new.append(overtaken(directory))
+        new.append(lab.take_over(directory.path))
 
     class Overtaken(Lease):
         def check(self) -> None:
