@@ -27,7 +27,7 @@ from agent.tracking import notices
 
 PROJECT = "sweep-agent-demo"
 USUAL_OUT = Path("outputs/demo")  # as the sweep YAMLs have it
-POLL_S = 2.0
+POLL_S = 4.0  # between two looks at all runs; an agent that ends is noticed at once
 _GOING_ON = ("PENDING", "RUNNING", "PAUSED")
 _MEASURED = re.compile(r"^(.+): logged as ", re.MULTILINE)
 _SWEEP_PATH = re.compile(r"wandb agent (?:--\S+ )*([\w.-]+/[\w.-]+/[\w-]+)")

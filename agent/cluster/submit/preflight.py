@@ -98,7 +98,7 @@ def check_slurm(script: Path, directory: Path) -> str:
         raise ClusterError(f"{error}{_choices(str(error))}; nothing was created") from None
 
 
-_OWN = ["sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}"]
+_OWN = ["sacctmgr", "-nP", "show", "assoc", "user=$USER"]
 # A word of Slurm's refusal, what it is about, and the command that lists what there is of it.
 _CHOICES = (
     ("invalid partition", "partitions", ["sinfo", "-h", "-o", "%R"]),
@@ -121,7 +121,7 @@ def _choices(words: str) -> str:
             continue
         try:
             rows = _rows(command)
-        except ClusterError:
+        except (ClusterError, OSError, KeyError):  # without Slurm's answer, or a name for this user
             return ""
         hint = " (nodes, mem, cpus-per-task or gres)" if "configuration" in wanted else ""
         listed = ("; " if any("," in row for row in rows) else ", ").join(rows) or "none"
@@ -131,7 +131,8 @@ def _choices(words: str) -> str:
 
 def _rows(command: list[str]) -> list[str]:
     """What a command of Slurm lists, each once; of the configuration the longest array."""
-    lines = [line.strip() for line in slurm.call(command).splitlines()]
+    words = [f"user={getpass.getuser()}" if word == "user=$USER" else word for word in command]
+    lines = [line.strip() for line in slurm.call(words).splitlines()]
     if command[0] == "scontrol":
         sizes = [line.split()[-1] for line in lines if line.startswith("MaxArraySize")]
         lines = [f"ids below {size}" for size in sizes]
