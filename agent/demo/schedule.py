@@ -7,10 +7,6 @@ from typing import Any
 
 from agent.config import sweep_yaml
 
-# While one agent starts its next run, others keep the cores busy. With more than one beside, runs
-# that are to be stopped train on while they wait for their turn on a core.
-AGENTS_BESIDE_CORES = 1
-
 
 @dataclass(frozen=True)
 class Turn:
@@ -43,8 +39,9 @@ def split(found: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
 
 
 def agents_for(turns: Sequence[Turn], wanted: int | None, cores: int | None = None) -> int:
-    """How many agents work side by side: as `wanted`, else as many as there are cores, where they
-    train with a few more, and no more than there are points."""
+    """How many agents work side by side: as `wanted`, else as many as there are cores, and no more
+    than there are points. With one more, runs that are to be stopped train on while they wait for
+    their turn on a core, which costs more than a core that is idle between two runs.
+    """
     cores = cores or len(os.sched_getaffinity(0))
-    beside = 0 if all(turn.after for turn in turns) else AGENTS_BESIDE_CORES
-    return wanted or max(1, min(cores + beside, sum(turn.points for turn in turns)))
+    return wanted or max(1, min(cores, sum(turn.points for turn in turns)))

@@ -33,9 +33,9 @@ def test_a_sweep_that_shares_only_some_of_its_trainings_trains() -> None:
     assert split(turns(sweeps))[1] == []
 
 
-def test_there_is_an_agent_more_than_cores_but_no_more_than_points() -> None:
+def test_there_is_an_agent_for_each_core_but_no_more_than_points() -> None:
     training, following = split(turns(demo_sweeps("full_lora", "lora_ptq", "qlora")))
-    assert agents_for(training, None, cores=2) == 3
-    assert agents_for(following, None, cores=2) == 2  # their runs take a second each
+    assert agents_for(training, None, cores=2) == 2
+    assert agents_for(following, None, cores=2) == 2
     assert agents_for(training, None, cores=64) == 9
     assert agents_for(training, 1, cores=64) == 1
