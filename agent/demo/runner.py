@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from agent.cluster import processes
@@ -210,7 +210,8 @@ class Demo:
         process = self._start(command, "benchmark")
         shown = 0
         while process.poll() is None:
-            time.sleep(POLL_S)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
             shown = self._show_measured(shown)
         self._show_measured(shown)
         if process.returncode:
