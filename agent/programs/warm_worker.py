@@ -10,20 +10,15 @@ standard input does, that is with the process that started it, or by SIGTERM; in
 it has forked runs to its end first. The other signals are left to those whom they are meant for.
 """
 
-import atexit
-import ctypes
 import gc
 import importlib
-import io
 import json
 import os
-import runpy
 import selectors
 import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +28,9 @@ from typing import Any
 from agent import signals
 from agent.config.warm_start import listen_at
 from agent.log_noise import quieten_libraries
+from agent.programs import warm_fork
 from agent.programs.warm_client import ALONE, FORKED, LENGTH, STATUS
+from agent.programs.warm_fork import Request
 
 _ALWAYS = (
     "wandb",
@@ -78,17 +75,8 @@ _READ_AT_IMPORT = (
     "TRANSFORMERS_",
 )
 _READ_AT_IMPORT_NAMES = ("LANG", "PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "PYTHONIOENCODING")
-_PR_SET_PDEATHSIG = 1
 _LEFT_TO_OTHERS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGQUIT)
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Request:
-    """What a client asks to be run, with the streams it has sent."""
-
-    content: Mapping[str, Any]
-    streams: list[int]
 
 
 @dataclass
@@ -108,8 +96,8 @@ def main(words: Sequence[str]) -> int:
         temporary = preload()
         request = Worker(listener, environment, _code_state()).serve()
     if request is not None:
-        _become(request, temporary)
-        _run(request.content["script"])
+        warm_fork.become(request, temporary)
+        warm_fork.run(request.content["script"])
     return 0
 
 
@@ -225,7 +213,7 @@ class Worker:
         pid = os.fork()
         if pid == 0:
             self._leave(connection)
-            _die_with(parent)
+            warm_fork.die_with(parent)
             signals.install()
             for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
@@ -308,65 +296,6 @@ def _code_state() -> dict[str, int]:
         str(file): file.stat().st_mtime_ns
         for file in [_ROOT / "train.py", *(_ROOT / "agent").rglob("*.py")]
     }
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the worker ends without a goodbye."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def _become(request: Request, temporary: "Sequence[tempfile.TemporaryDirectory[str]]") -> None:
-    """Take on everything of the client that a process has, and directories of its own."""
-    content = request.content
-    for number, stream in enumerate(request.streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    os.environ.clear()
-    os.environ.update(content["environment"])
-    os.umask(content["umask"])
-    os.chdir(content["directory"])
-    sys.argv = list(content["argv"])
-    sys.path[0] = str(Path(content["script"]).parent)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = _text_stream(1, errors="strict")
-    sys.stderr = _text_stream(2, errors="backslashreplace")
-    for folder in temporary:
-        folder.__dict__["_finalizer"].detach()  # the worker removes its own
-        tempfile.TemporaryDirectory.__init__(folder)
-    import numpy as np
-
-    np.random.seed(None)
-
-
-def _run(script: str) -> None:
-    """Run it as a program and end as the interpreter would, all but the taking apart of what was
-    imported: in a fork that writes to a copy of every page of it, to throw it away.
-    """
-    status: object = None
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as end:
-        status = end.code
-    if isinstance(status, int | None):
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit((status or 0) & 0xFF)
-    raise SystemExit(status)  # a text, which the interpreter prints
-
-
-def _text_stream(number: int, errors: str) -> io.TextIOWrapper:
-    """Buffered as the interpreter does: by line on a terminal and for errors."""
-    is_unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
-    return io.TextIOWrapper(
-        open(number, "wb", closefd=False),
-        errors=errors,
-        line_buffering=number == 2 or os.isatty(number),
-        write_through=is_unbuffered,
-    )
 
 
 if __name__ == "__main__":
