@@ -226,8 +226,7 @@ def check_local_data(configs: Iterable[RunConfig]) -> tuple[list[str], list[str]
     seen: dict[str, Data | None] = {}
     counted: set[str] = set()
     for config in configs:
-        fields = {name: getattr(config, name) for name in data.FIELDS}
-        if (key := digest(fields)) not in seen:
+        if (key := _data_key(config)) not in seen:
             seen[key] = _look(config, lines, problems)
         names = ("base_model", *task_counts.LIMITS, "max_left_out_share")
         limits = digest([key, {name: getattr(config, name) for name in names}])
@@ -252,11 +251,15 @@ def unusable(configs: Iterable[RunConfig]) -> list[str]:
             except DataError as fault:
                 problems.append(str(fault))
         bases.add(config.base_model)
-        key = digest({name: getattr(config, name) for name in data.FIELDS})
-        if key not in sources:
+        if (key := _data_key(config)) not in sources:
             sources.add(key)
             _look(config, [], problems)
     return list(dict.fromkeys(problems))
+
+
+def _data_key(config: RunConfig) -> str:
+    """The same for grid points that read the same data in the same way."""
+    return digest({name: getattr(config, name) for name in data.FIELDS})
 
 
 def _measured(config: RunConfig, loaded: Data) -> tuple[list[str], list[str]]:

@@ -23,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.cluster.job_records import JobRecords
+from tests.end_to_end.slurm_demo import SWEEPS
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 from tests.end_to_end.slurm_training import prepare_project, write_demo_sweep
 
 STEP_S = 0.5
-DEMO = ("full_lora", "qlora", "lora_ptq")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def demo(stage: Stage, epochs: int) -> dict[str, object]:
     A run is alive by W&B's word. Steps and validation are what the store has recorded of every
     training and of every set of scores, whichever run made them.
     """
-    paths = [str(write_demo_sweep(stage, name, "demo", epochs=epochs)) for name in DEMO]
+    paths = [str(write_demo_sweep(stage, name, "demo", epochs=epochs)) for name in SWEEPS]
     began = time.monotonic()
     done = stage.command("submit", *paths, *stage.flags(array="0-3", time="02:00:00"))
     job = job_in(done.stdout)

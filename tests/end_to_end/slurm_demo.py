@@ -8,15 +8,14 @@ from agent.cluster.slurm import timestamp
 from tests.end_to_end.slurm_stage import Stage
 from tests.end_to_end.slurm_training import create_demo_sweep
 
+SWEEPS = ("full_lora", "qlora", "lora_ptq")
 POINT_NAMES = ("model_variant", "quantization_strategy", "learning_rate")
 
 
 def whole_demo(stage: Stage) -> dict[str, object]:
     """The demo's three sweeps, 15 grid points, through one array of four tasks."""
     project = "demo"
-    sweeps = [
-        create_demo_sweep(stage, name, project) for name in ("full_lora", "qlora", "lora_ptq")
-    ]
+    sweeps = [create_demo_sweep(stage, name, project) for name in SWEEPS]
     began = time.monotonic()
     job = stage.submit(sweeps, array="0-3", time="01:00:00")
     stage.cluster.wait_for_end(job, timeout_s=1500)
