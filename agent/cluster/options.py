@@ -231,7 +231,7 @@ def _sbatch_problem(word: object) -> str | None:
     if key in _OURS:
         return f"{key} is the script's own: it would break preemption, the logs or the key"
     own = {field.metadata["directive"]: name for name, field in FIELDS.items()}
-    own.pop("")  # of what is no directive
+    own.pop("")  # of options that are not sbatch directives
     if key in own:
         return f"give it as --{own[key].replace('_', '-')}"
     if longer := sorted(name for name in (*_OURS, *own) if name.startswith(key)):

@@ -1,6 +1,7 @@
 """`python -m agent.tracking.agent_program agent … SWEEP`: wandb's own agent, awake when a run ends.
 
-It asks for its first command before it loads wandb, and leaves without where there is no work.
+It asks for its first command before it imports wandb; when there is no work, it exits without
+importing it.
 
 wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
 each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
@@ -83,7 +84,7 @@ def go_on_from(first: FirstCommands) -> None:
         return given.pop() if given else ask_server(agent, agent_id, run_status)
 
     sweeps._register_agent = lambda *_words, **_names: {"id": first.agent_id}
-    Agent._heartbeat_commands = commands  # type: ignore[method-assign,assignment]
+    Agent._heartbeat_commands = commands  # type: ignore[method-assign,assignment]  # replaced on purpose
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def main() -> None:
     from agent.tracking.client import wandb  # with its settings of how the client waits
 
     # A number there, read at every turn: as a property it is asked anew each time.
-    wandb.wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]
+    wandb.wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]  # as above
     if first is not None:
         go_on_from(first)
     try:

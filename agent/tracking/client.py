@@ -31,7 +31,7 @@ with contextlib.suppress(ImportError):
         time.sleep(min(seconds, 0.01))
 
     if hasattr(service_port_file, "_SLEEP"):
-        service_port_file._SLEEP = _look_again_soon  # type: ignore[assignment]
+        service_port_file._SLEEP = _look_again_soon  # type: ignore[assignment]  # a builtin to mypy
 
 # What an agent or a training passes to its own children: none of it is about the run opened here.
 _OF_ANOTHER_RUN = (

@@ -35,8 +35,8 @@ SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
 
 
 class Inbox:
-    """Signals as a queue: the handler only writes down, nothing is lost or handled twice. The end
-    of a child is no signal in it, but ends a wait.
+    """Signals as a queue: the handler only writes down, nothing is lost or handled twice. A
+    child that ends is not recorded as a signal, but wakes a wait.
     """
 
     def __init__(self) -> None:

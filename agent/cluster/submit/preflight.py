@@ -60,7 +60,7 @@ def _place_problems(options: ArrayOptions) -> Iterator[str]:
     for name, directory in (("state_dir", Path(options.state_dir)), ("log", log.parent)):
         place = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
         if not place.is_dir():
-            yield f"{name} = {getattr(options, name)}: {place} is no directory"
+            yield f"{name} = {getattr(options, name)}: {place} is not a directory"
         elif not os.access(place, os.W_OK | os.X_OK):
             yield f"{name} = {getattr(options, name)}: nothing can be written in {place}"
 
@@ -175,7 +175,7 @@ def _modules_missing(python: list[str], environment: Mapping[str, str] = os.envi
         return "no answer"
     answer = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode or not answer.startswith("missing:"):
-        return (done.stderr.strip().splitlines() or ["it is no Python interpreter"])[-1]
+        return (done.stderr.strip().splitlines() or ["it is not a Python interpreter"])[-1]
     names = ", ".join(answer.split()[1:])
     return f"it has no module {names}: install the project's packages into it" if names else ""
 

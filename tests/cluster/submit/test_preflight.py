@@ -51,7 +51,7 @@ def test_a_place_where_nothing_can_be_made_is_named(
     )
     assert (
         refused(tmp_path, log=file / "%A_%a.log")
-        == f"log = {file}/%A_%a.log: {file} is no directory"
+        == f"log = {file}/%A_%a.log: {file} is not a directory"
     )
     one = tmp_path / "all.log"
     assert refused(tmp_path, log=one, array="0-1") == (
@@ -59,7 +59,7 @@ def test_a_place_where_nothing_can_be_made_is_named(
     )
     check(log=str(one), array="0", state_dir=str(tmp_path))
     check(log=f"{tmp_path}/%j.log", array="0-1", state_dir=str(tmp_path))
-    assert refused(tmp_path, state_dir=file) == f"state_dir = {file}: {file} is no directory"
+    assert refused(tmp_path, state_dir=file) == f"state_dir = {file}: {file} is not a directory"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     assert refused(tmp_path, state_dir=tmp_path / "new/state", log="logs/%A_%a.log") == (
         f"state_dir = {tmp_path}/new/state: nothing can be written in {tmp_path}"
@@ -73,7 +73,7 @@ def test_an_interpreter_is_tried_as_the_job_will_find_it(tmp_path: Path) -> None
     for python, reason in (
         ("nopython3.99", "no such program"),
         (tmp_path, "no such program"),
-        ("/bin/true", "it is no Python interpreter"),
+        ("/bin/true", "it is not a Python interpreter"),
         (bare, "it has no module agent, wandb, yaml, torch"),
     ):
         assert refused(tmp_path, python=python).startswith(f"python = {python}: {reason}")
