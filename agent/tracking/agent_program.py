@@ -1,7 +1,7 @@
 """`python -m agent.tracking.agent_program agent … SWEEP`: wandb's own agent, awake when a run ends.
 
 It asks for its first command before it imports wandb; when there is no work, it exits without
-importing it.
+importing it. With `--first-commands-on-input` a supervisor has asked.
 
 wandb's agent waits 5 s before its first question to the server and looks at its run every 5 s: of
 each grid point that is 2.5 s of an idle GPU on average. Here the same agent is woken as soon as
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from agent.errors import Fault, TrackingError
 from agent.log_noise import outlive_a_full_log
 from agent.tracking.endpoint import ServerAccess
-from agent.tracking.first_commands import FirstCommands, first_commands
+from agent.tracking.first_commands import ON_INPUT, FirstCommands, first_commands
 
 if TYPE_CHECKING:
     from wandb.wandb_agent import Agent
@@ -90,7 +90,11 @@ def go_on_from(first: FirstCommands) -> None:
 def main() -> None:
     outlive_a_full_log()
     try:
-        first = ask_before_wandb(sys.argv[-1])
+        if sys.argv[1:2] == [ON_INPUT]:
+            del sys.argv[1]
+            first: FirstCommands | None = FirstCommands.from_json(sys.stdin.read())
+        else:
+            first = ask_before_wandb(sys.argv[-1])
     except KeyboardInterrupt:
         leave(128 + signal.SIGINT)
     if first is not None and first.is_exit:

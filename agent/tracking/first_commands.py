@@ -10,13 +10,11 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from agent.tracking.paths import split_path
 from agent.tracking.question import ask
 
-# An answer that was lost on its way holds a point: the same agent asks again and is given the same.
-LOST_ANSWER_S = 60.0
 _REGISTER = """
 mutation CreateAgent($host: String!, $project: String, $entity: String, $sweep: String!) {
   createAgent(
@@ -32,11 +30,14 @@ mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   }
 }
 """
+# An answer that was lost on its way holds a point: the same agent asks again and is given the same.
+LOST_ANSWER_S = 60.0
+ON_INPUT = "--first-commands-on-input"  # of the agent's program: where another process has asked
 
 
 @dataclass(frozen=True)
 class FirstCommands:
-    """What the server wants of a new agent, as wandb's agent reads it."""
+    """What the server wants of a new agent, as wandb's agent reads it; nothing yet when empty."""
 
     agent_id: str
     commands: list[dict[str, Any]]
@@ -44,7 +45,40 @@ class FirstCommands:
     @property
     def is_exit(self) -> bool:
         """True when there is nothing to do but to leave."""
-        return all(command.get("type") == "exit" for command in self.commands)
+        return bool(self.commands) and all(each.get("type") == "exit" for each in self.commands)
+
+    def to_json(self) -> str:
+        return json.dumps({"agent_id": self.agent_id, "commands": self.commands})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+class Newcomer:
+    """An agent of ENTITY/PROJECT/SWEEP that registers with its first question."""
+
+    def __init__(self, sweep: str) -> None:
+        self._entity, self._project, self._name = split_path(sweep)
+        self._agent_id = ""
+
+    def ask(self, environment: Mapping[str, str], *, patience_s: float = 0.0) -> FirstCommands:
+        """What there is to do; asked again for `patience_s` where the server is away. OSError
+        when it stays away. ValueError, KeyError or TypeError where it answers otherwise than it
+        does to wandb's agent.
+        """
+        if not self._agent_id:
+            variables = {
+                "host": socket.gethostname(),
+                "project": self._project,
+                "entity": self._entity,
+                "sweep": self._name,
+            }
+            created = ask(_REGISTER, variables, environment)
+            self._agent_id = str(created["createAgent"]["agent"]["id"])
+        beat = {"id": self._agent_id, "metrics": "{}", "runState": "{}"}
+        answer = ask(_HEARTBEAT, beat, environment, patience_s=patience_s)
+        return FirstCommands(self._agent_id, json.loads(answer["agentHeartbeat"]["commands"]))
 
 
 def first_commands(
@@ -54,18 +88,12 @@ def first_commands(
     every_s: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FirstCommands:
-    """Register for ENTITY/PROJECT/SWEEP and ask every `every_s` seconds until there is a command.
-    OSError, ValueError, KeyError, TypeError or TrackingError where the server answers otherwise
-    than it does to wandb's agent.
+    """Ask every `every_s` seconds until there is a command. The errors of `Newcomer.ask`, and
+    TrackingError for a sweep without its path.
     """
-    entity, project, name = split_path(sweep)
-    host = socket.gethostname()
-    variables = {"host": host, "project": project, "entity": entity, "sweep": name}
-    agent_id = str(ask(_REGISTER, variables, environment)["createAgent"]["agent"]["id"])
+    newcomer = Newcomer(sweep)
     while True:
-        beat = {"id": agent_id, "metrics": "{}", "runState": "{}"}
-        answer = ask(_HEARTBEAT, beat, environment, patience_s=LOST_ANSWER_S)
-        commands = json.loads(answer["agentHeartbeat"]["commands"])
-        if commands:
-            return FirstCommands(agent_id, commands)
+        found = newcomer.ask(environment, patience_s=LOST_ANSWER_S)
+        if found.commands:
+            return found
         sleep(every_s)

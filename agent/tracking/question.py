@@ -23,8 +23,8 @@ def ask(
     *,
     patience_s: float = 0.0,
 ) -> dict[str, Any]:
-    """The answer's `data`. OSError or ValueError when there is none, after it was asked again for
-    `patience_s` where another try may help. `environment` is that of a wandb client.
+    """The answer's `data`. OSError when the server is away, after it was asked again for
+    `patience_s`; ValueError when it answers otherwise. `environment` is that of a wandb client.
     """
     url = (environment.get("WANDB_BASE_URL") or CLOUD).rstrip("/")
     key, _ = key_of(environment, Path.home())
@@ -40,7 +40,8 @@ def ask(
                 raise ValueError(f"{url} gave no data")
             return data
         except (OSError, http.client.HTTPException) as error:
-            is_final = isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING
-            if is_final or time.monotonic() + AGAIN_S > until:
+            if isinstance(error, urllib.error.HTTPError) and error.code not in _PASSING:
+                raise ValueError(f"{url} answers {error.code}") from None
+            if time.monotonic() + AGAIN_S > until:
                 raise OSError(f"{url} does not answer: {error}") from None
             time.sleep(AGAIN_S)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from agent.cluster.claims import Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
-from agent.errors import Fault
+from agent.errors import Fault, TrackingError
+from agent.tracking.first_commands import FirstCommands, Newcomer
 from agent.tracking.patience import LIMIT_S
 from agent.tracking.run_states import RunState
 
@@ -18,6 +19,7 @@ IDLE_S = 30.0  # without a grid point: more than an agent's start and some of it
 # claim of an agent that fell silent, whose lease is 300 s. W&B's cloud never says so.
 WAIT_S = {"embedded": 360.0, "cloud": 120.0}
 AWAY_S = 10.0  # between two tries while the server is away
+ASK_EVERY_S = 5.0  # for the first point of an agent, as wandb's agent asks
 LOOK_AGAIN_S = 30.0  # at a run whose process has died but which the server still thinks alive
 
 ReadStates = Callable[[str, list[str]], dict[str, RunState]]
@@ -41,15 +43,18 @@ class SweepSource:
         sweeps: Iterable[str],
         claims: ClaimFile,
         *,
-        agent_work: Callable[[str], Work],
+        agent_work: Callable[[str, FirstCommands | None], Work],
         point_work: Callable[[Claim], Work],
         read_states: ReadStates,
         server_hands_out_crashed: bool,
+        ask: Callable[[Newcomer], FirstCommands] | None = None,
+        say: Callable[[str], None] = lambda _text: None,
         idle_limit_s: float | None = None,
         server_problem: Callable[[], str] = lambda: "",
         site_limit_s: float = LIMIT_S,
     ) -> None:
-        """`idle_limit_s` is how long the task waits for a point before it leaves. `server_problem`
+        """With `ask` an agent is started when the server has work for it; without, it asks itself.
+        `idle_limit_s` is how long the task waits for a point before it leaves. `server_problem`
         says why the server cannot be asked; empty while it answers.
         """
         self.failed: list[str] = []
@@ -61,6 +66,9 @@ class SweepSource:
         self._sweeps = deque(sweeps)
         self._claims = claims
         self._agent_work, self._point_work = agent_work, point_work
+        self._ask, self._say = ask, say
+        self._newcomers: dict[str, Newcomer] = {}  # by sweep: agents without a point so far
+        self._waiting_since: float | None = None  # of the first sweep's
         self._read_states = read_states
         self._server_hands_out_crashed = server_hands_out_crashed
         kind = "embedded" if server_hands_out_crashed else "cloud"
@@ -80,19 +88,17 @@ class SweepSource:
         return not (self._cut_off or self._sweeps or self._unclear)
 
     def next_work(self, now: float) -> Work | None:
-        if now < self._not_before:
-            return None
-        if not self._cut_off and not self._sweeps:
-            self._look_for_cut_off(self._unclear, now)
-        if self._cut_off:
-            claim = self._cut_off.popleft()
-            again = replace(claim, attempts=claim.attempts + 1)
-            self._claims.add(again)
-            return self._point_work(again)
-        if not self._sweeps:
-            return None
-        self._starts += 1
-        return self._agent_work(self._sweeps[0])
+        while now >= self._not_before and not self.done:
+            if not self._cut_off and not self._sweeps:
+                self._look_for_cut_off(self._unclear, now)
+            if self._cut_off:
+                claim = self._cut_off.popleft()
+                again = replace(claim, attempts=claim.attempts + 1)
+                self._claims.add(again)
+                return self._point_work(again)
+            if self._sweeps and (work := self._next_agent(self._sweeps[0], now)):
+                return work
+        return None
 
     def not_started(self, now: float) -> None:
         self._try_again_or_give_up(now)
@@ -113,6 +119,7 @@ class SweepSource:
         """Go on to the next sweep, or leave after a round in which none had a point: a claim that
         comes back later finds the agent that held it, or the requeued task."""
         self._starts = 0
+        self._waiting_since = None
         self._fruitless += 1
         self._not_before = now
         if self._fruitless >= len(self._sweeps):
@@ -129,11 +136,50 @@ class SweepSource:
             self._try_again_or_give_up(now)
             return
         if work.is_agent:
-            self._sweeps.popleft()
-            self._starts = 0
-        self._look_for_cut_off(self._claims.open_claims(work.sweep), now)
+            self._is_through(now)
+        else:
+            self._look_for_cut_off(self._claims.open_claims(work.sweep), now)
 
     # ------------------------------------------------------------------ inside
+    def _next_agent(self, sweep: str, now: float) -> Work | None:
+        """An agent for the first sweep. None when it has no work, and is left or asked again."""
+        self._starts += 1
+        first = self._first_commands(sweep)
+        if first is None or not (first.is_exit or first.commands == []):
+            self._newcomers.pop(sweep, None)
+            self._waiting_since = None
+            return self._agent_work(sweep, first)
+        self._away_since = None
+        if first.is_exit:
+            self._say(f"{sweep} has no grid point for one more agent")
+            self._is_through(now)
+            return None
+        self._starts = 0
+        self._not_before = now + ASK_EVERY_S
+        self._waiting_since = now if self._waiting_since is None else self._waiting_since
+        if now - self._waiting_since > self.idle_limit_s():
+            limit_s = self.idle_limit_s()
+            self._say(f"{sweep} has had no grid point for {limit_s:g} s; leaving it")
+            self.idle(now)
+        return None
+
+    def _first_commands(self, sweep: str) -> FirstCommands | None:
+        """None where wandb's agent has to find out by itself, and to say so."""
+        if self._ask is None:
+            return None
+        try:
+            return self._ask(self._newcomers.setdefault(sweep, Newcomer(sweep)))
+        except (ValueError, KeyError, TypeError, TrackingError):
+            return None
+
+    def _is_through(self, now: float) -> None:
+        """No point of the first sweep is left for this task but those it was cut off from."""
+        sweep = self._sweeps.popleft()
+        self._newcomers.pop(sweep, None)
+        self._waiting_since = None
+        self._starts = 0
+        self._look_for_cut_off(self._claims.open_claims(sweep), now)
+
     def _give_up_on_site(self, run_id: str, sweep: str) -> None:
         """A run has waited for the site as long as it may, and handed its point back uncharged: the
         next one would hold the device for as long again.

@@ -98,16 +98,22 @@ def build_workers(
             environment["PATH"] = os.pathsep.join([str(place), environment["PATH"]])
         return environment
 
-    return [
-        Worker(
-            f"worker {index}",
-            _source(args, f"{slurm.task_name(environment)}-{index}", partial(known, devices)),
+    def worker(index: int, devices: str | None) -> Worker:
+        name = f"worker {index}"
+        return Worker(
+            name,
+            _source(
+                args,
+                f"{slurm.task_name(environment)}-{index}",
+                partial(known, devices),
+                lambda text: say(f"{name}: {text}"),
+            ),
             say,
             lambda: files.check_writable(files_dir),
             site_limit_s=site_limit_s(base),
         )
-        for index, devices in enumerate(each)
-    ]
+
+    return [worker(index, devices) for index, devices in enumerate(each)]
 
 
 def base_environment(args: argparse.Namespace, environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -151,7 +157,10 @@ def warm_start(
 
 
 def _source(
-    args: argparse.Namespace, name: str, environment: Callable[[], dict[str, str]]
+    args: argparse.Namespace,
+    name: str,
+    environment: Callable[[], dict[str, str]],
+    say: Callable[[str], None],
 ) -> Source:
     """`name` is the task's and the worker's, the same in every life of the task."""
     if args.points:
@@ -161,13 +170,18 @@ def _source(
             point_work=lambda claim: PointWork(claim, environment()),
             is_alive=lambda other: slurm.is_alive(other.rpartition("-")[0]),
         )
+    hands_out_crashed = ServerAccess(args.base_url, args.server_data).hands_out_crashed
     return SweepSource(
         args.sweeps,
         ClaimFile(args.state.resolve() / "tasks" / f"{name}.json"),
-        agent_work=lambda sweep: AgentWork(sweep, environment()),
+        # W&B's cloud does not hand out again the point of an agent that ended between the answer
+        # and the start of its run: there wandb's agent asks.
+        ask=(lambda newcomer: newcomer.ask(environment())) if hands_out_crashed else None,
+        say=say,
+        agent_work=lambda sweep, first: AgentWork(sweep, environment(), first),
         point_work=lambda claim: PointWork(claim, environment()),
         read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
-        server_hands_out_crashed=ServerAccess(args.base_url, args.server_data).hands_out_crashed,
+        server_hands_out_crashed=hands_out_crashed,
         idle_limit_s=args.idle_limit_s,
         server_problem=lambda: server_problem(args, os.environ),
         site_limit_s=site_limit_s(base_environment(args, os.environ)),

@@ -1,5 +1,6 @@
 """What a worker of a task runs: a `wandb agent` on a sweep, or one grid point by itself."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Protocol
 from agent.cluster import processes
 from agent.cluster.claims import Claim
 from agent.cluster.processes import GridPointProcess
+from agent.tracking.first_commands import ON_INPUT, FirstCommands
 
 
 class Work(Protocol):
@@ -45,11 +47,13 @@ class Work(Protocol):
 @dataclass(frozen=True)
 class AgentWork:
     """A real `wandb agent`, until the server says that its sweep needs no more agents. It asks for
-    the next point as soon as a run has ended: see `agent.tracking.agent_program`.
+    the next point as soon as a run has ended: see `agent.tracking.agent_program`. With `first` it
+    is the agent that was given these commands.
     """
 
     sweep: str
     environment: Mapping[str, str] = field(repr=False)
+    first: FirstCommands | None = None
 
     @property
     def label(self) -> str:
@@ -64,12 +68,17 @@ class AgentWork:
         return ""
 
     def start(self) -> "subprocess.Popen[bytes]":
-        command = ["agent", "--forward-signals", self.sweep]
-        return subprocess.Popen(
+        known = [ON_INPUT] if self.first else []
+        command = [*known, "agent", "--forward-signals", self.sweep]
+        process = subprocess.Popen(
             [sys.executable, "-m", "agent.tracking.agent_program", *command],
             env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
         )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it has died: seen soon enough
+            process.stdin.write((self.first.to_json() if self.first else "").encode())
+        return process
 
     def grid_points(self, pid: int) -> list[GridPointProcess]:
         return processes.grid_points_below(pid)

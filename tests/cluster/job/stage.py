@@ -16,6 +16,7 @@ from agent.cluster.job.supervisor import Inbox, Supervisor
 from agent.cluster.job.sweep_source import SweepSource
 from agent.cluster.job.worker import Worker
 from agent.cluster.job.workload import AgentWork, PointWork, Work
+from agent.tracking.first_commands import FirstCommands, Newcomer
 from agent.tracking.run_states import RunState
 
 # A grid point: writes which signal it gets; USR2 ends it with 75, TERM with 143, as train.py does.
@@ -83,9 +84,9 @@ class Stage:
         path = self.directory / "log"
         return path.read_text().splitlines() if path.exists() else []
 
-    def agent_work(self, sweep: str) -> Work:
+    def agent_work(self, sweep: str, first: FirstCommands | None = None) -> Work:
         words = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
-        return StandInAgent(sweep, self.environment, (*words, *self.runs[sweep]))
+        return StandInAgent(sweep, self.environment, first, (*words, *self.runs[sweep]))
 
     def worker(
         self,
@@ -93,6 +94,7 @@ class Stage:
         crashed: bool = False,
         check_site: Callable[[], None] = lambda: None,
         site_limit_s: float = 1800.0,
+        ask: Callable[[Newcomer], FirstCommands] | None = None,
     ) -> Worker:
         source = SweepSource(
             sweeps,
@@ -101,6 +103,8 @@ class Stage:
             point_work=lambda claim: PointWork(claim, self.environment),
             read_states=lambda _sweep, ids: {i: self.states[i] for i in ids if i in self.states},
             server_hands_out_crashed=crashed,
+            ask=ask,
+            say=self.said.append,
         )
         return Worker("worker 0", source, self.said.append, check_site, site_limit_s=site_limit_s)
 

@@ -20,6 +20,7 @@ from agent.cluster.job.workload import PointWork, Work
 from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError, Fault
 from agent.takeover import Term
+from agent.tracking.first_commands import FirstCommands
 from agent.tracking.run_states import RunState
 from tests.cluster.job.stage import AGENT, Stage, step_until
 
@@ -212,7 +213,7 @@ def test_an_agent_that_keeps_failing_is_given_up_after_growing_waits(stage: Stag
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(stage: Stage) -> None:
-    def refuse(sweep: str) -> Work:
+    def refuse(sweep: str, first: FirstCommands | None) -> Work:
         raise ClusterError("no address yet")
 
     source = SweepSource(
