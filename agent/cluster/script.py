@@ -58,7 +58,8 @@ _VARIABLES = {
 _EMPTY_SETUP = "# conda activate study, export NAME=VALUE, …\n"
 
 # From the job's shell to the interpreter, for the array and for the server's job alike. What is
-# missing is one printed line: an import error in the middle of a log is easily missed.
+# missing is one printed line: an import error in the middle of a log is easily missed. START looks
+# for the packages in the process that then goes on: a second one would cost every task its start.
 PLACE = """\
 PROJECT_DIR="${PROJECT_DIR:-${SLURM_SUBMIT_DIR:-$PWD}}"
 cd "${CODE_DIR:-$PROJECT_DIR}"
@@ -75,13 +76,15 @@ if ! command -v "$program" >/dev/null; then
   echo "$SLURM_JOB_NAME: no program $program on $(hostname)" >&2
   exit 78
 fi
-if ! "${container[@]}" "$PYTHON" -c '
-import importlib.util, sys
+START='
+import importlib, importlib.util, os, sys
 missing = [n for n in ("agent", "wandb", "yaml") if importlib.util.find_spec(n) is None]
-sys.exit(f"{sys.executable} has no module " + ", ".join(missing) if missing else 0)'; then
-  echo "$SLURM_JOB_NAME: $PYTHON on $(hostname) is not the environment of the project" >&2
-  exit 78
-fi
+if missing:
+    job, node, names = os.environ.get("SLURM_JOB_NAME"), os.uname().nodename, ", ".join(missing)
+    print(f"{job}: {sys.executable} on {node} is not the environment of the project: "
+          f"it has no module {names}", file=sys.stderr)
+    sys.exit(78)
+sys.exit(importlib.import_module(sys.argv.pop(1)).main())'
 """
 
 _BODY = """\
@@ -105,7 +108,7 @@ if [ -n "$NOTIFY" ]; then options+=(--notify "$NOTIFY"); fi
 if [ -n "$IDLE_LIMIT_S" ]; then options+=(--idle-limit-s "$IDLE_LIMIT_S"); fi
 export WANDB_AGENT_DISABLE_FLAPPING=true WANDB_ERROR_REPORTING=false
 if [ -n "$EXTENSIONS" ]; then export SWEEP_AGENT_EXTENSIONS="$EXTENSIONS"; fi
-exec "${container[@]}" "$PYTHON" -m agent.cluster.job.task "${options[@]}" "$@"
+exec "${container[@]}" "$PYTHON" -c "$START" agent.cluster.job.task "${options[@]}" "$@"
 """
 
 

@@ -38,7 +38,7 @@ MODULES={modules}
 CONTAINER={container}
 {setup}set -u
 export WANDB_ERROR_REPORTING=false
-{place}exec "${{container[@]}}" "$PYTHON" -m agent.cluster.job.server_task --shared {data} \\
+{place}exec "${{container[@]}}" "$PYTHON" -c "$START" agent.cluster.job.server_task --shared {data} \\
   --local "${{TMPDIR:-/tmp}}"
 """
 
