@@ -30,6 +30,7 @@ mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   }
 }
 """
+_LEAVE = "mutation Leave($id: ID!) { leaveSweep(input: {id: $id}) { agent { id } } }"
 # An answer that was lost on its way holds a point: the same agent asks again and is given the same.
 LOST_ANSWER_S = 60.0
 ON_INPUT = "--first-commands-on-input"  # of the agent's program: where another process has asked
@@ -53,6 +54,17 @@ class FirstCommands:
     @classmethod
     def from_json(cls, text: str) -> Self:
         return cls(**json.loads(text))
+
+
+def hand_back(agent_id: str, environment: Mapping[str, str]) -> bool:
+    """Say that the agent has ended before its first run began; whether a server took note. W&B's
+    own knows no such word, and any forgets the agent after its lease.
+    """
+    try:
+        ask(_LEAVE, {"id": agent_id}, environment)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class Newcomer:

@@ -88,6 +88,9 @@ class Lab:
         assert command["type"] == "run", command
         return str(command["run_id"])
 
+    def leave(self, agent: str) -> None:
+        self.change("leaveSweep", "agent {id}", id=agent)
+
     def init(self, run: str, project: str = "p", **more: Any) -> dict[str, Any]:
         """`wandb.init`."""
         config = json.dumps({"_wandb": {"value": {"t": {"1": 1}}}})

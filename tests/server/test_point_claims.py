@@ -105,6 +105,30 @@ def test_a_preempted_run_is_handed_out_again_and_costs_no_attempt(lab: Lab) -> N
         assert lab.claim(agent) == first
 
 
+def test_the_point_of_an_agent_that_leaves_before_its_run_begins_is_free_and_costs_no_attempt(
+    lab: Lab,
+) -> None:
+    sweep = lab.make_sweep("method: grid\nparameters: {x: {value: 1}}")
+    runs = set()
+    for _ in range(5):
+        agent = lab.make_agent(sweep)
+        runs.add(lab.claim(agent))
+        lab.leave(agent)
+        assert lab.run(*runs)["state"] == "preempted"
+    (point,) = points(lab)
+    assert (point["status"], point["attempts"]) == ("open", 0)
+    assert {lab.claim(lab.make_agent(sweep))} == runs
+
+
+def test_an_agent_that_leaves_changes_nothing_of_a_run_that_has_begun(lab: Lab) -> None:
+    agent = lab.make_agent(lab.make_sweep())
+    begun = lab.claim(agent)
+    lab.init(begun)
+    lab.leave(agent)
+    assert lab.run(begun)["state"] == "running"
+    assert next(r for r in points(lab) if r["run_name"] == begun)["status"] == "claimed"
+
+
 def test_a_failed_run_is_not_handed_out_again(lab: Lab) -> None:
     agent = lab.make_agent(lab.make_sweep())
     first = lab.claim(agent)

@@ -171,12 +171,16 @@ class Worker:
 
     def kill(self) -> None:
         """End whatever is left of the process and its helpers."""
-        if self._process is None:
+        if self._process is None or self._work is None:
             return
+        self._look_for_grid_points()
+        is_alive = self._process.poll() is None  # else what it began may live on unseen
         for pid in [self._process.pid, *processes.descendants_of(self._process.pid)]:
             processes.send(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
+        if is_alive and not self._seen:
+            self._work.hand_back()
 
     def start_anew(self, now: float) -> None:
         """End what runs, as if it had failed; it is started again in a moment."""
@@ -218,7 +222,11 @@ class Worker:
                 return
             self._say(f"{self.name}: {work.label}")
             self._work, self._seen, self._busy_at = work, {}, now
-            self._process = work.start()
+            try:
+                self._process = work.start()
+            except OSError:
+                work.hand_back()
+                raise
         except (ClusterError, OSError) as error:  # server not there (yet), or the code is gone
             self._say(f"{self.name}: cannot start: {error}")
             self._source.not_started(now)

@@ -13,7 +13,7 @@ from typing import Protocol
 from agent.cluster import processes
 from agent.cluster.claims import Claim
 from agent.cluster.processes import GridPointProcess
-from agent.tracking.first_commands import ON_INPUT, FirstCommands
+from agent.tracking.first_commands import ON_INPUT, FirstCommands, hand_back
 
 
 class Work(Protocol):
@@ -41,6 +41,10 @@ class Work(Protocol):
 
     def freeze(self, pid: int) -> None:
         """Keep it from taking new grid points; those that run go on."""
+        ...
+
+    def hand_back(self) -> None:
+        """It has ended before it began the grid point that it was given, if it was given one."""
         ...
 
 
@@ -87,6 +91,10 @@ class AgentWork:
         """A stopped agent asks for nothing; asked to leave, it would take one more point first."""
         processes.send(pid, signal.SIGSTOP)
 
+    def hand_back(self) -> None:
+        if self.first is not None:
+            hand_back(self.first.agent_id, self.environment)
+
 
 @dataclass(frozen=True)
 class PointWork:
@@ -130,6 +138,9 @@ class PointWork:
 
     def freeze(self, pid: int) -> None:
         """It takes no other point anyway."""
+
+    def hand_back(self) -> None:
+        """Its claim lies in the task's file, for the next life."""
 
 
 def slots(visible: str | None, *, gpus_per_agent: int, agents_per_gpu: int) -> list[str | None]:

@@ -38,8 +38,8 @@ MODULES={modules}
 CONTAINER={container}
 {setup}set -u
 export WANDB_ERROR_REPORTING=false
-{place}exec "${{container[@]}}" "$PYTHON" -c "$START" agent.cluster.job.server_task --shared {data} \\
-  --local "${{TMPDIR:-/tmp}}"
+{place}exec "${{container[@]}}" "$PYTHON" -c "$START" agent.cluster.job.server_task \\
+  --shared {data} --local "${{TMPDIR:-/tmp}}"
 """
 
 

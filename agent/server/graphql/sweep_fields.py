@@ -15,7 +15,7 @@ from agent.server.graphql.access import (
 )
 from agent.server.graphql.execution import Info, Request, before, change, constants, field
 from agent.server.refusals import Refused
-from agent.server.store.claims import take_heartbeat
+from agent.server.store.claims import take_heartbeat, take_leave
 from agent.server.store.database import Connection
 from agent.server.store.filtering.filters import Clause
 from agent.server.store.points import add_point, expected_count, propose_ahead
@@ -223,9 +223,7 @@ def read_ahead_for_agent(connection: Connection, given: dict[str, Any]) -> None:
 @change("agentHeartbeat")
 def agent_heartbeat(request: Request, input: dict[str, Any]) -> dict[str, Any]:
     request.services.excuse_pauses(request.connection)
-    agent = get_agent(request.connection, row_id("Agent", input["id"]))
-    if agent is None or not _owns(request, agent):
-        raise Refused("no such agent; its sweep may have been deleted", status=404)
+    agent = _need_agent(request, input["id"])
     if len(input.get("runState") or "") > MAX_RUN_STATE:
         raise Refused(f"runState: longer than {MAX_RUN_STATE} characters")
     states = parse_object(input.get("runState"), "runState")
@@ -234,6 +232,20 @@ def agent_heartbeat(request: Request, input: dict[str, Any]) -> dict[str, Any]:
         request.connection, agent, running, request.now, request.services.policy
     )
     return {"agent": agent, "commands": json.dumps(commands)}
+
+
+@change("leaveSweep")
+def leave_sweep(request: Request, input: dict[str, Any]) -> dict[str, Any]:
+    agent = _need_agent(request, input["id"])
+    take_leave(request.connection, agent, request.now, request.services.policy)
+    return {"agent": agent}
+
+
+def _need_agent(request: Request, identifier: str) -> Agent:
+    agent = get_agent(request.connection, row_id("Agent", identifier))
+    if agent is None or not _owns(request, agent):
+        raise Refused("no such agent; its sweep may have been deleted", status=404)
+    return agent
 
 
 def _owns(request: Request, agent: Agent) -> bool:

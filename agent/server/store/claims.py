@@ -89,6 +89,19 @@ def take_heartbeat(
     return _next_command(connection, sweep, agent, now, policy)
 
 
+def take_leave(connection: Connection, agent: Agent, now: float, policy: Policy) -> None:
+    """The agent has ended. A point whose run it has not begun is free at once, uncharged; one that
+    it has begun ends by its run's own words, or by its silence.
+    """
+    sweep = get_sweep(connection, agent.sweep_id)
+    assert sweep is not None
+    for point in points_of_agent(connection, agent.id):
+        run = find_run(connection, sweep.project_id, point.run_name)
+        if run is not None and not run.is_over and not _has_begun(run, point):
+            settle(connection, end_run(connection, run, "preempted", now), now, policy)
+    update(connection, "agent", agent.id, state="FINISHED")
+
+
 def _stop_hopeless(connection: Connection, sweep: Sweep, running: set[str], now: float) -> None:
     """Early termination looks at the agent's runs whenever the agent speaks."""
     config = config_of(sweep.config)
@@ -145,7 +158,7 @@ def _notice_absence(
         release(connection, point, "deleted", policy)
     elif run.is_over:
         settle(connection, run, now, policy)
-    elif not run.initialised or not _started_here(run, point):
+    elif not _has_begun(run, point):
         state = silent_state(run)
         end_run(connection, run, state, now)
         release(connection, point, "ended" if state == "killed" else "lost", policy)
@@ -155,9 +168,9 @@ def _notice_absence(
         settle(connection, end_run(connection, run, silent_state(run), now), now, policy)
 
 
-def _started_here(run: Run, point: Point) -> bool:
+def _has_begun(run: Run, point: Point) -> bool:
     """Whether `wandb.init` has arrived for the present claim (a re-issued run is pending)."""
-    return run.state != "pending" or point.claimed_at is None
+    return bool(run.initialised) and (run.state != "pending" or point.claimed_at is None)
 
 
 def silent_state(run: Run) -> str:

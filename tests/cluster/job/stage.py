@@ -52,6 +52,10 @@ class StandInAgent(AgentWork):
     """AgentWork with another program in the place of `wandb agent`."""
 
     words: tuple[str, ...] = ()
+    handed_back: list[str] = field(default_factory=list)
+
+    def hand_back(self) -> None:
+        self.handed_back.append(self.first.agent_id if self.first else "")
 
     def start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen([sys.executable, *self.words], env=dict(self.environment))
@@ -66,6 +70,7 @@ class Stage:
     states: dict[str, RunState] = field(default_factory=dict)
     runs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    handed_back: list[str] = field(default_factory=list)  # ids of agents
 
     def __post_init__(self) -> None:
         (self.directory / "point.py").write_text(textwrap.dedent(POINT))
@@ -85,8 +90,9 @@ class Stage:
         return path.read_text().splitlines() if path.exists() else []
 
     def agent_work(self, sweep: str, first: FirstCommands | None = None) -> Work:
-        words = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
-        return StandInAgent(sweep, self.environment, first, (*words, *self.runs[sweep]))
+        programs = (str(self.directory / "agent.py"), str(self.directory / "point.py"))
+        words = (*programs, *self.runs[sweep])
+        return StandInAgent(sweep, self.environment, first, words, self.handed_back)
 
     def worker(
         self,

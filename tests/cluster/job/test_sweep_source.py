@@ -1,6 +1,7 @@
 """A task asks for its first point before it starts an agent."""
 
 import io
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -103,6 +104,20 @@ def test_wandbs_agent_finds_out_what_an_odd_answer_means(stage: Stage, fault: Ex
     worker = stage.worker("e/p/one", ask=Server(fault).ask)
     step_until(worker, lambda: worker.done)
     assert stage.log == ["a started", "a finished"]
+
+
+def test_a_point_that_was_not_begun_when_its_agent_had_to_end_is_handed_back(stage: Stage) -> None:
+    stage.runs = {"e/p/one": (), "e/p/two": ("a",)}
+    stage.states = {"a": RunState("running", 0)}
+    stage.variables = {"AGENT_IDLES": "1", "POINT_S": "30"}
+    early = stage.worker("e/p/one", ask=Server([RUN]).ask)
+    early.step(time.time())
+    stage.supervise(early, signal.SIGUSR1)
+    assert stage.handed_back == ["agent-7"]
+    late = stage.worker("e/p/two", ask=Server([RUN]).ask)
+    step_until(late, lambda: bool(late.running_grid_points()))
+    stage.supervise(late, signal.SIGUSR1)
+    assert stage.handed_back == ["agent-7"]
 
 
 def test_an_agent_reads_its_commands_on_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
