@@ -95,6 +95,7 @@ def _run(
         text=True,
         timeout=timeout_s,
         check=False,
+        process_group=0,  # a Ctrl-C is for the caller: a job half submitted would be lost
     )
 
 

@@ -169,6 +169,18 @@ class Stage:
             more["WANDB_API_KEY"] = key_in_environment
         return self._run(call, more, first_in_path, check=check)
 
+    def start_command(self, *words: str) -> "subprocess.Popen[str]":
+        """`command` in a process group of its own, as a shell starts it, for the test to signal."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "agent.cli", *words],
+            cwd=self.directory,
+            env={**os.environ, **self.cluster.environment, "WANDB_ENTITY": self.entity},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def shell(self, line: str) -> str:
         """What a command says that the program has printed, typed as it stands into a shell."""
         programs = self.directory.parent / "login programs"

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import wandb
 
-from tests.end_to_end.slurm_cluster import needs_slurm
+from tests.end_to_end.slurm_cluster import needs_slurm, wait_until
 from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
 
 pytestmark = [pytest.mark.xdist_group("slurm-commands"), needs_slurm]
@@ -43,6 +46,9 @@ MISTAKES = {
     "no time": (["--time", "0"], r"time = 0"),
     "GPUs of an agent": (["--gpus-per-agent", "4"], r"a task has 1 \(gres = gpu:1\)"),
     "log": (["--log", "."], r"is a directory; name a file in it"),
+    "project": (["--project", "my study"], r"project = 'my study': must be one word"),
+    "project in the file": (["SPACED"], r"project = 'my study': must be one word"),
+    "entity": (["--entity", "me/you"], r"entity = 'me/you': must be one word"),
     "program": (["PROGRAM"], r"program = slurm_point\.py: no such file in "),
     "base": (["BASE"], r"no/such/base"),
     "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
@@ -58,6 +64,7 @@ MISTAKES = {
 }
 
 WRONG_TEXTS = {
+    "SPACED": ("project: refused", "project: my study"),
     "DATA": ("somebody/data", "no/such/file.jsonl"),
     "BASE": ("somebody/model", "no/such/base/model"),
     "PROGRAM": ('"${interpreter}", ', '"${interpreter}", "${program}", '),
@@ -161,6 +168,33 @@ def test_a_sweep_is_taken_back_when_slurm_refuses_after_all(stage: Stage) -> Non
     (sweep,) = stage.api().project("taken", stage.entity).sweeps()
     assert sweep.state.lower() in ("canceled", "cancelled")
     assert list((stage.directory / "outputs/cluster/sweeps").glob("*.json")) == []
+
+
+def test_a_submission_that_is_interrupted_takes_its_sweep_back(stage: Stage) -> None:
+    """The signal comes while `wandb sweep` runs and has made the sweep."""
+    path = stage.write_sweep("interrupted", 1, steps=1, step_s=0.1)
+    for count, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), start=1):
+        process = stage.start_command("submit", str(path), *stage.flags(array="0-0"))
+        has_made = partial(_has_sweeps, stage, "interrupted", count)
+        wait_until(has_made, timeout_s=60, what="the sweep on the server")
+        os.killpg(process.pid, number)
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == 130, out + error
+        assert "interrupted: what was created is taken back" in error
+    states = {sweep.state.lower() for sweep in sweeps_of(stage, "interrupted")}
+    assert states == {"canceled"}
+    assert not list((stage.directory / "outputs/cluster/sweeps").glob("*__interrupted__*"))
+
+
+def _has_sweeps(stage: Stage, project: str, count: int) -> bool:
+    return len(sweeps_of(stage, project)) == count
+
+
+def sweeps_of(stage: Stage, project: str) -> "list[wandb.apis.public.Sweep]":
+    """Those of a project that may not exist yet."""
+    if project not in [each.name for each in stage.api().projects(stage.entity)]:
+        return []
+    return list(stage.api().project(project, stage.entity).sweeps())
 
 
 def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(

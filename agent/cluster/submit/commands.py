@@ -7,11 +7,11 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent import extensions
-from agent.cluster import sweep_records
+from agent.cluster import slurm, sweep_records
 from agent.cluster.options import (
     FIELDS,
     LISTS,
@@ -32,6 +32,7 @@ from agent.cluster.submit.array import (
     tell,
     watching,
 )
+from agent.cluster.submit.interruption import signals_wait
 from agent.cluster.submit.points import points_of, points_to_run, submit_points
 from agent.cluster.submit.server_job import (
     check_server_options,
@@ -42,6 +43,7 @@ from agent.cluster.submit.submission import (
     cancel_sweep,
     check_data,
     check_files,
+    check_names,
     check_programs,
     create_sweep,
     is_sweep_path,
@@ -168,6 +170,7 @@ def run_submit(args: argparse.Namespace) -> int:
     paths = [Path(word) for word in args.sweeps if not is_sweep_path(word)]
     check_files(paths)
     sweeps = {path: sweep_yaml.load(path) for path in paths}
+    check_names(sweeps, os.environ, entity=args.entity, project=args.project)
     check_programs(sweeps, project_dir)
     points = {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
     if not args.unchecked:  # data may lie on compute nodes only
@@ -188,10 +191,19 @@ def run_submit(args: argparse.Namespace) -> int:
         sweep_records.check_same_code(
             (records.find(sweep) for sweep in given), code_dir, allow_new_code=args.allow_new_code
         )
-    if args.serve_in_job:
-        job = start_server_job(options)
-        lines.append(f" server  job {job}; end it after the sweeps: scancel {job}")
-    lines += _create_and_send(args, options, given, ordered, records)
+    with signals_wait() as check_signals:
+        job = ""
+        try:
+            if args.serve_in_job:
+                job = start_server_job(options, check_signals)
+                lines.append(f" server  job {job}; end it after the sweeps: scancel {job}")
+            lines += _create_and_send(args, options, given, ordered, records, check_signals)
+        except BaseException as error:
+            if job:
+                slurm.call(["scancel", job])
+            if isinstance(error, KeyboardInterrupt):
+                print("interrupted: what was created is taken back", file=sys.stderr)
+            raise
     tell([*lines, starts])
     return 0
 
@@ -202,6 +214,7 @@ def _create_and_send(
     given: Sequence[str],
     ordered: Sequence[Path],
     records: SweepRecords,
+    check_signals: Callable[[], None],
 ) -> list[str]:
     """Create the sweeps and submit their array; what there is to say. Each sweep and job is
     recorded as soon as it exists; when anything fails, the new sweeps are taken back.
@@ -210,6 +223,7 @@ def _create_and_send(
     files, created, lines = dict.fromkeys(given, ""), [], []
     try:
         for path in ordered:
+            check_signals()
             sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
             created.append(sweep)
             files[sweep] = str(path.absolute())
@@ -220,6 +234,7 @@ def _create_and_send(
                 lines.append(
                     f"{'start':>7}  {scheduler}   (beside the array: it proposes the points)"
                 )
+        check_signals()  # from here on it is too late: Slurm has the job, and all is recorded
         if args.offline:
             jobs = _submit_offline(files, options)
         else:

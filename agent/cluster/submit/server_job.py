@@ -8,6 +8,7 @@ shared storage, where agents look it up before every start.
 
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from agent import files
@@ -84,26 +85,43 @@ def write_server_script(options: ArrayOptions) -> Path:
     return script
 
 
-def start_server_job(options: ArrayOptions, *, timeout_s: float = START_TIMEOUT_S) -> str:
-    """Submit the server and wait until it has written its address; the job id."""
+def start_server_job(
+    options: ArrayOptions,
+    check_signals: Callable[[], None],
+    *,
+    timeout_s: float = START_TIMEOUT_S,
+) -> str:
+    """Submit the server and wait until it has written its address; the job id. A job that the
+    caller does not get is cancelled: `check_signals` raises when a signal ends the wait.
+    """
     check_server_options(options)
     data = Path(options.server_data)
     data.mkdir(parents=True, exist_ok=True)
     (data / NOTE_NAME).unlink(missing_ok=True)
     script = write_server_script(options)
     job = call_sbatch(["sbatch", "--parsable", "--export=NONE", str(script)])
+    try:
+        _wait_for_note(job, options, check_signals, timeout_s)
+    except BaseException:
+        slurm.call(["scancel", job])
+        raise
+    return job
+
+
+def _wait_for_note(
+    job: str, options: ArrayOptions, check_signals: Callable[[], None], timeout_s: float
+) -> None:
     log = Path(options.state_dir) / f"server-{job}.log"
     end = time.monotonic() + timeout_s
-    while not (data / NOTE_NAME).exists():
+    while not (Path(options.server_data) / NOTE_NAME).exists():
+        check_signals()
         queued = slurm.queue([job])
         if not queued:
             said = " | ".join(last_lines(log, 3)) or "its log is empty"
             raise ClusterError(f"the server's job {job} ended before it served: {said}; see {log}")
         if time.monotonic() > end:
-            slurm.call(["scancel", job])
             raise ClusterError(
                 f"the server's job {job} wrote no note in {timeout_s:g} s "
                 f"({queued[0].state.lower()}, {queued[0].reason}) and is cancelled; see {log}"
             )
         time.sleep(1)
-    return job

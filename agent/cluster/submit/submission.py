@@ -15,7 +15,8 @@ from agent.errors import ClusterError, ConfigError
 from agent.training import preflight
 
 CREATE_TIMEOUT_S = 120.0
-_SWEEP = re.compile(r"[\w.-]+/[\w.-]+/[\w-]+")
+_NAME = r"[\w.-]+"
+_SWEEP = re.compile(rf"{_NAME}/{_NAME}/[\w-]+")
 
 
 def is_sweep_path(word: str) -> bool:
@@ -28,6 +29,29 @@ def check_files(paths: Sequence[Path]) -> None:
     problems = [f"{path}: {text}" for path in paths for text in sweep_yaml.check(path)[1]]
     if problems:
         raise ConfigError(problems, where=f"{len(paths)} sweep file(s)")
+
+
+def check_names(
+    sweeps: Mapping[Path, Mapping[str, object]],
+    environment: Mapping[str, str],
+    *,
+    entity: str | None,
+    project: str | None,
+) -> None:
+    """ConfigError for an entity or project whose sweeps could not be named ENTITY/PROJECT/SWEEP.
+    What counts is what `wandb sweep` takes: the flag, else the variable, else the file's.
+    """
+    problems = []
+    for path, sweep in sweeps.items():
+        place = _place(sweep, environment, entity=entity, project=project)
+        problems += [
+            f"{path}: {key} = {name!r}: must be one word of letters, digits, dots, dashes and "
+            "underscores"
+            for key, name in place.items()
+            if re.fullmatch(_NAME, name) is None
+        ]
+    if problems:
+        raise ConfigError(problems, where="the submission (nothing was created)")
 
 
 def check_programs(sweeps: Mapping[Path, Mapping[str, object]], project_dir: Path) -> None:
@@ -79,40 +103,77 @@ def create_sweep(
     entity: str | None = None,
     project: str | None = None,
 ) -> tuple[str, str]:
-    """ENTITY/PROJECT/SWEEP and its link, made by `wandb sweep`. ClusterError with its own words."""
-    words = [sys.executable, "-m", "wandb", "sweep", str(path)]
-    for flag, value in (("--entity", entity), ("--project", project)):
-        if value:
-            words[-1:-1] = [flag, value]
+    """ENTITY/PROJECT/SWEEP and its link, made by `wandb sweep`. ClusterError with its own words; a
+    sweep that it made without saying where is taken back.
+    """
+    place = _place(sweep_yaml.load(path), environment, entity=entity, project=project)
+    flags = [f"--{key}={name}" for key, name in place.items()]
     try:
-        done = subprocess.run(
-            words,
-            # What it prints is read below, so it must not be silenced.
-            env={**environment, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"},
-            capture_output=True,
-            text=True,
-            timeout=CREATE_TIMEOUT_S,
-            check=False,
-        )
+        done = _run_wandb(["sweep", *flags, str(path)], environment)
     except subprocess.TimeoutExpired:
         raise ClusterError(
             f"wandb sweep {path} did not end within {CREATE_TIMEOUT_S:g} s; check WANDB_BASE_URL "
             "and the network"
         ) from None
-    return read_created_sweep(done.stdout + done.stderr, path)
+    text = done.stdout + done.stderr
+    try:
+        return read_created_sweep(text, path)
+    except ClusterError:
+        if (made := re.search(r"sweep with ID: (?:\x1b\[[0-9;]*m)?([\w-]+)", text)) is None:
+            raise
+        gone = cancel_sweep(made.group(1), environment, flags)
+        end = "it is canceled again" if gone else "cancel it by hand"
+        raise ClusterError(
+            f"wandb sweep {path} made sweep {made.group(1)} and did not say where; {end}"
+        ) from None
+
+
+def _place(
+    sweep: Mapping[str, object],
+    environment: Mapping[str, str],
+    *,
+    entity: str | None,
+    project: str | None,
+) -> dict[str, str]:
+    """Where `wandb sweep` makes a sweep: by the flag given, else the variable, else the file."""
+    names = {
+        key: flag or environment.get(f"WANDB_{key.upper()}") or sweep.get(key)
+        for key, flag in (("entity", entity), ("project", project))
+    }
+    return {key: str(name) for key, name in names.items() if name}
 
 
 def read_created_sweep(text: str, path: Path) -> tuple[str, str]:
-    """Find path and link in what `wandb sweep` printed."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    agent = re.search(r"wandb agent (?:\S+ )*?([\w.-]+/[\w.-]+/[\w-]+)\s*$", plain, re.MULTILINE)
-    if agent is None:
-        lines = [line.removeprefix("wandb: ").strip() for line in plain.splitlines()]
+    """Find path and link in what `wandb sweep` printed. The path without an entity, where the
+    account's own is taken, is completed from the link.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    agent = re.search(rf"wandb agent (?:\S+ )*?({_SWEEP.pattern})\s*$", text, re.MULTILINE)
+    parts = re.search(rf"https?://\S+/({_NAME})/({_NAME})/sweeps/([\w-]+)", text)
+    if agent is None and parts is None:
+        lines = [line.removeprefix("wandb: ").strip() for line in text.splitlines()]
         said = " ".join(line for line in lines if line)
         reason = said.rpartition("Error: ")[2][-400:] or "it printed nothing"
         raise ClusterError(f"wandb sweep {path} made no sweep: {reason}")
-    link = re.search(r"https?://\S+/sweeps/\S+", plain)
-    return agent.group(1), link.group(0) if link else ""
+    name = agent.group(1) if agent else "/".join(parts.groups()) if parts else ""
+    link = re.search(r"https?://\S+/sweeps/\S+", text)
+    return name, link.group(0) if link else ""
+
+
+def _run_wandb(
+    words: Sequence[str], environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """A command of wandb that a Ctrl-C in this shell does not reach: it ends what it began."""
+    return subprocess.run(
+        [sys.executable, "-m", "wandb", *words],
+        # What it prints is read, so it must not be silenced.
+        env={**environment, "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "false"},
+        capture_output=True,
+        text=True,
+        timeout=CREATE_TIMEOUT_S,
+        check=False,
+        process_group=0,
+    )
 
 
 def submit_script(
@@ -154,19 +215,11 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def cancel_sweep(path: str, environment: Mapping[str, str]) -> bool:
+def cancel_sweep(sweep: str, environment: Mapping[str, str], flags: Sequence[str] = ()) -> bool:
     """Take a sweep back that no job works on: canceled, so that no run follows or competes with
     its points. False when the server did not do it.
     """
-    words = [sys.executable, "-m", "wandb", "sweep", "--cancel", path]
     try:
-        done = subprocess.run(
-            words,
-            env={**environment, "WANDB_ERROR_REPORTING": "false"},
-            capture_output=True,
-            timeout=CREATE_TIMEOUT_S,
-            check=False,
-        )
+        return _run_wandb(["sweep", *flags, "--cancel", sweep], environment).returncode == 0
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0

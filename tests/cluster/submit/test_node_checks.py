@@ -101,7 +101,8 @@ def test_the_servers_job_is_requeued_and_keeps_the_environment_out() -> None:
     )
     for line in ("#SBATCH --export=NONE", "#SBATCH --requeue", "#SBATCH --partition=cpu"):
         assert line in text.splitlines()
-    assert "server_task --shared /shared/d" in text
+    assert "agent.cluster.job.server_task " in text
+    assert "  --shared /shared/d " in text
 
 
 def test_a_snapshot_of_the_servers_data_starts_a_server_elsewhere(tmp_path: Path) -> None:

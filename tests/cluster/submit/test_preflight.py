@@ -1,6 +1,7 @@
 """What `submit` finds out on the login node, before anything is created."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
 from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem, task_ids
-from agent.cluster.submit.submission import check_data, check_programs, read_created_sweep
+from agent.cluster.submit.interruption import signals_wait
+from agent.cluster.submit.submission import (
+    check_data,
+    check_names,
+    check_programs,
+    create_sweep,
+    read_created_sweep,
+)
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ConfigError
 
@@ -154,6 +162,57 @@ def test_a_sweep_that_wandb_did_not_make_says_why_without_its_log() -> None:
         read_created_sweep(said, Path("s.yaml"))
     with pytest.raises(ClusterError, match="it printed nothing"):
         read_created_sweep("", Path("s.yaml"))
+
+
+def test_a_name_that_a_path_cannot_hold_is_refused() -> None:
+    sweeps = {Path("s.yaml"): {"project": "my study"}}
+    wrong = r"s\.yaml: project = 'my study': must be one word"
+    with pytest.raises(ConfigError, match=wrong):
+        check_names(sweeps, {}, entity=None, project=None)
+    with pytest.raises(ConfigError, match="project = 'a/b': must be one word"):
+        check_names(sweeps, {"WANDB_PROJECT": "a/b"}, entity=None, project=None)
+    with pytest.raises(ConfigError, match="entity = 'me:you': must be one word"):
+        check_names({Path("s.yaml"): {}}, {}, entity="me:you", project=None)
+    check_names(sweeps, {"WANDB_PROJECT": "a/b"}, entity=None, project="right_1.0-ü")
+
+
+WANDB_SWEEP = """\
+import pathlib, sys
+with pathlib.Path(__file__).with_name("calls").open("a") as file:
+    print(*sys.argv[1:], file=file)
+if "--cancel" not in sys.argv:
+    print("wandb: Created sweep with ID: \\x1b[33mab12\\x1b[0m")
+    print(TEXT)
+"""
+
+
+def test_a_sweep_whose_place_is_not_said_is_taken_back(tmp_path: Path) -> None:
+    """A new version of wandb may word it otherwise; the sweep must not stay behind."""
+    path = tmp_path / "s.yaml"
+    path.write_text("project: study\n")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    for said in ("wandb: Go!", "wandb: View sweep at: http://h/me/a%20b/sweeps/ab12"):
+        (tmp_path / "wandb.py").write_text(WANDB_SWEEP.replace("TEXT", repr(said)))
+        with pytest.raises(ClusterError, match="made sweep ab12 and did not say where; it is canc"):
+            create_sweep(path, environment, entity="me")
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[-1] == "sweep --entity=me --project=study --cancel ab12"
+    said = "wandb: View sweep at: http://h/me/study/sweeps/ab12\nwandb: Run: wandb agent study/ab12"
+    (tmp_path / "wandb.py").write_text(WANDB_SWEEP.replace("TEXT", repr(said)))
+    assert create_sweep(path, environment)[0] == "me/study/ab12"
+
+
+def test_a_signal_waits_until_what_is_being_created_is_known() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before = signal.getsignal(number)
+        with signals_wait() as check:
+            check()
+            os.kill(os.getpid(), number)
+            with pytest.raises(KeyboardInterrupt):
+                check()
+            with pytest.raises(KeyboardInterrupt):  # a second one does not wait
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is before
 
 
 def test_each_type_of_gpu_gets_an_array_and_its_share_of_the_tasks() -> None:
