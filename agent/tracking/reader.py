@@ -33,57 +33,82 @@ class RunFacts:
         return self.outcome.is_pruned
 
 
+@dataclass(frozen=True)
+class SweepFacts:
+    """One sweep with its runs."""
+
+    state: str
+    expected: int | None  # grid points, or the run_cap; None for a sweep without an end
+    method: str
+    runs: list[RunFacts]
+
+
 class Reader:
-    """Reads one server. Errors come as TrackingError, with the server's words."""
+    """Reads one server, each time anew: the client by itself answers a second time from what it
+    has read before. Errors come as TrackingError, with the server's words.
+    """
 
     def __init__(self, access: ServerAccess) -> None:
         os.environ.update(access.environment({}))  # before wandb reads it
         self._api = client.open_api()
+        self._sweeps_read: set[str] = set()
 
     def full_path(self, text: str) -> str:
         """ENTITY/PROJECT/NAME of what a person types."""
         return paths.full_path(text, str(self._api.default_entity or ""))
 
-    def sweep_state(self, path: str) -> tuple[str, int | None]:
-        """The sweep's state, and how many grid points it has (None without a finite grid)."""
+    def sweep(self, path: str) -> SweepFacts:
+        """The sweep as it is now."""
         with _server_errors():
             sweep = self._api.sweep(path)
+            if path in self._sweeps_read:
+                sweep.load(force=True)
+            self._sweeps_read.add(path)
             expected = sweep.expected_run_count
-            return str(sweep.state), int(expected) if expected else None
+            return SweepFacts(
+                str(sweep.state),
+                int(expected) if expected else None,
+                str(sweep.config.get("method", "")),
+                [_facts(run) for run in sweep.runs],
+            )
+
+    def find_sweep(self, path: str) -> SweepFacts | None:
+        """The same; None when the server has no such sweep."""
+        try:
+            return self.sweep(path)
+        except TrackingError as error:
+            if _is_unknown(error):
+                return None
+            raise
 
     def points_left(self, path: str) -> int | None:
-        """Grid points that no run has finished yet; None without a finite grid."""
-        expected = self.sweep_state(path)[1]
-        if expected is None:
+        """Grid points that no run has finished yet; None for a sweep without an end."""
+        sweep = self.sweep(path)
+        if sweep.expected is None:
             return None
-        over = sum(
-            run.state in ("finished", "failed", "killed") for run in self.runs_of_sweep(path)
-        )
-        return max(expected - over, 0)
-
-    def sweep_config(self, path: str) -> Mapping[str, object]:
-        with _server_errors():
-            config: Mapping[str, object] = self._api.sweep(path).config
-            return config
-
-    def runs_of_sweep(self, path: str) -> list[RunFacts]:
-        with _server_errors():
-            return [_facts(run) for run in self._api.sweep(path).runs]
+        over = sum(run.state in ("finished", "failed", "killed") for run in sweep.runs)
+        return max(sweep.expected - over, 0)
 
     def runs_of_project(self, project: str) -> list[RunFacts]:
         """All runs of ENTITY/PROJECT; none when there is no such project yet."""
+        self._api.flush()
         try:
             with _server_errors():
                 return [_facts(run) for run in self._api.runs(project)]
         except TrackingError as error:
-            if "could not find" in str(error).lower():
+            if _is_unknown(error):
                 return []
             raise
 
     def run(self, path: str) -> RunFacts:
         """ENTITY/PROJECT/RUN."""
+        self._api.flush()
         with _server_errors():
             return _facts(self._api.run(path))
+
+
+def _is_unknown(error: TrackingError) -> bool:
+    return "could not find" in str(error).lower()
 
 
 def _facts(run: Any) -> RunFacts:
@@ -107,7 +132,7 @@ def _server_errors() -> Iterator[None]:
     """wandb's errors as one line for people."""
     try:
         yield
-    except (client.wandb.Error, ValueError, OSError) as error:
+    except Exception as error:  # the client raises many kinds, some of them bare
         words = " ".join(str(error).split())[:300]
         raise TrackingError(
             f"the W&B server does not answer as needed: {words}; check the name, WANDB_BASE_URL "

@@ -80,6 +80,18 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     assert traces_of(canary, stage, allowed={key_file}) == []
 
 
+def test_a_watch_follows_the_sweeps_until_they_end(stage: Stage) -> None:
+    """`submit` prints it as the command to watch with; it asks anew every ten seconds."""
+    path = stage.write_sweep("watched", 3, steps=2, step_s=0.1)
+    done = stage.command("submit", str(path), *stage.flags(array="0-0"))
+    watch = next(line for line in done.stdout.splitlines() if line.startswith("  watch"))
+    text = stage.shell(watch.partition("  watch  ")[2] + f" {stage.sweep_of('watched')}")
+    looks = text.split(f"{stage.sweep_of('watched')}  ")[1:]
+    assert "pending of 3: 3 waiting" in looks[0]
+    assert "finished of 3: 3 done" in looks[-1]
+    assert "report" in looks[-1].rpartition("next: ")[2]
+
+
 def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:
     """Where the key can be read: files of project and cluster, Slurm's answers, all argv."""
     found = []

@@ -74,10 +74,8 @@ def run_status(args: argparse.Namespace) -> int:
 def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions) -> Report:
     statuses = []
     for record in chosen:
-        state, expected = reader.sweep_state(record.sweep)
-        statuses.append(
-            SweepStatus(record.sweep, state, expected, reader.runs_of_sweep(record.sweep))
-        )
+        facts = reader.sweep(record.sweep)
+        statuses.append(SweepStatus(record.sweep, facts.state, facts.expected, facts.runs))
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
     state_dir = Path(options.state_dir)
     job_records = JobRecords(state_dir)
