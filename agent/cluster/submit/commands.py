@@ -39,6 +39,7 @@ from agent.cluster.submit.server_job import (
     start_server_job,
     write_server_script,
 )
+from agent.cluster.submit.software import modules_needed
 from agent.cluster.submit.submission import (
     cancel_sweep,
     check_data,
@@ -178,7 +179,9 @@ def run_submit(args: argparse.Namespace) -> int:
     ordered = order_by_sharing(points)
     options, said = _fit(options, given, [sweeps[path] for path in ordered])
     lines = [f"  array  {said}"] if said else []
-    starts = _agree(args, options, given, ordered)
+    known = [*({} for _ in given), *sweeps.values()]
+    modules = modules_needed(known, project_dir, serves=args.serve_in_job)
+    starts = _agree(args, options, modules, given, ordered)
     if args.dry_run:
         for part in by_gpu_type(options):
             print(array_script(part, [*given, *map(_placeholder, ordered)]), end="")
@@ -271,11 +274,15 @@ def _fit(
 
 
 def _agree(
-    args: argparse.Namespace, options: ArrayOptions, given: Sequence[str], ordered: Sequence[Path]
+    args: argparse.Namespace,
+    options: ArrayOptions,
+    modules: Sequence[str],
+    given: Sequence[str],
+    ordered: Sequence[Path],
 ) -> str:
     """What can fail is found before anything is created; when the job would start, in a line."""
     has_server = not (args.serve_in_job or args.offline)
-    preflight.ask_here(options, with_key=has_server, unchecked=args.unchecked)
+    preflight.ask_here(options, modules, with_key=has_server, unchecked=args.unchecked)
     words = preflight.check_arrays(options, [*given, *map(_placeholder, ordered)])
     if args.serve_in_job:
         check_server_options(options)

@@ -16,7 +16,7 @@ from agent.cluster.submit.array import access_of
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.node_checks import Check
-from agent.cluster.submit.preflight import job_environment
+from agent.cluster.submit.software import job_environment
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig, digest, is_path

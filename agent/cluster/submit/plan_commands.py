@@ -13,6 +13,7 @@ from agent.cluster.submit.commands import add_option_arguments, add_unchecked, o
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
 from agent.cluster.submit.preflight import ask_here, check_arrays
+from agent.cluster.submit.software import modules_needed
 from agent.cluster.submit.submission import check_files
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
@@ -102,7 +103,9 @@ def _size_lines(project: str) -> list[str]:
 def run_fill(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
     if not args.dry_run:
-        ask_here(options, with_key=not options.offline, unchecked=args.unchecked)
+        check_files(args.sweeps)
+        modules = modules_needed(map(sweep_yaml.load, args.sweeps), Path.cwd())
+        ask_here(options, modules, with_key=not options.offline, unchecked=args.unchecked)
     plans = _plans(args, options)
     wanted = [(plan, to_fill(plan.points, failed=args.failed)) for plan in plans]
     for plan, points in wanted:

@@ -49,6 +49,17 @@ def expand_command(
     return tuple(expanded)
 
 
+def program_words(sweep: Mapping[str, object]) -> tuple[str, ...]:
+    """The words that start the program of any point of a sweep, without those of its values."""
+    command = sweep.get("command")
+    return expand_command(
+        command if isinstance(command, list) else None,
+        str(sweep.get("program", "train.py")),
+        {},
+        Path(),
+    )
+
+
 def make_claim(
     sweep_path: str,
     sweep: Mapping[str, object],

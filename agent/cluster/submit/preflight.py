@@ -3,8 +3,6 @@
 import getpass
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,28 +11,32 @@ from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, task_ids, time_problem
 from agent.cluster.submit.array import access_of, write_script
 from agent.cluster.submit.disks import disk_problems
+from agent.cluster.submit.software import job_environment, software_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.login import check_login
 
-_MODULES = "import importlib.util as u, sys; print('missing:', *(n for n in ('agent', 'wandb', "
-_MODULES += "'yaml', 'torch') if u.find_spec(n) is None))"
-ASKING_S = 60.0
 
-
-def ask_here(options: ArrayOptions, *, with_key: bool, unchecked: bool) -> None:
+def ask_here(
+    options: ArrayOptions, modules: Sequence[str], *, with_key: bool, unchecked: bool
+) -> None:
     """What a task will need, looked at from this node; the key only where there is a server yet."""
     environment = None
     if with_key:
         environment = access_of(options).environment(job_environment(os.environ))
-    check(options, environment, home=Path.home(), unchecked=unchecked)
+    check(options, environment, modules, home=Path.home(), unchecked=unchecked)
 
 
 def check(
-    options: ArrayOptions, environment: Mapping[str, str] | None, *, home: Path, unchecked: bool
+    options: ArrayOptions,
+    environment: Mapping[str, str] | None,
+    modules: Sequence[str],
+    *,
+    home: Path,
+    unchecked: bool,
 ) -> None:
-    """ConfigError with every problem of time limit, GPUs, places, interpreter, modules, container
-    and key.
+    """ConfigError with every problem of time limit, GPUs, places, interpreter, container and key,
+    and of `modules`, the Python packages that a task needs.
 
     `environment` is what a task's agents will have, not this shell's; None where there is no server
     to ask. With `unchecked` nothing is tried that may exist on compute nodes only.
@@ -44,7 +46,7 @@ def check(
     problems += _place_problems(options)
     problems += disk_problems(Path(options.state_dir), [Path(options.log).parent])
     if not unchecked:
-        problems += _software_problems(options)
+        problems += software_problems(options, modules)
     if problems:
         raise ConfigError(problems, where="the submission (nothing was created)")
 
@@ -68,11 +70,6 @@ def _place_problems(options: ArrayOptions) -> Iterator[str]:
 def key_problem(environment: Mapping[str, str], home: Path) -> str | None:
     """Why a job would find no key that its server knows."""
     return check_login(environment, home).problem or None
-
-
-def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of this shell a task sees with --export=NONE: neither a key nor a server's address."""
-    return {name: environment[name] for name in ("HOME", "PATH") if name in environment}
 
 
 def check_arrays(options: ArrayOptions, sweeps: Sequence[str]) -> str:
@@ -138,90 +135,3 @@ def _rows(command: list[str]) -> list[str]:
         lines = [f"ids below {size}" for size in sizes]
     nothing = ("", "(null)", "No reservations in the system")  # as sinfo says it
     return list(dict.fromkeys(line for line in lines if line not in nothing))
-
-
-def _software_problems(options: ArrayOptions) -> Iterator[str]:
-    lines = [f"module load {options.modules}"] if options.modules else []
-    lines += options.setup
-    shell = _shell_problem(lines, "setup" if options.setup else "modules")
-    if shell:
-        yield shell
-    elif options.container:
-        yield from _container_problem(options)
-    elif options.python:
-        yield from _python_problem(options.python, lines)
-
-
-def _container_problem(options: ArrayOptions) -> Iterator[str]:
-    """Its program, its image, and the interpreter in it, started once as a task starts it."""
-    words = options.container.split()
-    if shutil.which(words[0]) is None:
-        yield f"container: no program {words[0]} here"
-        return
-    images = [word for word in words if word.endswith((".sif", ".img", ".sqsh"))]
-    missing = [f"container: no image {word}" for word in images if not Path(word).exists()]
-    yield from missing
-    if not missing and (said := _modules_missing([*words, options.python or "python"])):
-        yield (
-            f"container = {options.container}: {options.python or 'python'} in it: {said}; "
-            "--unchecked: only compute nodes can start it"
-        )
-
-
-def _modules_missing(python: list[str], environment: Mapping[str, str] = os.environ) -> str:
-    """What keeps an interpreter from running the project, in its own words; empty for nothing."""
-    done = _run([*python, "-c", _MODULES], {**environment, "PYTHONPATH": str(Path.cwd())})
-    if done is None:
-        return "no answer"
-    answer = (done.stdout.strip().splitlines() or [""])[-1]
-    if done.returncode or not answer.startswith("missing:"):
-        return (done.stderr.strip().splitlines() or ["it is not a Python interpreter"])[-1]
-    names = ", ".join(answer.split()[1:])
-    return f"it has no module {names}: install the project's packages into it" if names else ""
-
-
-def _python_problem(python: str, lines: list[str]) -> Iterator[str]:
-    """Of a path, or of a name that a login shell knows after the set-up lines."""
-    if os.sep in python:
-        if not (os.access(python, os.X_OK) and Path(python).is_file()):
-            yield f"python = {python}: no such program"
-        elif said := _modules_missing([python]):
-            yield f"python = {python}: {said}"
-        return
-    script = "\n".join(
-        [*lines, 'command -v "$0" >/dev/null || { echo "no such program" >&2; exit 1; }']
-    )
-    shell = ["bash", "-lc", f'{script}\n"$0" "$@"', python]
-    if said := _modules_missing(shell, job_environment(os.environ)):
-        yield f"python = {python}: {said} (--unchecked: compute nodes have it)"
-
-
-def _shell_problem(lines: list[str], name: str) -> str:
-    """Modules and set-up lines, tried in a login shell as the job has one."""
-    if not lines:
-        return ""
-    clean = job_environment(os.environ)
-    done = _run(["bash", "-lc", "set -eo pipefail\n" + "\n".join(lines)], clean)
-    if done is not None and done.returncode == 0:
-        return ""
-    said = " ".join((done.stderr or done.stdout).split())[-200:] if done else "no answer"
-    if done is not None and not said:
-        said = f"exit status {done.returncode}"
-    return f"{name}: {'; '.join(lines)} fails here: {said} (--unchecked: compute nodes have it)"
-
-
-def _run(
-    words: list[str], environment: Mapping[str, str]
-) -> "subprocess.CompletedProcess[str] | None":
-    try:
-        return subprocess.run(
-            words,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=ASKING_S,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except (subprocess.TimeoutExpired, OSError):
-        return None

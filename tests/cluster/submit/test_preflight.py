@@ -11,6 +11,7 @@ from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
 from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem, task_ids
 from agent.cluster.submit.interruption import signals_wait
+from agent.cluster.submit.software import OF_AGENTS
 from agent.cluster.submit.submission import (
     check_data,
     check_names,
@@ -31,13 +32,13 @@ def refused(tmp_path: Path, **values: object) -> str:
         {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     )
     with pytest.raises(ConfigError, match=r"^the submission \(nothing was created\): ") as caught:
-        preflight.check(options, None, home=tmp_path, unchecked=False)
+        preflight.check(options, None, OF_AGENTS, home=tmp_path, unchecked=False)
     assert "\n" not in str(caught.value)
     return caught.value.problems[0]
 
 
 def check(**values: object) -> None:
-    preflight.check(parse_options(values), None, home=Path(), unchecked=False)
+    preflight.check(parse_options(values), None, OF_AGENTS, home=Path(), unchecked=False)
 
 
 def test_a_submission_without_a_mistake_is_accepted_and_creates_nothing(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_an_interpreter_is_tried_as_the_job_will_find_it(tmp_path: Path) -> None
         ("nopython3.99", "no such program"),
         (tmp_path, "no such program"),
         ("/bin/true", "it is not a Python interpreter"),
-        (bare, "it has no module agent, wandb, yaml, torch"),
+        (bare, "it has no module agent, wandb, yaml"),
     ):
         assert refused(tmp_path, python=python).startswith(f"python = {python}: {reason}")
 

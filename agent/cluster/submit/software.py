@@ -1,0 +1,153 @@
+"""What a task starts, tried on the login node: set-up lines, container, interpreter, packages."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from agent.cluster.options import ArrayOptions
+from agent.cluster.submit.point_commands import program_words
+
+# The packages of the tasks themselves; more of what a program of this project imports, at its start
+# or hours later; and of the server. A test compares them with the code and with pyproject.toml.
+OF_AGENTS = ("agent", "wandb", "yaml")
+OF_PROGRAM = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "optuna",
+    "safetensors",
+    "tokenizers",
+    "pydantic",
+    "numpy",
+    "scipy",
+    "datasets",
+    "pyarrow",
+    "json_repair",
+)
+OF_SERVER = ("starlette", "uvicorn", "graphql", "jinja2", "pydantic", "numpy", "scipy", "optuna")
+# Looked for without importing any: that would take many seconds.
+_FIND = "import importlib.util as u, sys; "
+_FIND += "print('missing:', *(n for n in sys.argv[1:] if u.find_spec(n) is None))"
+_IMPORTS_US = re.compile(r"^\s*(?:from|import) agent\b", re.MULTILINE)
+ASKING_S = 60.0
+
+
+def modules_needed(
+    sweeps: Iterable[Mapping[str, object]], directory: Path, *, serves: bool = False
+) -> tuple[str, ...]:
+    """The packages that tasks of these sweeps need: all of the study's where the program, a file
+    of `directory`, is built on it. A sweep of which only the name is known, {}, runs train.py.
+    """
+    words = {word for sweep in sweeps for word in program_words(sweep)}
+    ours = any(_is_ours(directory / word) for word in words if word.endswith(".py"))
+    return tuple(
+        dict.fromkeys([*OF_AGENTS, *(OF_PROGRAM if ours else ()), *(OF_SERVER if serves else ())])
+    )
+
+
+def _is_ours(program: Path) -> bool:
+    try:
+        return _IMPORTS_US.search(program.read_text(encoding="utf-8")) is not None
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of this shell a task sees with --export=NONE: neither a key nor a server's address."""
+    return {name: environment[name] for name in ("HOME", "PATH") if name in environment}
+
+
+def software_problems(options: ArrayOptions, modules: Sequence[str]) -> Iterator[str]:
+    """Why a task could not start its program: set-up lines, container, interpreter or one of its
+    `modules`, tried on this node as a task does.
+    """
+    lines = [f"module load {options.modules}"] if options.modules else []
+    lines += options.setup
+    shell = _shell_problem(lines, "setup" if options.setup else "modules")
+    if shell:
+        yield shell
+    elif options.container:
+        yield from _container_problem(options, modules)
+    elif options.python:
+        yield from _python_problem(options.python, lines, modules)
+
+
+def _container_problem(options: ArrayOptions, modules: Sequence[str]) -> Iterator[str]:
+    """Its program, its image, and the interpreter in it, started once as a task starts it."""
+    words = options.container.split()
+    if shutil.which(words[0]) is None:
+        yield f"container: no program {words[0]} here"
+        return
+    images = [word for word in words if word.endswith((".sif", ".img", ".sqsh"))]
+    missing = [f"container: no image {word}" for word in images if not Path(word).exists()]
+    yield from missing
+    if not missing and (said := _missing([*words, options.python or "python"], modules)):
+        yield (
+            f"container = {options.container}: {options.python or 'python'} in it: {said}; "
+            "--unchecked: only compute nodes can start it"
+        )
+
+
+def _missing(
+    python: list[str], modules: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> str:
+    """What keeps an interpreter from running the project, in its own words; empty for nothing."""
+    done = _run([*python, "-c", _FIND, *modules], {**environment, "PYTHONPATH": str(Path.cwd())})
+    if done is None:
+        return "no answer"
+    answer = (done.stdout.strip().splitlines() or [""])[-1]
+    if done.returncode or not answer.startswith("missing:"):
+        return (done.stderr.strip().splitlines() or ["it is not a Python interpreter"])[-1]
+    names = ", ".join(answer.split()[1:])
+    return f"it has no module {names}: install the project's packages into it" if names else ""
+
+
+def _python_problem(python: str, lines: list[str], modules: Sequence[str]) -> Iterator[str]:
+    """Of a path, or of a name that a login shell knows after the set-up lines."""
+    if os.sep in python:
+        if not (os.access(python, os.X_OK) and Path(python).is_file()):
+            yield f"python = {python}: no such program"
+        elif said := _missing([python], modules):
+            yield f"python = {python}: {said}"
+        return
+    script = "\n".join(
+        [*lines, 'command -v "$0" >/dev/null || { echo "no such program" >&2; exit 1; }']
+    )
+    shell = ["bash", "-lc", f'{script}\n"$0" "$@"', python]
+    if said := _missing(shell, modules, job_environment(os.environ)):
+        yield f"python = {python}: {said} (--unchecked: compute nodes have it)"
+
+
+def _shell_problem(lines: list[str], name: str) -> str:
+    """Modules and set-up lines, tried in a login shell as the job has one."""
+    if not lines:
+        return ""
+    clean = job_environment(os.environ)
+    done = _run(["bash", "-lc", "set -eo pipefail\n" + "\n".join(lines)], clean)
+    if done is not None and done.returncode == 0:
+        return ""
+    said = " ".join((done.stderr or done.stdout).split())[-200:] if done else "no answer"
+    if done is not None and not said:
+        said = f"exit status {done.returncode}"
+    return f"{name}: {'; '.join(lines)} fails here: {said} (--unchecked: compute nodes have it)"
+
+
+def _run(
+    words: list[str], environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str] | None":
+    try:
+        return subprocess.run(
+            words,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=ASKING_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (subprocess.TimeoutExpired, OSError):
+        return None
