@@ -69,6 +69,13 @@ class JobRecords:
         except (TypeError, KeyError):
             return None
 
+    def all_logs(self) -> list[Path]:
+        """Of every task of every job, the newest job first; those that exist."""
+        names = (path.stem for path in self.directory.glob("*.json"))
+        jobs = [job for name in names if name.isdigit() and (job := self.find(name))]
+        jobs.sort(key=lambda job: job.submitted_at, reverse=True)
+        return [log for job in jobs for task in job.tasks if (log := job.log_of(task)).is_file()]
+
     def save_life(self, life: TaskLife) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         files.write_json(self.directory / f"{life.task}.life-{life.restart}.json", asdict(life))

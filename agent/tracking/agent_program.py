@@ -8,43 +8,50 @@ each grid point that is 2.5 s of an idle GPU on average. Here the same agent is 
 there is something to ask; while a run lives, or without work, it asks every 5 s.
 
 A run that has waited for the site's fault as long as it may ends with 74, its point handed back
-uncharged. So does the agent then: it would be given the same point at once.
+uncharged. So does the agent then: it would be given the same point at once. With 78 it ends where
+programs end before they reach W&B.
 """
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from agent.errors import Fault, TrackingError
+from agent.errors import DISK_ERRNOS, NOT_INSTALLED, Fault, TrackingError, one_line
 from agent.log_noise import outlive_a_full_log
+from agent.tracking.early_ends import EarlyEnds
 from agent.tracking.endpoint import ServerAccess
-from agent.tracking.first_commands import ON_INPUT, FirstCommands, first_commands
+from agent.tracking.first_commands import ON_INPUT, FirstCommands, first_commands, hand_back
 
 if TYPE_CHECKING:
     from wandb.wandb_agent import Agent
 
 LOOK_EVERY_S = 0.1
 AT_ONCE_S = 0.01
+NO_PROGRAM = 127  # as a shell says it
 WANDBS_OWN_S = 5.0  # between two questions of an agent without work, and two looks at its run
 
 
-def seconds_to_wait(agent: "Agent") -> float:
+def seconds_to_wait(agent: "Agent", note_end: Callable[[str, int], None]) -> float:
     """How long the agent may wait for a command from its own process. Returns when its run has
-    ended, or after wandb's interval; a signal's exception passes through.
+    ended and was noted, or after wandb's interval; a signal's exception passes through.
     """
     if not hasattr(agent, "_has_asked"):
         agent._has_asked = True  # type: ignore[attr-defined]  # a mark of our own
         return AT_ONCE_S
-    running = list(getattr(agent, "_run_processes", {}).values())
+    running = dict(getattr(agent, "_run_processes", {}))
     if not running:
         return WANDBS_OWN_S
     until = time.monotonic() + WANDBS_OWN_S
-    while time.monotonic() < until and all(process.poll() is None for process in running):
+    while time.monotonic() < until and all(each.poll() is None for each in running.values()):
         time.sleep(LOOK_EVERY_S)
-    if any(process.poll() == Fault.SITE.exit_status for process in running):
+    codes = {run_id: code for run_id, each in running.items() if (code := each.poll()) is not None}
+    if Fault.SITE.exit_status in codes.values():
         leave(Fault.SITE.exit_status)
+    for run_id, code in codes.items():
+        note_end(run_id, code)
     return AT_ONCE_S
 
 
@@ -87,6 +94,25 @@ def go_on_from(first: FirstCommands) -> None:
     Agent._heartbeat_commands = commands  # type: ignore[method-assign,assignment]  # replaced on purpose
 
 
+def say_what_cannot_start(note_end: Callable[[str, int, str], None]) -> None:
+    """wandb's agent logs a program that the system does not start, and is given its point again."""
+    from wandb.wandb_agent import Agent
+
+    start = Agent._command_run
+
+    def start_or_say(agent: Agent, command: dict[str, Any]) -> object:
+        print(f"agent: run {command['run_id']} begins", flush=True)  # for `logs`
+        try:
+            return start(agent, command)  # type: ignore[no-untyped-call]  # the client has no types there
+        except OSError as error:
+            if error.errno in DISK_ERRNOS:
+                leave(Fault.SITE.exit_status)
+            note_end(command["run_id"], NO_PROGRAM, one_line(error))
+            raise
+
+    Agent._command_run = start_or_say  # type: ignore[method-assign]  # replaced on purpose
+
+
 def main() -> None:
     outlive_a_full_log()
     try:
@@ -104,14 +130,26 @@ def main() -> None:
 
     from agent.tracking.client import wandb  # with its settings of how the client waits
 
+    ends = EarlyEnds(sys.argv[-1])
+
+    def note_end(run_id: str, code: int, said: str = "") -> None:
+        if ends.note(run_id, code, said):
+            if first is not None:
+                hand_back(first.agent_id, os.environ)
+            leave(NOT_INSTALLED)
+
     # A number there, read at every turn: as a property it is asked anew each time.
-    wandb.wandb_agent.Agent.POLL_INTERVAL = property(seconds_to_wait)  # type: ignore[assignment]  # as above
+    wandb.wandb_agent.Agent.POLL_INTERVAL = property(  # type: ignore[assignment]  # as above
+        lambda agent: seconds_to_wait(agent, note_end)
+    )
+    say_what_cannot_start(note_end)
     if first is not None:
         go_on_from(first)
     try:
         cli.cli(prog_name="wandb")
     except SystemExit as end:
-        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        leave(ends.exit_status(status))
 
 
 if __name__ == "__main__":

@@ -289,7 +289,13 @@ def end_unopened(error: Exception) -> None:
             run.finish(exit_code=Fault.SITE.exit_status)
     elif isinstance(error, ConfigError | DataError):
         tags = ["invalid"]
-        run = wandb.init(job_type="training", name="invalid config", resume="allow", tags=tags)
+        run = wandb.init(
+            job_type="training",
+            name="invalid config",
+            config=dict(origin_values()),
+            resume="allow",
+            tags=tags,
+        )
         run.summary.update({"stopped/reason": str(error)})
         run.finish(exit_code=Fault.CALL.exit_status)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from agent.tracking.paths import split_path
 from agent.tracking.question import ask
@@ -25,23 +26,36 @@ class RunState:
     silent_s: float  # since it was last heard of
 
 
+def state_of(sweep: str, run_id: str, environment: Mapping[str, str]) -> str | None:
+    """Of one run; None when the server does not know it. OSError or ValueError when it cannot be
+    asked.
+    """
+    run = _find(sweep, run_id, environment)
+    return str(run["state"]) if run else None
+
+
 def run_states(
     sweep: str, run_ids: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, RunState]:
     """By run id. Runs that the server does not know are left out; empty when it cannot be asked."""
-    entity, project, _ = split_path(sweep)
     states = {}
     for run_id in run_ids:
-        variables = {"entity": entity, "project": project, "name": run_id}
         try:
-            found = ask(_QUESTION, variables, environment, patience_s=PATIENCE_S)
+            run = _find(sweep, run_id, environment)
         except (OSError, ValueError):
             return {}
-        run = (found.get("project") or {}).get("run")
         if run:
             silent = silent_s(run.get("heartbeatAt"), datetime.now(UTC))
             states[run_id] = RunState(str(run["state"]), silent)
     return states
+
+
+def _find(sweep: str, run_id: str, environment: Mapping[str, str]) -> dict[str, Any] | None:
+    entity, project, _ = split_path(sweep)
+    variables = {"entity": entity, "project": project, "name": run_id}
+    found = ask(_QUESTION, variables, environment, patience_s=PATIENCE_S)
+    run: dict[str, Any] | None = (found.get("project") or {}).get("run")
+    return run
 
 
 def silent_s(heartbeat: str | None, now: datetime) -> float:

@@ -14,7 +14,7 @@ import pytest
 import wandb
 
 from tests.end_to_end.slurm_cluster import needs_slurm, wait_until
-from tests.end_to_end.slurm_stage import Stage, job_in, running_cluster, running_stage
+from tests.end_to_end.slurm_stage import HERE, Stage, job_in, running_cluster, running_stage
 
 pytestmark = [pytest.mark.xdist_group("slurm-commands"), needs_slurm]
 
@@ -279,6 +279,32 @@ def test_when_all_has_failed_the_job_is_failed_and_status_says_why(stage: Stage)
     assert found["gpu_hours"]["allocated"] > 0
     following = next(line for line in text.splitlines() if line.startswith("next: "))
     assert "sweep-agent fill --failed" in following
+
+
+def test_a_program_that_ends_before_it_reaches_wandb_fails_the_job_and_uses_up_no_sweep(
+    stage: Stage,
+) -> None:
+    path = stage.write_sweep("early", 4, steps=1, step_s=0.1)
+    program = stage.directory / "early.py"
+    program.write_text("import no_such_module\n")
+    path.write_text(path.read_text().replace(str(HERE / "slurm_point.py"), str(program)))
+    done = stage.command("submit", str(path), *stage.flags(array="0-0"))
+    job = job_in(done.stdout)
+    assert stage.cluster.wait_for_state(f"{job}_0", "FAILED", "COMPLETED") == "FAILED"
+    text = stage.command("status", stage.sweep_of("early"), *stage.access()).stdout
+    assert "its program ends before it reaches W&B" in text
+    assert "No module named 'no_such_module'" in text
+    found = json.loads(
+        stage.command("status", stage.sweep_of("early"), "--json", *stage.access()).stdout
+    )
+    reasons = [run["reason"] for run in found["sweeps"][0]["runs"] if run["reason"]]
+    assert reasons == [
+        "ended before it reached W&B, exit status 1: "
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    ]
+    (run,) = (run for run in stage.runs(stage.sweep_of("early")) if run.state == "failed")
+    log = stage.command("logs", "/".join(run.path), *stage.access()).stdout
+    assert "ModuleNotFoundError" in log
 
 
 def test_a_key_that_was_revoked_after_the_submission_ends_a_task_before_its_first_agent(

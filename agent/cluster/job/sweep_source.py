@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent.cluster.claims import Claim, ClaimFile, claim_of, takes_back
 from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
-from agent.errors import Fault, TrackingError
+from agent.errors import NOT_INSTALLED, Fault, TrackingError
 from agent.tracking.first_commands import FirstCommands, Newcomer
 from agent.tracking.patience import LIMIT_S
 from agent.tracking.run_states import RunState
@@ -131,6 +131,10 @@ class SweepSource:
         self._died_here.update(point.run_id for point in points)
         if code == Fault.SITE.exit_status:
             self._give_up_on_site(points[-1].run_id if points else work.run_id, work.sweep)
+            return
+        if work.is_agent and code == NOT_INSTALLED:
+            self.failed.append(f"{work.sweep}: its program ends before it reaches W&B")
+            self._is_through(now)
             return
         if work.is_agent and code:
             self._try_again_or_give_up(now)

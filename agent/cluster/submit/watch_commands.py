@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.cluster import slurm
@@ -167,35 +167,38 @@ def run_logs(args: argparse.Namespace) -> int:
         raise ClusterError(f"--lines {args.lines}: must be 1 or more")
     options = options_of(args, project_dir=str(Path.cwd()))
     run = Reader(access_of(options)).run(args.run)
-    path = Path(str(run.config.get("slurm/log_path", "")))
-    if not run.config.get("slurm/log_path"):
-        raise ClusterError(f"{args.run} has recorded no log: it did not run as a Slurm job")
-    if not path.is_file():
-        raise ClusterError(f"the log of {args.run} is gone: {path}")
-    if args.follow:
+    recorded = str(run.config.get("slurm/log_path", ""))
+    if recorded and not Path(recorded).is_file():
+        raise ClusterError(f"the log of {args.run} is gone: {recorded}")
+    # A program of the user's own records no log.
+    logs = [Path(recorded)] if recorded else JobRecords(Path(options.state_dir)).all_logs()
+    found = ((each, part_of(each, run.run_id)) for each in logs)
+    path, lines = next((pair for pair in found if pair[1]), (Path(recorded), []))
+    if args.follow and path.is_file():
         os.execvp("tail", ["tail", "-n", str(args.lines), "-F", str(path)])
-    with path.open(encoding="utf-8", errors="replace") as file:
-        lines = part_of(file, run.run_id)
     if not lines:
-        raise ClusterError(f"{path} holds no line of {args.run}: its agent printed elsewhere")
+        where = recorded or f"none of the {len(logs)} logs of {options.state_dir}"
+        raise ClusterError(f"{where} holds no line of {args.run}: its agent printed elsewhere")
     print(f"# {path}: the lines of {run.run_id}")
     print("".join(lines[-args.lines :]), end="")
     return 0
 
 
-_BEGINS = re.compile(r"\] worker \d+: run (\S+) of ")  # as the worker says it
+# As the agent says it, and the worker where it runs a point itself.
+_BEGINS = re.compile(r"(?:^agent: run|\] worker \d+: run) (\S+) (?:begins|of )")
 
 
-def part_of(lines: Iterable[str], run_id: str) -> list[str]:
+def part_of(log: Path, run_id: str) -> list[str]:
     """What a task's log has of one run: from each start of it to the start of another. Tasks that
     run several agents at once mix their lines.
     """
     mine: list[str] = []
     is_mine = False
-    for line in lines:
-        begins = _BEGINS.search(line)
-        if begins:
-            is_mine = begins.group(1) == run_id
-        if is_mine:
-            mine.append(line)
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            begins = _BEGINS.search(line)
+            if begins:
+                is_mine = begins.group(1) == run_id
+            if is_mine:
+                mine.append(line)
     return mine

@@ -1,6 +1,7 @@
 """Every task that was submitted has a story, from Slurm, its record, or its log."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,8 +103,10 @@ def test_a_task_fails_only_when_every_run_of_it_has() -> None:
     assert verdict_on([{"a": "failed", "b": "crashed"}]) == "all 2 run(s) of this task failed"
 
 
-def test_the_log_of_a_run_is_its_part_of_the_task_s() -> None:
-    log = [
+def test_the_log_of_a_run_is_its_part_of_the_task_s(tmp_path: Path) -> None:
+    lines = [
+        "agent: run aaaa1111 begins\n",
+        "zero\n",
         "[supervisor x] worker 0: wandb agent e/p/s\n",
         "[supervisor x] worker 0: run aaaa1111 of e/p/s\n",
         "one\n",
@@ -112,5 +115,8 @@ def test_the_log_of_a_run_is_its_part_of_the_task_s() -> None:
         "[supervisor x] worker 0: run aaaa1111 of e/p/s\n",
         "three\n",
     ]
-    assert [line.strip() for line in part_of(log, "aaaa1111")][1::2] == ["one", "three"]
+    log = tmp_path / "1_0.log"
+    log.write_text("".join(lines))
+    found = [line.strip() for line in part_of(log, "aaaa1111")]
+    assert [line for line in found if " " not in line] == ["zero", "one", "three"]
     assert part_of(log, "cccc3333") == []
