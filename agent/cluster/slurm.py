@@ -208,29 +208,50 @@ def endings(job: str) -> dict[str, Ending]:
         return {}
 
 
+def task_ids(array: str) -> list[int]:
+    """The ids of `0-7:2,9%4`; of a list that Slurm has cut off with `...`, those that it names."""
+    found: list[int] = []
+    for part in array.partition("%")[0].split(","):
+        ends, _, step = part.partition(":")
+        first, _, last = ends.partition("-")
+        if first.isdigit():
+            found += range(int(first), int(last or first) + 1, int(step or 1))
+    return list(dict.fromkeys(found))
+
+
 def parse_job(text: str) -> dict[str, Ending]:
-    """The lines of `scontrol --oneliner show job ARRAY`, one a task."""
+    """The lines of `scontrol --oneliner show job ARRAY`: one a task that has started, and one for
+    all that were cancelled before. Those that still wait are `queue`'s.
+    """
     found = {}
     for line in text.splitlines():
         fields = parse_fields(line)
-        array, task = fields.get("ArrayJobId", ""), fields.get("ArrayTaskId", "")
-        if array and task.isdigit():
-            found[f"{array}_{task}"] = Ending(
-                fields.get("JobState", ""),
-                fields.get("ExitCode", ""),
-                fields.get("NodeList", "").replace("(null)", ""),
-                float(duration_s(fields.get("RunTime", "")) or 0),
-            )
+        if fields.get("JobState") == "PENDING":
+            continue
+        ending = Ending(
+            fields.get("JobState", ""),
+            fields.get("ExitCode", ""),
+            fields.get("NodeList", "").replace("(null)", ""),
+            float(duration_s(fields.get("RunTime", "")) or 0),
+        )
+        for task in task_ids(fields.get("ArrayTaskId", "")):
+            found[f"{fields.get('ArrayJobId', '')}_{task}"] = ending
     return found
 
 
 def parse_endings(text: str) -> dict[str, Ending]:
     """The lines of `sacct -P -o JobID,State,ExitCode,NodeList,ElapsedRaw`."""
-    rows = (line.split("|") for line in text.splitlines() if line.count("|") == 4)
-    return {
-        task: Ending(state.split()[0] if state else "", code, node, float(ran or 0))
-        for task, state, code, node, ran in rows
-    }
+    found = {}
+    for line in text.splitlines():
+        if line.count("|") != 4:
+            continue
+        name, state, code, node, ran = line.split("|")
+        array, _, tasks = name.partition("_")  # 12_5, or 12_[0-3,7] of those that never started
+        node = "" if node == "None assigned" else node
+        ending = Ending(state.split()[0] if state else "", code, node, float(ran or 0))
+        for task in task_ids(tasks.strip("[]")):
+            found[f"{array}_{task}"] = ending
+    return found
 
 
 def accounted_gpu_hours(jobs: Sequence[str]) -> float | None:

@@ -92,6 +92,18 @@ def test_a_watch_follows_the_sweeps_until_they_end(stage: Stage) -> None:
     assert "report" in looks[-1].rpartition("next: ")[2]
 
 
+def test_an_array_that_was_cancelled_while_it_waited_is_not_a_riddle(stage: Stage) -> None:
+    path = stage.write_sweep("cancelled", 2, steps=1, step_s=0.1)
+    flags = [*stage.flags(array="0-1"), "--sbatch", "hold"]
+    job = job_in(stage.command("submit", str(path), *flags).stdout)
+    stage.cluster.run("scancel", job)
+    stage.cluster.wait_for_end(job, timeout_s=30)
+    status = stage.command("status", stage.sweep_of("cancelled"), *stage.access()).stdout
+    tasks = [line for line in status.splitlines() if line.startswith(f"{job}_")]
+    assert [line.split()[:2] for line in tasks] == [[f"{job}_{n}", "CANCELLED"] for n in (0, 1)]
+    assert all(line.endswith("cancelled before it started") for line in tasks)
+
+
 def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:
     """Where the key can be read: files of project and cluster, Slurm's answers, all argv."""
     found = []

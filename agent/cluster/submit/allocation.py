@@ -6,21 +6,10 @@ import re
 from collections.abc import Iterable
 
 from agent.cluster.options import ArrayOptions
-from agent.cluster.slurm import duration_s
+from agent.cluster.slurm import duration_s, task_ids
 
 EARLY_S = 60  # Slurm sends its signal up to a minute earlier than asked
 WORKING_S = 120  # at least, between a task's start and its notice
-
-
-def task_ids(array: str) -> list[int]:
-    """The ids of `0-7:2,9%4`."""
-    found: list[int] = []
-    for part in array.partition("%")[0].split(","):
-        ends, _, step = part.partition(":")
-        first, _, last = ends.partition("-")
-        if first:
-            found += range(int(first), int(last or first) + 1, int(step or 1))
-    return list(dict.fromkeys(found))
 
 
 def by_gpu_type(options: ArrayOptions) -> list[ArrayOptions]:

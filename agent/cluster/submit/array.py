@@ -13,7 +13,7 @@ from agent.cluster import slurm
 from agent.cluster.job_records import JobRecord, JobRecords
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import array_script
-from agent.cluster.submit.allocation import by_gpu_type, task_ids
+from agent.cluster.submit.allocation import by_gpu_type
 from agent.cluster.submit.submission import submit_script
 from agent.tracking.endpoint import ServerAccess
 
@@ -50,7 +50,7 @@ def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[st
     records = JobRecords(Path(options.state_dir))
 
     def record(job: str) -> None:
-        tasks = tuple(task_ids(options.array))
+        tasks = tuple(slurm.task_ids(options.array))
         records.save(JobRecord(job, tuple(sweeps), tasks, options.log, str(script), time.time()))
 
     return submit_script(script, chain=chain, directory=Path(options.project_dir), record=record)
@@ -77,7 +77,7 @@ def watching(sent: Sequence[Sent]) -> list[str]:
     """The commands that watch and end these jobs, as they can be typed here."""
     jobs = jobs_of(sent)
     first, options = sent[0].jobs[0], sent[0].options
-    log = options.log.replace("%A", first).replace("%a", str(task_ids(options.array)[0]))
+    log = options.log.replace("%A", first).replace("%a", str(slurm.task_ids(options.array)[0]))
     shown = [
         *(("job", _words_of(each, len(sent) > 1)) for each in sent),
         ("watch", command("status --watch", options)),
@@ -92,7 +92,7 @@ def _words_of(sent: Sent, is_one_of_several: bool) -> str:
     words = " ".join(sent.jobs)
     if len(sent.jobs) > 1:
         words += " (each after the one before)"
-    tasks = len(task_ids(sent.options.array))
+    tasks = len(slurm.task_ids(sent.options.array))
     return f"{words} ({tasks} task(s) on {sent.options.gres})" if is_one_of_several else words
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions
-from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, task_ids, time_problem
+from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, time_problem
 from agent.cluster.submit.array import access_of, write_script
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.software import job_environment, software_problems
@@ -57,7 +57,7 @@ def _place_problems(options: ArrayOptions) -> Iterator[str]:
     if log.is_dir():
         yield f"log = {log}: is a directory; name a file in it, such as {log}/%A_%a.log"
         log = log / "in it"
-    elif len(task_ids(options.array)) > 1 and not re.search(r"%\d*[ajJ]", options.log):
+    elif len(slurm.task_ids(options.array)) > 1 and not re.search(r"%\d*[ajJ]", options.log):
         yield f"log = {log}: all tasks would write into one file; put %A_%a into its name"
     for name, directory in (("state_dir", Path(options.state_dir)), ("log", log.parent)):
         place = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())

@@ -53,6 +53,11 @@ class Report:
     next_command: str = ""
     server_notice: str = ""  # by the embedded server, such as a snapshot that fails
     disk_problems: Sequence[str] = ()  # sentences
+    slurm_problem: str = ""  # why Slurm could not be asked: nothing is known to have ended
+
+    @property
+    def is_over(self) -> bool:
+        return not self.slurm_problem and all(story.is_over for story in self.tasks)
 
 
 def counts_of(status: SweepStatus) -> dict[str, int]:
@@ -103,6 +108,10 @@ def status_lines(report: Report) -> list[str]:
         lines.append(f"{status.sweep}  {status.state.lower()}{of}: {shown or 'no runs yet'}")
         lines += [f"  {line}" for line in _run_lines(status.listed_runs)]
         lines.append("")
+    if report.slurm_problem:
+        lines.append(f"slurm: {report.slurm_problem}")
+    elif report.is_over:
+        lines.append("no tasks in the queue")
     lines += _task_lines(report.tasks)
     lines.append(_hours_line(report))
     left_s = expected_seconds(report)
@@ -160,6 +169,7 @@ def as_json(report: Report) -> dict[str, object]:
         "next": report.next_command,
         "server_notice": report.server_notice,
         "disk_problems": list(report.disk_problems),
+        "slurm_problem": report.slurm_problem,
     }
 
 
@@ -183,18 +193,17 @@ def _word(run: RunFacts) -> str:
 
 
 def _task_lines(stories: Sequence[TaskStory]) -> list[str]:
-    lines = [] if any(not story.is_over for story in stories) else ["no tasks in the queue"]
     if not stories:
-        return lines
+        return []
     rows = [("task", "state", "node", "ran", "left", "ends", "restarts", "why")]
     for story in stories:
         left = "" if story.left_s is None else clock(story.left_s)
         restarts = str(story.restarts or "")
         cells = (story.node, clock(story.ran_s), left, story.ends, restarts, story.reason)
         rows.append((story.task, story.state, *cells))
-    lines += table(rows)
+    lines = table(rows)
     for story in stories:
-        if story.is_bad:
+        if story.is_bad and story.has_started:
             lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
             lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]
     return lines

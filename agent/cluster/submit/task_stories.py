@@ -17,7 +17,8 @@ _REASONS = {
     f"{Fault.SITE.exit_status}:0": "the site was at fault for too long: disk, quota, permission or "
     "network",
 }
-GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED")
+UNASKED = "NO ANSWER"  # beside Slurm's own states: it could not be asked
+GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED", UNASKED)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class TaskStory:
     restarts: int = 0
     reason: str = ""
     log: str = ""
-    tail: tuple[str, ...] = ()
+    tail: tuple[str, ...] = ()  # of the log, what says most about an end
+    has_started: bool = True  # else there is no log to read
 
     @property
     def is_over(self) -> bool:
@@ -46,22 +48,27 @@ class TaskStory:
 
 def task_stories(
     job: JobRecord | None,
-    queued: Sequence[Task],
+    queued: Sequence[Task] | None,
     lives: Sequence[TaskLife],
     endings: Mapping[str, Ending],
     now: float,
 ) -> list[TaskStory]:
-    """Of every task that was submitted, waits, lives or lived, in order."""
+    """Of every task that was submitted, waits, lives or lived, in order. `queued` is None where
+    Slurm does not answer.
+    """
     stories: dict[str, TaskStory] = {}
+    state, reason = "UNKNOWN", "Slurm has forgotten it"
+    if queued is None:
+        state, reason = UNASKED, "Slurm cannot be asked"
     for task in [f"{job.job}_{n}" for n in job.tasks] if job else []:
-        stories[task] = TaskStory(task, "UNKNOWN", reason="Slurm has forgotten it")
+        stories[task] = TaskStory(task, state, reason=reason, has_started=False)
     for life in lives:
         stories[life.task] = _of_life(life, now)
     for task, ending in endings.items():
         known = stories.get(task)
         if known is not None:
             stories[task] = _with_ending(known, ending)
-    for each in queued:
+    for each in queued or ():
         before = stories.get(each.job, TaskStory(each.job, ""))
         waiting = each.reason if each.state == "PENDING" else ""
         running = each.state == "RUNNING"
@@ -73,6 +80,7 @@ def task_stories(
             left_s=each.seconds_left,
             ends=each.expected_end if running else "",
             reason=waiting or ("" if running else before.reason),
+            has_started=True,
         )
     return sorted(stories.values(), key=lambda story: _order(story.task))
 
@@ -80,14 +88,25 @@ def task_stories(
 def with_logs(
     stories: Iterable[TaskStory], job: JobRecord | None, tails: Mapping[str, Sequence[str]]
 ) -> list[TaskStory]:
-    """The stories with their log's path, and its last lines where something went wrong."""
+    """The stories with their log's path, and what it says where something went wrong; `tails` has
+    the tasks that left a log.
+    """
     shown = []
     for story in stories:
-        number = story.task.rpartition("_")[2]
-        log = str(job.log_of(int(number))) if job and number.isdigit() else ""
+        log = log_path(story, job)
         tail = tuple(tails.get(story.task, ())) if story.is_bad else ()
-        shown.append(replace(story, log=log, tail=tail))
+        has_started = story.has_started or story.task in tails
+        reason = story.reason
+        if not has_started and story.state == "UNKNOWN":
+            reason += "; it has left no log: cancelled before it started, or the log is gone"
+        shown.append(replace(story, log=log, tail=tail, has_started=has_started, reason=reason))
     return shown
+
+
+def log_path(story: TaskStory, job: JobRecord | None) -> str:
+    """Where the task's log lies; empty when nothing is recorded of it."""
+    number = story.task.rpartition("_")[2]
+    return str(job.log_of(int(number))) if job and number.isdigit() else ""
 
 
 def _of_life(life: TaskLife, now: float) -> TaskStory:
@@ -105,17 +124,30 @@ def _of_life(life: TaskLife, now: float) -> TaskStory:
 def _with_ending(story: TaskStory, ending: Ending) -> TaskStory:
     """Slurm knows the end better than the task; the task knows the reason better than Slurm."""
     has_spoken = story.state in ("COMPLETED", "FAILED")
-    early = "" if ending.state == "COMPLETED" else f"exit status {ending.exit_status}"
+    has_started = story.has_started or bool(ending.node or ending.ran_s)
+    status = "" if ending.state in GOOD else f"exit status {ending.exit_status}"
     if not has_spoken and ending.state not in GOOD:
-        known = _REASONS.get(ending.exit_status)
-        early = f"{known} ({early})" if known else f"ended before it could start an agent, {early}"
+        status = _end_without_a_word(story, ending, status, has_started=has_started)
     return replace(
         story,
         state=ending.state,
         node=story.node or ending.node,
         ran_s=story.ran_s or ending.ran_s,
-        reason=story.reason if has_spoken and story.reason else early,
+        reason=story.reason if has_spoken and story.reason else status,
+        has_started=has_started,
     )
+
+
+def _end_without_a_word(story: TaskStory, ending: Ending, status: str, *, has_started: bool) -> str:
+    """Why a task ended that could not say it."""
+    if not has_started:
+        by_hand = ending.state == "CANCELLED"
+        return "cancelled before it started" if by_hand else "ended before it started"
+    if known := _REASONS.get(ending.exit_status):
+        return f"{known} ({status})"
+    if story.has_started:  # it has left a record
+        return f"cut off while it ran, {status}"
+    return f"ended before it could start an agent, {status}"
 
 
 def _order(task: str) -> tuple[int, int, str]:

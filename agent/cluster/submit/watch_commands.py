@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent.cluster import slurm
@@ -25,7 +26,7 @@ from agent.cluster.submit.status import (
     picked,
     status_lines,
 )
-from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs
+from agent.cluster.submit.task_stories import TaskStory, log_path, task_stories, with_logs
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.errors import ClusterError
 from agent.results.query.picking import add_where
@@ -66,7 +67,7 @@ def run_status(args: argparse.Namespace) -> int:
         else:
             clear = "\033[H\033[J" if args.watch and sys.stdout.isatty() else ""
             print(clear + "\n".join(status_lines(report)), flush=True)
-        if not args.watch or all(story.is_over for story in report.tasks):
+        if not args.watch or report.is_over:
             return 0
         time.sleep(WATCH_EVERY_S)
 
@@ -79,52 +80,60 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
     state_dir = Path(options.state_dir)
     job_records = JobRecords(state_dir)
-    tasks, hours = _tasks(jobs, job_records)
+    try:
+        queued, slurm_problem = slurm.queue(jobs), ""
+    except ClusterError as error:
+        queued, slurm_problem = None, str(error)
+    tasks, lives = _tasks(jobs, job_records, queued)
     logs = [Path(found.log).parent for job in jobs if (found := job_records.find(job))]
-    return Report(
+    report = Report(
         statuses,
         tasks,
-        hours,
-        _next_command(chosen, statuses, tasks, options),
-        server_notice(access_of(options).server_data),
-        disk_problems(state_dir, logs),
+        _hours(jobs, lives, has_slurm=queued is not None),
+        server_notice=server_notice(access_of(options).server_data),
+        disk_problems=disk_problems(state_dir, logs),
+        slurm_problem=slurm_problem,
     )
+    following = _next_command(chosen, statuses, options) if report.is_over else ""
+    return replace(report, next_command=following)
 
 
-def _tasks(jobs: Sequence[str], records: JobRecords) -> tuple[list[TaskStory], Hours]:
-    """Every task of the jobs, and what they held; from the project's records alone where Slurm
+def _tasks(
+    jobs: Sequence[str], records: JobRecords, queued: Sequence[slurm.Task] | None
+) -> tuple[list[TaskStory], list[TaskLife]]:
+    """Every task of the jobs, and all their lives; from the project's records alone where Slurm
     cannot be asked.
     """
-    try:
-        queued, accounted = slurm.queue(jobs), slurm.accounted_gpu_hours(jobs)
-    except ClusterError as error:
-        print(f"({error})", file=sys.stderr)
-        queued, accounted = [], None
     stories: list[TaskStory] = []
     lives: list[TaskLife] = []
     for job in jobs:
         record = records.find(job)
         mine = records.lives_of(job)
-        waiting = [task for task in queued if task.job.partition("_")[0] == job]
-        found = task_stories(record, waiting, mine, slurm.endings(job), time.time())
-        found = with_logs(found, record, {})
-        tails = {story.task: last_lines(Path(story.log)) for story in found if story.is_bad}
+        waiting, endings = None, {}
+        if queued is not None:
+            waiting = [task for task in queued if task.job.partition("_")[0] == job]
+            endings = slurm.endings(job)
+        found = task_stories(record, waiting, mine, endings, time.time())
+        logs = {story.task: Path(log_path(story, record)) for story in found if story.is_bad}
+        tails = {task: last_lines(log) for task, log in logs.items() if log.is_file()}
         stories += with_logs(found, record, tails)
         lives += mine
+    return stories, lives
+
+
+def _hours(jobs: Sequence[str], lives: Sequence[TaskLife], *, has_slurm: bool) -> Hours:
+    accounted = slurm.accounted_gpu_hours(jobs) if has_slurm else None
     allocated = accounted if accounted else allocated_hours(lives, time.time()) if lives else None
     busy = sum(life.busy_s * max(life.gpus, 1) for life in lives) / 3600
-    return stories, Hours(allocated, busy, is_accounted=bool(accounted))
+    return Hours(allocated, busy, is_accounted=bool(accounted))
 
 
 def _next_command(
     chosen: Sequence[SweepRecord],
     statuses: Sequence[SweepStatus],
-    tasks: Sequence[TaskStory],
     options: ArrayOptions,
 ) -> str:
     """The one thing to do once no task is left."""
-    if any(not story.is_over for story in tasks):
-        return ""
     open_files = []
     for record, status in zip(chosen, statuses, strict=True):
         counts = counts_of(status)

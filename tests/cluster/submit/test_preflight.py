@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
-from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem, task_ids
+from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem
 from agent.cluster.submit.interruption import signals_wait
 from agent.cluster.submit.software import OF_AGENTS
 from agent.cluster.submit.submission import (
@@ -106,7 +107,7 @@ def test_agents_get_the_gpus_that_torchrun_needs_or_the_submission_is_refused(
 
 
 def test_the_ids_of_an_array_count_once() -> None:
-    assert task_ids("0-6:2,4,9%2") == [0, 2, 4, 6, 9]
+    assert slurm.task_ids("0-6:2,4,9%2") == [0, 2, 4, 6, 9]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from agent.cluster.job.supervisor import verdict_on
 from agent.cluster.job_records import JobRecord, TaskLife, allocated_hours
 from agent.cluster.slurm import Ending, Task, parse_endings, parse_job
+from agent.cluster.submit.status import Report, status_lines
 from agent.cluster.submit.task_stories import task_stories, with_logs
 from agent.cluster.submit.watch_commands import part_of
 
@@ -72,6 +73,66 @@ def test_a_task_that_could_leave_no_word_is_explained_by_its_exit_status(
     story = task_stories(JOB, [], lives, endings, now=3000.0)[-1]
     assert (story.task, story.state) == ("12_5", "FAILED")
     assert re.match(reason, story.reason)
+
+
+HELD = (
+    "JobId=1 ArrayJobId=12 ArrayTaskId=0-1,5%2 ArrayTaskThrottle=2 JobName=x JobState=CANCELLED "
+    "Reason=JobHeldUser ExitCode=0:0 RunTime=00:00:00 EndTime=2026-11-27T07:35:59 NodeList= \n"
+    "JobId=5 ArrayJobId=12 ArrayTaskId=2 JobName=x JobState=CANCELLED Reason=None ExitCode=0:15 "
+    "RunTime=00:00:01 NodeList=n2 BatchHost=n2\n"
+)
+HELD_IN_ACCOUNTS = (
+    "12_[0-1,5%2]|CANCELLED by 0|0:0|None assigned|0\n12_2|CANCELLED by 0|0:15|n2|1\n"
+)
+
+
+@pytest.mark.parametrize("endings", [parse_job(HELD), parse_endings(HELD_IN_ACCOUNTS)])
+def test_tasks_that_were_cancelled_before_they_started_say_so_and_have_no_log(
+    endings: dict[str, Ending],
+) -> None:
+    """Slurm has one line for all tasks of an array that have not started."""
+    stories = with_logs(task_stories(JOB, [], [], endings, now=3000.0), JOB, {"12_2": ["killed"]})
+    never = "cancelled before it started"
+    assert [(s.task, s.state, s.reason) for s in stories[:3]] == [
+        ("12_0", "CANCELLED", never),
+        ("12_1", "CANCELLED", never),
+        ("12_2", "CANCELLED", "ended before it could start an agent, exit status 0:15"),
+    ]
+    assert (stories[5].reason, stories[5].has_started) == (never, False)
+    text = "\n".join(status_lines(Report([], stories)))
+    assert "12_2 ended CANCELLED; /logs/12_2.log:\n    killed" in text
+    assert "12_0 ended" not in text
+
+
+def test_a_task_that_slurm_has_forgotten_is_judged_by_its_log() -> None:
+    stories = with_logs(task_stories(JOB, [], [], {}, now=3000.0), JOB, {"12_1": ["no module"]})
+    assert [story.has_started for story in stories[:2]] == [False, True]
+    assert "has left no log: cancelled before it started" in stories[0].reason
+    text = "\n".join(status_lines(Report([], stories)))
+    assert "12_1 ended UNKNOWN; /logs/12_1.log:\n    no module" in text
+    assert "12_0 ended" not in text
+
+
+def test_nothing_is_over_while_slurm_cannot_be_asked() -> None:
+    lives = [life("12_1"), life("12_2", ended_at=1100.0)]
+    stories = task_stories(JOB, None, lives, {}, now=3000.0)
+    assert [(story.state, story.is_over) for story in stories[:3]] == [
+        ("NO ANSWER", False),
+        ("LOST", True),
+        ("COMPLETED", True),
+    ]
+    report = Report([], stories[1:3], slurm_problem="squeue did not answer within 20 s")
+    assert not report.is_over
+    text = "\n".join(status_lines(report))
+    assert "slurm: squeue did not answer" in text
+    assert "no tasks in the queue" not in text
+
+
+@pytest.mark.parametrize("state", ["OUT_OF_MEMORY", "CANCELLED", "TIMEOUT", "FAILED"])
+def test_a_task_that_was_killed_while_it_ran_is_not_said_to_have_never_begun(state: str) -> None:
+    endings = {"12_5": Ending(state, "0:9", "n2", 60.0)}
+    story = task_stories(JOB, [], [life("12_5")], endings, now=1061.0)[-1]
+    assert (story.state, story.reason) == (state, "cut off while it ran, exit status 0:9")
 
 
 def test_a_requeued_task_is_described_by_its_newest_life() -> None:
