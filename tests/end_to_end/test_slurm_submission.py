@@ -103,6 +103,37 @@ def test_a_mistake_is_refused_in_one_sentence_before_anything_exists(
     assert list(stage.api().projects(stage.entity)) == []
 
 
+LIMITS = {  # of a partition, those of the job beside the stage's own, and the sentence
+    "MaxTime=10": ([], r"time = 00:30:00: partition cancel allows 00:10:00 \(MaxTime\)"),
+    "State=DOWN": ([], r"partition = cancel: it is DOWN"),
+    "AllowAccounts=lab": (["--account", "me"], r"account = me: partition cancel is for lab"),
+    "MaxMemPerNode=400": ([], r"mem = 500M: partition cancel allows 400M \(MaxMemPerNode\)"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_job_that_would_wait_for_ever_is_refused(stage: Stage, limit: str) -> None:
+    """Slurm's own test accepts it."""
+    path = stage.write_sweep("refused", 1, steps=1, step_s=0.1)
+    words, reason = LIMITS[limit]
+    update = ("scontrol", "update", "PartitionName=cancel")
+    stage.cluster.run(*update, limit)
+    flags = [*stage.flags(array="0-0"), "--partition", "cancel", *words]
+    done = stage.command("submit", str(path), *flags, "--dry-run", check=False)
+    served = stage.command(
+        *("submit", str(path), *stage.flags(array="0-0"), "--serve-in-job", "--dry-run"),
+        *("--server-partition", "cancel", "--server-time", "00:30:00", *words),
+        check=False,
+    )
+    unchecked = stage.command("submit", str(path), *flags, "--dry-run", "--unchecked")
+    undone = ("MaxTime=INFINITE", "State=UP", "AllowAccounts=ALL", "MaxMemPerNode=0")
+    stage.cluster.run(*update, *undone)
+    assert done.returncode == served.returncode == 2
+    assert re.search(f"{reason}.*partitions that take it: main, hi, scav", done.stderr)
+    assert "mem = 2G" in served.stderr or re.search(reason, served.stderr), served.stderr
+    assert "#SBATCH --partition=cancel" in unchecked.stdout
+
+
 @pytest.mark.parametrize("name", ["partition", "time", "python", "modules", "container", "key"])
 def test_fill_refuses_the_same_mistakes_before_it_takes_a_point(stage: Stage, name: str) -> None:
     path = stage.write_sweep("unfilled", 1, steps=1, step_s=0.1)

@@ -33,10 +33,12 @@ from agent.cluster.submit.array import (
     watching,
 )
 from agent.cluster.submit.interruption import signals_wait
+from agent.cluster.submit.partitions import check_partitions
 from agent.cluster.submit.points import points_of, points_to_run, submit_points
 from agent.cluster.submit.server_job import (
     check_server_options,
     start_server_job,
+    wanted_by_server,
     write_server_script,
 )
 from agent.cluster.submit.software import modules_needed
@@ -98,7 +100,8 @@ def add_unchecked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unchecked",
         action="store_true",
-        help="do not try interpreter, modules, set-up lines, container and data on this node",
+        help="do not try interpreter, modules, set-up lines, container, data and the limits of "
+        "partitions from this node",
     )
 
 
@@ -283,10 +286,13 @@ def _agree(
     """What can fail is found before anything is created; when the job would start, in a line."""
     has_server = not (args.serve_in_job or args.offline)
     preflight.ask_here(options, modules, with_key=has_server, unchecked=args.unchecked)
-    words = preflight.check_arrays(options, [*given, *map(_placeholder, ordered)])
+    names = [*given, *map(_placeholder, ordered)]
+    words = preflight.check_arrays(options, names, unchecked=args.unchecked)
     if args.serve_in_job:
         check_server_options(options)
         preflight.check_slurm(write_server_script(options), Path(options.project_dir))
+        if not args.unchecked:
+            check_partitions(wanted_by_server(options))
     start = re.search(r"to start at (\S+)", words)
     return f" starts  about {start.group(1)}, by Slurm's estimate" if start else ""
 

@@ -120,7 +120,7 @@ def run_fill(args: argparse.Namespace) -> int:
             [f"{path}: give its sweep with --sweep ENTITY/PROJECT/SWEEP" for path in missing],
             where="the points to fill",
         )
-    check_arrays(options, [])
+    check_arrays(options, [], unchecked=args.unchecked)
     if not args.no_snapshot:
         code_dir = str(freeze(Path.cwd(), Path(options.state_dir) / "snapshots")[0])
         options = options_of(args, project_dir=str(Path.cwd()), code_dir=code_dir)

@@ -1,5 +1,6 @@
 """What can be known to fail before anything is created: asked here, on the login node."""
 
+import dataclasses
 import getpass
 import os
 import re
@@ -11,6 +12,7 @@ from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, time_problem
 from agent.cluster.submit.array import access_of, write_script
 from agent.cluster.submit.disks import disk_problems
+from agent.cluster.submit.partitions import Wanted, check_partitions
 from agent.cluster.submit.software import job_environment, software_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
@@ -72,8 +74,10 @@ def key_problem(environment: Mapping[str, str], home: Path) -> str | None:
     return check_login(environment, home).problem or None
 
 
-def check_arrays(options: ArrayOptions, sweeps: Sequence[str]) -> str:
-    """`check_slurm` for the array of each type of GPU; Slurm's words on the first."""
+def check_arrays(options: ArrayOptions, sweeps: Sequence[str], *, unchecked: bool) -> str:
+    """`check_slurm` for the array of each type of GPU; Slurm's words on the first. Then, unless
+    `unchecked`, the limits that Slurm applies only once the job waits.
+    """
     words = []
     for part in by_gpu_type(options):
         script = write_script(part, sweeps)
@@ -81,6 +85,9 @@ def check_arrays(options: ArrayOptions, sweeps: Sequence[str]) -> str:
             words.append(check_slurm(script, Path(options.project_dir)))
         finally:
             script.unlink()
+    if not unchecked:
+        names = [field.name for field in dataclasses.fields(Wanted)]
+        check_partitions(Wanted(**{name: getattr(options, name) for name in names}))
     return words[0] if words else ""
 
 

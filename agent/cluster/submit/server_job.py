@@ -16,17 +16,19 @@ from agent.cluster import slurm
 from agent.cluster.job_records import last_lines
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import PLACE, directive, setup_lines
+from agent.cluster.submit.partitions import Wanted
 from agent.cluster.submit.submission import call_sbatch
 from agent.errors import ClusterError, ConfigError
 from agent.server_note import NAME as NOTE_NAME
 
 START_TIMEOUT_S = 300.0
+_MEMORY = "2G"
 
 _SCRIPT = """\
 #!/bin/bash -l
 #SBATCH --job-name={name}-server
 #SBATCH --cpus-per-task=1
-#SBATCH --mem=2G
+#SBATCH --mem={mem}
 #SBATCH --export=NONE
 #SBATCH --open-mode=append
 #SBATCH --requeue
@@ -58,6 +60,7 @@ def server_script(options: ArrayOptions) -> str:
     )
     return _SCRIPT.format(
         name=options.job_name,
+        mem=_MEMORY,
         directives="\n".join(f"#SBATCH {directive(n, value)}" for n, value in values if value),
         code=quote(options.code_dir or options.project_dir),
         project=quote(options.project_dir),
@@ -67,6 +70,13 @@ def server_script(options: ArrayOptions) -> str:
         setup=setup_lines(options),
         place=PLACE,
         data=quote(options.server_data),
+    )
+
+
+def wanted_by_server(options: ArrayOptions) -> Wanted:
+    """What the server's job asks of its partition."""
+    return Wanted(
+        options.server_partition, options.server_time, _MEMORY, options.account, options.qos
     )
 
 

@@ -207,11 +207,13 @@ def call_sbatch(words: Sequence[str]) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """This shell's, without what would override the script or tell Slurm the key."""
+    """This shell's, without what would override the script, tell Slurm the key, or, of a shell in
+    a job, reach the new job as its own: its count of restarts.
+    """
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("SBATCH_") and name != "WANDB_API_KEY"
+        if not name.startswith("SBATCH_") and name not in ("WANDB_API_KEY", "SLURM_RESTART_COUNT")
     }
 
 
