@@ -26,7 +26,7 @@ TAKEN_FOR_DEAD = 76
 _LET_GO = (0, Fault.SITE.exit_status, Interruption.PREEMPTED.value, TAKEN_FOR_DEAD)
 _CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 # Lines of a task's log that no program of a grid point has printed.
-_OTHERS = re.compile(r"\[supervisor |wandb: |agent: |\t|.* - wandb\.wandb_agent - ")
+CHATTER = re.compile(r"\[supervisor |wandb: |agent: |\t|.* - wandb\.wandb_agent - ")
 
 
 def is_own_end(code: int) -> bool:
@@ -39,7 +39,7 @@ def is_own_end(code: int) -> bool:
 
 def last_line(text: str) -> str:
     """The last one that a program has printed; empty when there is none."""
-    lines = (line.strip() for line in reversed(text.splitlines()) if not _OTHERS.match(line))
+    lines = (line.strip() for line in reversed(text.splitlines()) if not CHATTER.match(line))
     return next(filter(None, lines), "")
 
 

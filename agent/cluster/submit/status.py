@@ -152,7 +152,7 @@ def as_json(report: Report) -> dict[str, object]:
                         "run": run.run_id,
                         "name": run.name,
                         "state": _word(run),
-                        "reason": run.summary.get(REASON),
+                        "reason": _reason(run),
                         "job": job_of(run.config),
                     }
                     for run in status.listed_runs
@@ -227,10 +227,17 @@ def _run_lines(runs: Sequence[RunFacts]) -> list[str]:
         )
     lines = table(rows)
     for run in runs:
-        if run.summary.get(REASON) and not run.is_pruned:
-            reason = " ".join(str(run.summary[REASON]).split())[:300]
-            lines.append(f"{run.run_id} {_word(run)}: {reason}")
+        if reason := _reason(run):
+            lines.append(f"{run.run_id} {_word(run)}: {' '.join(reason.split())[:300]}")
     return lines
+
+
+def _reason(run: RunFacts) -> str | None:
+    """Why it ended; None of a run that lives or ended well, whatever an earlier life has said."""
+    reason, outcome = run.summary.get(REASON), run.outcome
+    if not reason or outcome.is_complete or outcome.is_running or outcome.is_pruned:
+        return None
+    return str(reason)
 
 
 def job_of(config: Mapping[str, object]) -> str:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.cluster import slurm
-from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours, last_lines
+from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit.array import access_of, command, server_words
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
+from agent.cluster.submit.log_ends import end_of_log
 from agent.cluster.submit.status import (
     Hours,
     Report,
@@ -114,8 +115,11 @@ def _tasks(
             waiting = [task for task in queued if task.job.partition("_")[0] == job]
             endings = slurm.endings(job)
         found = task_stories(record, waiting, mine, endings, time.time())
-        logs = {story.task: Path(log_path(story, record)) for story in found if story.is_bad}
-        tails = {task: last_lines(log) for task, log in logs.items() if log.is_file()}
+        tails = {
+            story.task: end_of_log(log, has_failed=story.state == "FAILED")
+            for story in found
+            if story.is_bad and (log := Path(log_path(story, record))).is_file()
+        }
         stories += with_logs(found, record, tails)
         lives += mine
     return stories, lives

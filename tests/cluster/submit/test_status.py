@@ -44,3 +44,16 @@ def test_where_lists_the_runs_that_it_finds_and_counts_them_all(
 def test_a_wrong_where_is_refused() -> None:
     with pytest.raises(ReportError, match="no run has a key 'colour'"):
         picked(report(), "colour:red")
+
+
+def test_a_reason_is_that_of_an_end_and_not_of_an_earlier_life() -> None:
+    runs = [
+        RunFacts(state, state, state, "s1", {}, {"stopped/reason": "no such column"})
+        for state in ("finished", "running", "failed", "crashed")
+    ]
+    found = Report([SweepStatus("me/p/s1", "FINISHED", 4, runs)])
+    text = "\n".join(status_lines(found))
+    assert [line.strip() for line in text.splitlines() if "no such column" in line] == [
+        "failed failed: no such column",
+        "crashed cut off: no such column",
+    ]
