@@ -6,7 +6,7 @@ have nothing to say about a task that died. One file a job, and one for each lif
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class JobRecord:
     log: str  # pattern with %A and %a
     script: str
     submitted_at: float  # seconds since the epoch
+    choices: Mapping[str, object] | None = None  # options that are no defaults; None: not recorded
 
     def log_of(self, task: int) -> Path:
         return Path(self.log.replace("%A", self.job).replace("%a", str(task)))

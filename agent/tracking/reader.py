@@ -52,6 +52,7 @@ class Reader:
         os.environ.update(access.environment({}))  # before wandb reads it
         self._api = client.open_api()
         self._sweeps_read: set[str] = set()
+        self.server = os.environ.get("WANDB_BASE_URL") or "W&B's cloud"
 
     def full_path(self, text: str) -> str:
         """ENTITY/PROJECT/NAME of what a person types."""

@@ -70,6 +70,7 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     fill = stage.command("fill", str(files[0]), *common).stdout
     assert "1 new to run of 2" in fill
     filling = job_in(fill)
+    assert f"\n{filling}_0 " in stage.command("status", *common).stdout
     stage.cluster.wait_for_end(filling, timeout_s=120)
     plan = stage.command("plan", str(files[0]), *common).stdout
     assert "2 grid points: 2 finished" in plan
@@ -102,6 +103,16 @@ def test_an_array_that_was_cancelled_while_it_waited_is_not_a_riddle(stage: Stag
     tasks = [line for line in status.splitlines() if line.startswith(f"{job}_")]
     assert [line.split()[:2] for line in tasks] == [[f"{job}_{n}", "CANCELLED"] for n in (0, 1)]
     assert all(line.endswith("cancelled before it started") for line in tasks)
+
+    # -- what it prints brings the points back, with what Slurm was asked for
+    following = next(line for line in status.splitlines() if line.startswith("next: "))
+    assert "--mem 500M" in following
+    filling = job_in(stage.shell(following.removeprefix("next: ")))
+    stage.cluster.wait_for_end(filling, timeout_s=120)
+    status = stage.command("status", stage.sweep_of("cancelled"), *stage.access()).stdout
+    assert "2 done" in status.splitlines()[0]
+    assert f"\n{filling}_1 " in status
+    assert "report" in status.rpartition("next: ")[2]
 
 
 def traces_of(canary: str, stage: Stage, *, allowed: set[Path]) -> list[str]:

@@ -4,18 +4,24 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent import files
 from agent.cluster import slurm
 from agent.cluster.job_records import JobRecord, JobRecords
-from agent.cluster.options import ArrayOptions
+from agent.cluster.options import ACCESS, FIELDS, SERVER_ONLY, ArrayOptions
 from agent.cluster.script import array_script
 from agent.cluster.submit.allocation import by_gpu_type
 from agent.cluster.submit.submission import submit_script
 from agent.tracking.endpoint import ServerAccess
+
+# Options that are of one submission, or of reading the server as every command does.
+_NOT_AGAIN = frozenset(
+    [*ACCESS, *SERVER_ONLY, "project_dir", "code_dir", "points", "offline", "notify"]
+)
+_ONCE = ("begin", "deadline", "hold")  # of sbatch, the same
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,22 @@ def write_script(options: ArrayOptions, sweeps: Sequence[str]) -> Path:
     return script
 
 
-def send(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> list[str]:
-    """Write the script, submit it and record each job before anything else; the job ids."""
+def send(
+    options: ArrayOptions, sweeps: list[str], *, chain: int = 1, choices: Mapping[str, object]
+) -> list[str]:
+    """Write the script, submit it and record each job before anything else; the job ids.
+
+    `choices` are those of the submission, which may be of several arrays.
+    """
     script = write_script(options, sweeps)
     records = JobRecords(Path(options.state_dir))
 
     def record(job: str) -> None:
         tasks = tuple(slurm.task_ids(options.array))
-        records.save(JobRecord(job, tuple(sweeps), tasks, options.log, str(script), time.time()))
+        sent_at = time.time()
+        records.save(
+            JobRecord(job, tuple(sweeps), tasks, options.log, str(script), sent_at, choices)
+        )
 
     return submit_script(script, chain=chain, directory=Path(options.project_dir), record=record)
 
@@ -61,7 +75,8 @@ def send_all(options: ArrayOptions, sweeps: list[str], *, chain: int = 1) -> lis
     sent: list[Sent] = []
     try:
         for part in by_gpu_type(options):
-            sent.append(Sent(send(part, sweeps, chain=chain), part))
+            jobs = send(part, sweeps, chain=chain, choices=choices_of(options))
+            sent.append(Sent(jobs, part))
     except BaseException:
         if sent:
             slurm.call(["scancel", *jobs_of(sent)])
@@ -105,6 +120,30 @@ def command(words: str, options: ArrayOptions) -> str:
         if value and not (name == "state_dir" and value == default):
             parts.append(f"--{name.replace('_', '-')} {shlex.quote(value)}")
     return " ".join(parts)
+
+
+def choices_of(options: ArrayOptions) -> dict[str, object]:
+    """What differs from the defaults, of the options that a submission of the rest needs again.
+    Without `notify`: its address is a secret.
+    """
+    values = {name: getattr(options, name) for name in FIELDS if name not in _NOT_AGAIN}
+    values["sbatch"] = tuple(w for w in options.sbatch if w.partition("=")[0] not in _ONCE)
+    return {name: value for name, value in values.items() if value != FIELDS[name].default}
+
+
+def flags_again(choices: Mapping[str, object], usual: ArrayOptions) -> str:
+    """The flags that make `usual`, from the profile of now, those choices."""
+    words = []
+    for name in FIELDS:
+        value = choices.get(name, FIELDS[name].default)
+        if name in _NOT_AGAIN or _as_words(value) == _as_words(getattr(usual, name)):
+            continue
+        words += [f"--{name.replace('_', '-')} {shlex.quote(each)}" for each in _as_words(value)]
+    return " ".join(words)
+
+
+def _as_words(value: object) -> list[str]:
+    return [str(value)] if not isinstance(value, list | tuple) else [str(each) for each in value]
 
 
 def server_words(options: ArrayOptions) -> str:

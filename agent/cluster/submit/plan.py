@@ -62,28 +62,38 @@ def plan_points(
     points: Iterable[tuple[dict[str, object], RunConfig]], runs: Iterable[RunFacts]
 ) -> list[PlannedPoint]:
     """Every point with its state; of several runs of one point the one that got furthest counts."""
-    by_point: dict[str, tuple[PointState, RunFacts]] = {}
-    trained: set[str] = set()
-    for run in runs:
-        config = _config_of(run)
-        if config is None:
-            continue
-        state = state_of(run)
-        if state in (PointState.FINISHED, PointState.PRUNED, PointState.DIVERGED):
-            trained.add(training_name(config))
-        known = by_point.get(config.point_key())
-        if known is None or _ORDER.index(state) < _ORDER.index(known[0]):
-            by_point[config.point_key()] = (state, run)
+    known = [(run, config) for run in runs if (config := _config_of(run)) is not None]
+    by_point = _furthest(known)
+    paid = (PointState.FINISHED, PointState.PRUNED, PointState.DIVERGED)
+    trained = {training_name(config) for run, config in known if state_of(run) in paid}
     planned = []
     for values, config in points:
         found = by_point.get(config.point_key())
         if found is not None:
-            planned.append(PlannedPoint(config, values, found[0], found[1].run_id))
+            planned.append(PlannedPoint(config, values, state_of(found), found.run_id))
         else:
             is_trained = training_name(config) in trained
             state = PointState.REUSABLE if is_trained else PointState.NEW
             planned.append(PlannedPoint(config, values, state))
     return planned
+
+
+def one_per_point(runs: Iterable[RunFacts]) -> list[RunFacts]:
+    """Of several runs of one point the one that got furthest, as `plan_points` takes it; and all
+    runs that are no grid point of ours.
+    """
+    known = [(run, _config_of(run)) for run in runs]
+    points = _furthest([(run, config) for run, config in known if config is not None])
+    return [*points.values(), *(run for run, config in known if config is None)]
+
+
+def _furthest(runs: Iterable[tuple[RunFacts, RunConfig]]) -> dict[str, RunFacts]:
+    found: dict[str, RunFacts] = {}
+    for run, config in runs:
+        known = found.setdefault(config.point_key(), run)
+        if _ORDER.index(state_of(run)) < _ORDER.index(state_of(known)):
+            found[config.point_key()] = run
+    return found
 
 
 def state_of(run: RunFacts) -> PointState:
@@ -110,6 +120,6 @@ def training_name(config: RunConfig) -> str:
 
 
 def _config_of(run: RunFacts) -> RunConfig | None:
-    """The resolved config of a run; None for a run that is not a grid point of ours."""
+    """The resolved config of a run; None for a run that is no grid point of ours."""
     known = {name: value for name, value in run.config.items() if name in RunConfig.model_fields}
     return RunConfig.violations(known)[1]

@@ -124,13 +124,19 @@ def run_fill(args: argparse.Namespace) -> int:
     if not args.no_snapshot:
         code_dir = str(freeze(Path.cwd(), Path(options.state_dir) / "snapshots")[0])
         options = options_of(args, project_dir=str(Path.cwd()), code_dir=code_dir)
-    submit_points(
+    filled = [(plan, points) for plan, points in wanted if points]
+    jobs = submit_points(
         [
             (plan.sweep_path, plan.sweep, [(p.values, p.run_id) for p in points])
-            for plan, points in wanted
+            for plan, points in filled
         ],
         options,
     )
+    records = SweepRecords(Path(options.state_dir))
+    for plan, _ in filled:
+        for job in jobs:
+            file = str(plan.path.absolute())
+            records.add_job(plan.sweep_path, job, file=file, snapshot="", log=options.log)
     return 0
 
 
@@ -157,6 +163,18 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
             )
         )
     return plans
+
+
+def points_left(file: Path, sweep_path: str, reader: Reader) -> list[PointState] | None:
+    """The states of a file's points that `fill --failed` would run; None for a file whose points
+    cannot be listed any more.
+    """
+    try:
+        points = points_of(sweep_yaml.load(file), str(file))
+    except ConfigError:
+        return None
+    runs = reader.runs_of_project(sweep_path.rpartition("/")[0])
+    return [point.state for point in to_fill(plan_points(points, runs), failed=True)]
 
 
 def _project_of(args: argparse.Namespace, sweep: dict[str, object], sweep_path: str) -> str:

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
+from agent.cluster.submit.plan import one_per_point
 from agent.cluster.submit.task_stories import TaskStory
 from agent.results.columns import SCORE
 from agent.results.query.picking import pick
@@ -25,13 +27,26 @@ class SweepStatus:
 
     sweep: str
     state: str
-    expected: int | None  # grid points; None without a finite grid
+    expected: int | None  # grid points, or the run_cap; None for a sweep without an end
     runs: Sequence[RunFacts]
     listed: frozenset[str] | None = None  # the ids that `--where` picks; None for all
+    method: str = "grid"
+    missing_on: str = ""  # the server that does not have it
 
     @property
     def listed_runs(self) -> list[RunFacts]:
         return [run for run in self.runs if self.listed is None or run.run_id in self.listed]
+
+    @cached_property
+    def counted_runs(self) -> Sequence[RunFacts]:
+        """One a grid point; a search may draw one twice."""
+        return one_per_point(self.runs) if self.method == "grid" else self.runs
+
+    @property
+    def is_endless(self) -> bool:
+        """A search that goes on until it is stopped."""
+        over = self.state.lower() in ("finished", "canceled", "cancelled", "stopped", "crashed")
+        return self.expected is None and self.method in ("random", "bayes") and not over
 
 
 @dataclass(frozen=True)
@@ -62,11 +77,11 @@ class Report:
 
 def counts_of(status: SweepStatus) -> dict[str, int]:
     """Grid points by what has become of them; waiting ones have no run yet."""
-    words = Counter(_word(run) for run in status.runs)
+    words = Counter(_word(run) for run in status.counted_runs)
     known = {
         name: words.get(name, 0) for name in ("done", "running", "pruned", "failed", "cut off")
     }
-    waiting = 0 if status.expected is None else max(status.expected - len(status.runs), 0)
+    waiting = 0 if status.expected is None else max(status.expected - len(status.counted_runs), 0)
     return {
         **known,
         **{word: n for word, n in words.items() if word not in known},
@@ -102,10 +117,7 @@ def status_lines(report: Report) -> list[str]:
     lines += [f"disk: {problem}" for problem in report.disk_problems]
     lines += [""] if lines else []
     for status in report.sweeps:
-        counts = counts_of(status)
-        shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        of = f" of {status.expected}" if status.expected else ""
-        lines.append(f"{status.sweep}  {status.state.lower()}{of}: {shown or 'no runs yet'}")
+        lines.append(_summary(status))
         lines += [f"  {line}" for line in _run_lines(status.listed_runs)]
         lines.append("")
     if report.slurm_problem:
@@ -117,15 +129,34 @@ def status_lines(report: Report) -> list[str]:
     left_s = expected_seconds(report)
     if left_s is not None:
         lines.append(f"about {clock(left_s)} to go, as long as the runs so far took")
+    if not report.is_over:
+        lines += [
+            f"{status.sweep} has no end to estimate: without a run_cap it goes on until it is "
+            "stopped"
+            for status in report.sweeps
+            if status.is_endless
+        ]
     if report.next_command:
         lines.append(f"next: {report.next_command}")
     return lines
 
 
+def _summary(status: SweepStatus) -> str:
+    if status.missing_on:
+        return f"{status.sweep}  not found on {status.missing_on}: another server has it, or none"
+    shown = ", ".join(f"{count} {name}" for name, count in counts_of(status).items() if count)
+    of = f" of {status.expected}" if status.expected else ""
+    again = len(status.runs) - len(status.counted_runs)
+    more = f"; {again} more run(s) of the same points" if again else ""
+    return f"{status.sweep}  {status.state.lower()}{of}: {shown or 'no runs yet'}{more}"
+
+
 def expected_seconds(report: Report) -> float | None:
     """Until the last run ends, from the mean of those that ended and the tasks that run now; None
-    when nothing is left or nothing is known.
+    when nothing is left, nothing is known, or a search has no end.
     """
+    if any(status.is_endless for status in report.sweeps):
+        return None
     runs = [run for status in report.sweeps for run in status.runs]
     lasted = [_number(run.summary.get(RUNTIME)) for run in runs if run.outcome.is_complete]
     counts = Counter[str]()
@@ -146,6 +177,7 @@ def as_json(report: Report) -> dict[str, object]:
                 "sweep": status.sweep,
                 "state": status.state.lower(),
                 "expected": status.expected,
+                "is_endless": status.is_endless,
                 "points": counts_of(status),
                 "runs": [
                     {

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -14,22 +13,24 @@ from pathlib import Path
 from agent.cluster import slurm
 from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
 from agent.cluster.options import ACCESS, ArrayOptions
-from agent.cluster.submit.array import access_of, command, server_words
+from agent.cluster.submit.array import access_of, flags_again
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.log_ends import end_of_log
+from agent.cluster.submit.next_command import Ended, may_have_left, next_command
+from agent.cluster.submit.plan import PointState
+from agent.cluster.submit.plan_commands import points_left
 from agent.cluster.submit.status import (
     Hours,
     Report,
     SweepStatus,
     as_json,
-    counts_of,
     picked,
     status_lines,
 )
 from agent.cluster.submit.task_stories import TaskStory, log_path, task_stories, with_logs
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
-from agent.errors import ClusterError
+from agent.errors import ClusterError, TrackingError
 from agent.results.query.picking import add_where
 from agent.tracking.endpoint import server_notice
 from agent.tracking.reader import Reader
@@ -60,9 +61,17 @@ def run_status(args: argparse.Namespace) -> int:
             f"no sweep{of_it} was submitted from here ({options.state_dir}); name one: "
             "sweep-agent status ENTITY/PROJECT/SWEEP"
         )
-    reader = Reader(access_of(options))
+    has_answered = False
     while True:
-        report = picked(_report(reader, chosen, options), args.where)
+        try:
+            report = picked(_report(Reader(access_of(options)), chosen, options), args.where)
+        except (TrackingError, ClusterError) as error:
+            if not (args.watch and has_answered):
+                raise
+            print(f"({error})", file=sys.stderr, flush=True)  # it may be moving: look again
+            time.sleep(WATCH_EVERY_S)
+            continue
+        has_answered = True
         if args.json:
             print(json.dumps(as_json(report), indent=1))
         else:
@@ -74,10 +83,12 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions) -> Report:
-    statuses = []
-    for record in chosen:
-        facts = reader.sweep(record.sweep)
-        statuses.append(SweepStatus(record.sweep, facts.state, facts.expected, facts.runs))
+    statuses = [_status_of(record.sweep, reader) for record in chosen]
+    if all(status.missing_on for status in statuses):
+        sweeps = ", ".join(status.sweep for status in statuses)
+        raise TrackingError(
+            f"{reader.server} has no sweep {sweeps}: another server has it, or none"
+        )
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
     state_dir = Path(options.state_dir)
     job_records = JobRecords(state_dir)
@@ -95,8 +106,15 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
         disk_problems=disk_problems(state_dir, logs),
         slurm_problem=slurm_problem,
     )
-    following = _next_command(chosen, statuses, options) if report.is_over else ""
+    following = _next_command(chosen, statuses, reader, options) if report.is_over else ""
     return replace(report, next_command=following)
+
+
+def _status_of(sweep: str, reader: Reader) -> SweepStatus:
+    facts = reader.find_sweep(sweep)
+    if facts is None:
+        return SweepStatus(sweep, "not found", None, [], missing_on=reader.server)
+    return SweepStatus(sweep, facts.state, facts.expected, facts.runs, method=facts.method)
 
 
 def _tasks(
@@ -135,21 +153,26 @@ def _hours(jobs: Sequence[str], lives: Sequence[TaskLife], *, has_slurm: bool) -
 def _next_command(
     chosen: Sequence[SweepRecord],
     statuses: Sequence[SweepStatus],
+    reader: Reader,
     options: ArrayOptions,
 ) -> str:
-    """The one thing to do once no task is left."""
-    open_files = []
+    """What is left of a file is `fill`'s to say, by all runs of the project: another sweep of the
+    same file may have finished the points.
+    """
+    ended = []
+    jobs = JobRecords(Path(options.state_dir))
     for record, status in zip(chosen, statuses, strict=True):
-        counts = counts_of(status)
-        if counts["waiting"] or counts["cut off"]:
-            open_files.append(record.file or record.sweep)
-    if open_files:
-        return command(f"fill {' '.join(map(shlex.quote, open_files))}", options)
-    failed = [r.file for r, s in zip(chosen, statuses, strict=True) if counts_of(s)["failed"]]
-    if any(failed):
-        return command(f"fill --failed {' '.join(map(shlex.quote, filter(None, failed)))}", options)
-    project = statuses[0].sweep.rpartition("/")[0]
-    return f"{server_words(options)}sweep-agent report {shlex.quote(project)}"
+        left: list[PointState] | None = None
+        if record.file and status.method == "grid" and not status.missing_on:
+            left = []
+            if may_have_left(status):
+                left = points_left(Path(record.file), record.sweep, reader)
+        if not status.missing_on:
+            job = jobs.find(record.jobs[-1]) if record.jobs else None
+            choices = job.choices if job else None
+            flags = "" if choices is None else flags_again(choices, options)
+            ended.append(Ended(status, record.file, left, flags))
+    return next_command(ended, options)
 
 
 def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:

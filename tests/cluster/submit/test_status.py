@@ -1,8 +1,11 @@
 """What `status --where` lists."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.cluster.submit.status import Report, SweepStatus, as_json, picked, status_lines
+from agent.cluster.submit.task_stories import TaskStory
 from agent.errors import ReportError
 from agent.tracking.reader import RunFacts
 
@@ -57,3 +60,49 @@ def test_a_reason_is_that_of_an_end_and_not_of_an_earlier_life() -> None:
         "failed failed: no such column",
         "crashed cut off: no such column",
     ]
+
+
+GRID = {"model_variant": "Full LoRA", "dataset": "team/data", "base_model": "team/model"}
+
+
+def test_points_are_counted_and_not_the_runs_that_repeat_them() -> None:
+    """As `plan` counts them: of several runs of a point the one that got furthest."""
+    runs = [
+        RunFacts(name, name, state, "s1", {**GRID, "learning_rate": rate})
+        for name, state, rate in [
+            ("a", "finished", 1e-4),
+            ("b", "failed", "1e-4"),
+            ("c", "finished", 2e-4),
+            ("d", "finished", 2e-4),
+        ]
+    ]
+    status = SweepStatus("me/p/s1", "PENDING", 3, runs)
+    (line, *_) = status_lines(Report([status]))
+    assert line == "me/p/s1  pending of 3: 2 done, 1 waiting; 2 more run(s) of the same points"
+    search = replace(status, method="random")  # draws what it likes, and each run counts
+    assert status_lines(Report([search]))[0] == "me/p/s1  pending of 3: 3 done, 1 failed"
+
+
+def test_a_search_without_an_end_has_no_time_to_go() -> None:
+    runs = [
+        RunFacts("a", "a", "finished", "s1", summary={"_runtime": 60.0}),
+        RunFacts("b", "b", "running", "s1"),
+    ]
+    task = TaskStory("12_0", "RUNNING", "n1")
+    endless = SweepStatus("me/p/s1", "RUNNING", None, runs, method="random")
+    capped = replace(endless, expected=3)
+    found = Report([endless], [task])
+    assert as_json(found)["expected_seconds"] is None
+    text = "\n".join(status_lines(found))
+    assert "to go" not in text
+    assert "me/p/s1 has no end to estimate: without a run_cap it goes on until it is" in text
+    text = "\n".join(status_lines(Report([capped], [task])))
+    assert "about 1:30 to go" in text
+    assert "no end" not in text
+
+
+def test_a_sweep_of_another_server_hides_none_of_this_one() -> None:
+    missing = SweepStatus("me/q/s2", "not found", None, [], missing_on="https://here")
+    lines = status_lines(Report([missing, *report().sweeps]))
+    assert lines[0] == "me/q/s2  not found on https://here: another server has it, or none"
+    assert "me/p/s1  running of 5" in "\n".join(lines)
