@@ -40,6 +40,7 @@ class SweepFacts:
     state: str
     expected: int | None  # grid points, or the run_cap; None for a sweep without an end
     method: str
+    has_scheduler: bool  # its points come from a process of the user's, `wandb sweep-scheduler`
     runs: list[RunFacts]
 
 
@@ -70,6 +71,7 @@ class Reader:
                 str(sweep.state),
                 int(expected) if expected else None,
                 str(sweep.config.get("method", "")),
+                bool(sweep.config.get("scheduler")),
                 [_facts(run) for run in sweep.runs],
             )
 

@@ -156,6 +156,11 @@ def server_words(options: ArrayOptions) -> str:
     return words
 
 
+def scheduler_command(sweep: str, options: ArrayOptions) -> str:
+    """What proposes the points of a sweep that has a scheduler: one process beside the array."""
+    return f"{server_words(options)}wandb sweep-scheduler {shlex.quote(sweep)}"
+
+
 def tell(lines: Sequence[str]) -> None:
     """Print; a reader that has gone (head) changes nothing about what was done."""
     try:

@@ -27,6 +27,7 @@ from agent.cluster.submit.allocation import by_gpu_type, fitting_array, total
 from agent.cluster.submit.array import (
     access_of,
     jobs_of,
+    scheduler_command,
     send_all,
     server_words,
     tell,
@@ -236,11 +237,8 @@ def _create_and_send(
             records.save(SweepRecord(sweep, files[sweep], options.code_dir, created_at=time.time()))
             lines.append(f"{path}: {sweep}  {link}".rstrip())
             if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
-                scheduler = f"{server_words(options)}wandb sweep-scheduler {sweep}"
-                lines.append(
-                    f"{'start':>7}  {scheduler}   (beside the array: it proposes the points)"
-                )
-        check_signals()  # from here on it is too late: Slurm has the job, and all is recorded
+                scheduler = scheduler_command(sweep, options)
+                lines.append(f"{'start':>7}  {scheduler}  # beside the array: proposes its points")
         if args.offline:
             jobs = _submit_offline(files, options)
         else:

@@ -35,7 +35,8 @@ def next_command(ended: Sequence[Ended], options: ArrayOptions) -> str:
                 call = " ".join([words, *map(shlex.quote, names), *filter(None, [flags])])
                 commands.append(command(call, options))
     if commands:
-        return " && ".join(commands)
+        schedulers = [f"{e.status.scheduler} & " for e in ended if e.status.lacks_points]
+        return "".join(schedulers) + " && ".join(commands)
     projects = dict.fromkeys(each.status.sweep.rpartition("/")[0] for each in ended)
     return f"{server_words(options)}sweep-agent report {' '.join(map(shlex.quote, projects))}"
 

@@ -32,6 +32,7 @@ class SweepStatus:
     listed: frozenset[str] | None = None  # the ids that `--where` picks; None for all
     method: str = "grid"
     missing_on: str = ""  # the server that does not have it
+    scheduler: str = ""  # the command that proposes its points, where they come from one
 
     @property
     def listed_runs(self) -> list[RunFacts]:
@@ -41,6 +42,12 @@ class SweepStatus:
     def counted_runs(self) -> Sequence[RunFacts]:
         """One a grid point; a search may draw one twice."""
         return one_per_point(self.runs) if self.method == "grid" else self.runs
+
+    @property
+    def lacks_points(self) -> bool:
+        """Whether its scheduler may not have been started."""
+        is_idle = not any(run.outcome.is_running for run in self.runs)
+        return bool(self.scheduler) and is_idle and counts_of(self)["waiting"] > 0
 
     @property
     def is_endless(self) -> bool:
@@ -118,6 +125,8 @@ def status_lines(report: Report) -> list[str]:
     lines += [""] if lines else []
     for status in report.sweeps:
         lines.append(_summary(status))
+        if status.lacks_points:
+            lines.append(f"  no point without its scheduler, beside the array: {status.scheduler}")
         lines += [f"  {line}" for line in _run_lines(status.listed_runs)]
         lines.append("")
     if report.slurm_problem:

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.cluster import slurm
 from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
 from agent.cluster.options import ACCESS, ArrayOptions
-from agent.cluster.submit.array import access_of, flags_again
+from agent.cluster.submit.array import access_of, flags_again, scheduler_command
 from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.log_ends import end_of_log
@@ -83,7 +83,7 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions) -> Report:
-    statuses = [_status_of(record.sweep, reader) for record in chosen]
+    statuses = [_status_of(record.sweep, reader, options) for record in chosen]
     if all(status.missing_on for status in statuses):
         sweeps = ", ".join(status.sweep for status in statuses)
         raise TrackingError(
@@ -110,11 +110,19 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
     return replace(report, next_command=following)
 
 
-def _status_of(sweep: str, reader: Reader) -> SweepStatus:
+def _status_of(sweep: str, reader: Reader, options: ArrayOptions) -> SweepStatus:
     facts = reader.find_sweep(sweep)
     if facts is None:
         return SweepStatus(sweep, "not found", None, [], missing_on=reader.server)
-    return SweepStatus(sweep, facts.state, facts.expected, facts.runs, method=facts.method)
+    scheduler = scheduler_command(sweep, options) if facts.has_scheduler else ""
+    return SweepStatus(
+        sweep,
+        facts.state,
+        facts.expected,
+        facts.runs,
+        method=facts.method,
+        scheduler=scheduler,
+    )
 
 
 def _tasks(

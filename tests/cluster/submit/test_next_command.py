@@ -1,13 +1,14 @@
 """The command that `status` prints once no task is left."""
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit.array import choices_of, flags_again
 from agent.cluster.submit.next_command import Ended, may_have_left, next_command
 from agent.cluster.submit.plan import PointState
-from agent.cluster.submit.status import SweepStatus
+from agent.cluster.submit.status import Report, SweepStatus, status_lines
 from agent.tracking.reader import RunFacts
 
 FAILED, PARTIAL, NEW = PointState.FAILED, PointState.PARTIAL, PointState.NEW
@@ -49,6 +50,16 @@ def test_a_sweep_whose_points_cannot_be_listed_gets_another_array() -> None:
     assert shown(search, given, ended) == "sweep-agent submit me/a/s me/b/s"
     grid = Ended(sweep("d"), "/p/d.yaml", [NEW])
     assert shown(grid, given) == "sweep-agent fill /p/d.yaml && sweep-agent submit me/b/s"
+
+
+def test_a_sweep_with_a_scheduler_gets_it_as_well_as_an_array() -> None:
+    scheduler = "wandb sweep-scheduler me/a/s"
+    status = replace(sweep("a", "finished", method="custom"), scheduler=scheduler)
+    assert shown(Ended(status, "/p/a.yaml")) == f"{scheduler} & sweep-agent submit me/a/s"
+    text = status_lines(Report([status]))
+    assert text[1] == f"  no point without its scheduler, beside the array: {scheduler}"
+    works = replace(status, runs=[RunFacts("r", "r", "running", "a")])
+    assert "scheduler" not in "".join(status_lines(Report([works])))
 
 
 def test_the_command_asks_slurm_for_what_the_submission_asked_for() -> None:
