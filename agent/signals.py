@@ -5,8 +5,10 @@ only set the flag; the loop looks at it between steps. Installed before the heav
 a signal in a worker's first seconds is not lost. (USR1 is not used: NCCL takes it.)
 """
 
+import contextlib
 import signal
 import time
+from collections.abc import Callable, Iterator
 from enum import Enum
 from types import FrameType
 
@@ -70,3 +72,32 @@ def _note(kind: Interruption) -> None:
     if _requested is None:
         _noticed_at = time.monotonic()
     _requested = kind
+
+
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def signals_wait() -> Iterator[Callable[[], None]]:
+    """For a submission, so that what is being created is recorded and can be taken back: inside,
+    the first Ctrl-C, SIGTERM or hangup only counts, and the function given raises KeyboardInterrupt
+    once one has come. A second one raises it at once.
+    """
+    has_come = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal has_come
+        if has_come:
+            raise KeyboardInterrupt
+        has_come = True
+
+    def check() -> None:
+        if has_come:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, note) for number in _ENDINGS}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

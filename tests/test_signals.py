@@ -1,7 +1,11 @@
 """Signals: one flag, looked at between steps."""
 
+import os
+import signal
+
 import pytest
 
+from agent.signals import signals_wait
 from tests.processes import run_python
 
 CODE = """
@@ -39,3 +43,16 @@ def test_without_a_signal_nothing_is_raised() -> None:
 
     assert signals.requested() is None
     signals.check()
+
+
+def test_a_signal_waits_until_what_is_being_created_is_known() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before = signal.getsignal(number)
+        with signals_wait() as check:
+            check()
+            os.kill(os.getpid(), number)
+            with pytest.raises(KeyboardInterrupt):
+                check()
+            with pytest.raises(KeyboardInterrupt):  # a second one does not wait
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is before

@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from agent import files
+from agent.config.values import digest_of
 from agent.errors import ClusterError, ConfigError
 
 
@@ -20,6 +21,7 @@ class SweepRecord:
     jobs: tuple[str, ...] = field(default=())
     log: str = ""  # pattern of the log files, with %A and %a
     created_at: float = 0.0
+    points: str = ""  # `name_points` of its file; empty in older records
 
 
 class SweepRecords:
@@ -74,6 +76,55 @@ def check_same_code(
     ]
     if problems and not allow_new_code:
         raise ConfigError(problems, where="the submission")
+
+
+_OF_POINTS = ("method", "parameters", "program", "command")
+
+
+def name_points(sweep: Mapping[str, object]) -> str:
+    """Names what the points of a sweep file run: two files with one name train the same."""
+    return digest_of(
+        {key: sweep.get(key) for key in ("method", "parameters", "program", "command")}
+    )
+
+
+def earlier_submissions(
+    records: Iterable[SweepRecord], wanted: Mapping[Path, str]
+) -> dict[Path, SweepRecord]:
+    """The last submission of each of these files' points, `wanted` holding their `name_points`."""
+    found = {}
+    for record in records:
+        for path, points in wanted.items():
+            if (record.points or points) == points and (
+                record.points or record.file == str(path.absolute())
+            ):
+                found[path] = record
+    return found
+
+
+def check_not_at_work(
+    earlier: Mapping[Path, SweepRecord], alive: Collection[str], *, new_sweep: bool
+) -> list[str]:
+    """ConfigError when jobs that are `alive` still work on the points of a file; else a line for
+    each file whose points were submitted before.
+    """
+    problems, notes = [], []
+    for path, record in earlier.items():
+        jobs = [job for job in record.jobs if job in alive]
+        if jobs:
+            problems.append(
+                f"{path}: job {', '.join(jobs)} still works on its points, as {record.sweep}; "
+                f"`sweep-agent fill {path}` runs what is left of them in the end, `sweep-agent "
+                f"submit {record.sweep}` adds tasks now, --new-sweep trains all of them once more"
+            )
+        else:
+            notes.append(
+                f" before  {path} was submitted as {record.sweep}: all its points run again here; "
+                f"`sweep-agent fill {path}` runs what is left of them"
+            )
+    if problems and not new_sweep:
+        raise ConfigError(problems, where="the submission (nothing was created)")
+    return notes
 
 
 def _read(path: Path) -> SweepRecord:

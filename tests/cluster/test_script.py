@@ -21,7 +21,7 @@ from agent.cluster.options import (
     read_profile,
 )
 from agent.cluster.script import array_script
-from agent.cluster.submit.commands import options_of
+from agent.cluster.submit.option_flags import options_of
 from agent.cluster.submit.server_job import server_script
 from agent.errors import ConfigError
 

@@ -351,3 +351,27 @@ def test_a_key_that_was_revoked_after_the_submission_ends_a_task_before_its_firs
     assert "refuses the key in " in log
     assert "wandb agent" not in log
     assert stage.runs(sweep) == []
+
+
+def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
+    stage: Stage,
+) -> None:
+    path = stage.write_sweep("twice", 1, steps=1, step_s=0.1)
+    flags = stage.flags(array="0-0")
+    job = job_in(stage.command("submit", str(path), *flags, "--sbatch", "hold").stdout)
+    renamed = stage.directory / "renamed.yaml"
+    renamed.write_text(f"name: other\n{path.read_text()}")
+    for file in (path, renamed):
+        done = stage.command("submit", str(file), *flags, "--dry-run", check=False)
+        assert done.returncode == 2
+        assert f"{file}: job {job} still works on its points, as " in done.stderr
+        assert f"`sweep-agent fill {file}` runs what is left" in done.stderr
+    both = (str(path), "twice.yaml", "./twice.yaml")
+    new = stage.command("submit", *both, *flags, "--new-sweep", "--sbatch", "hold").stdout
+    assert len([line for line in new.splitlines() if "/sweeps/" in line]) == 1
+    stage.cluster.run("scancel", job, job_in(new))
+    stage.cluster.wait_for_end(job, job_in(new), timeout_s=20)
+    again = stage.command("submit", str(path), *flags, "--dry-run")
+    assert f" before  {path} was submitted as {stage.entity}/twice/" in again.stderr
+    other = stage.write_sweep("twice", 2, steps=1, step_s=0.1)
+    assert " before " not in stage.command("submit", str(other), *flags, "--dry-run").stderr

@@ -10,16 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from agent import extensions
 from agent.cluster import slurm, sweep_records
-from agent.cluster.options import (
-    FIELDS,
-    LISTS,
-    ArrayOptions,
-    find_profile,
-    parse_options,
-    read_profile,
-)
+from agent.cluster.options import ArrayOptions
 from agent.cluster.script import array_script
 from agent.cluster.snapshot import freeze
 from agent.cluster.submit import preflight
@@ -33,7 +25,11 @@ from agent.cluster.submit.array import (
     tell,
     watching,
 )
-from agent.cluster.submit.interruption import signals_wait
+from agent.cluster.submit.option_flags import (
+    add_option_arguments,
+    add_unchecked,
+    options_of,
+)
 from agent.cluster.submit.partitions import check_partitions
 from agent.cluster.submit.points import points_of, points_to_run, submit_points
 from agent.cluster.submit.server_job import (
@@ -50,16 +46,15 @@ from agent.cluster.submit.submission import (
     check_names,
     check_programs,
     create_sweep,
+    each_once,
     is_sweep_path,
     order_by_sharing,
 )
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.config import sweep_yaml
 from agent.errors import ConfigError
+from agent.signals import signals_wait
 from agent.tracking.reader import Reader
-
-# Options of the script that submit finds out itself.
-_DERIVED = ("project_dir", "code_dir", "points", "offline")
 
 
 def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +79,11 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-new-code", action="store_true", help="let a sweep go on with other code"
     )
     parser.add_argument(
+        "--new-sweep",
+        action="store_true",
+        help="create a sweep again although jobs still work on the file's last one",
+    )
+    parser.add_argument(
         "--serve-in-job",
         action="store_true",
         help="run the sweep server as a small CPU job; its data in --server-data",
@@ -97,82 +97,13 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
     add_option_arguments(parser)
 
 
-def add_unchecked(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--unchecked",
-        action="store_true",
-        help="do not try interpreter, modules, set-up lines, container, data and the limits of "
-        "partitions from this node",
-    )
-
-
-def add_option_arguments(
-    parser: argparse.ArgumentParser, names: Sequence[str] = tuple(FIELDS)
-) -> None:
-    """One flag per option in `names`: those that have an effect on the command."""
-    parser.add_argument(
-        "--profile",
-        type=Path,
-        help="TOML file with options by name; else slurm/profile.toml, else "
-        "~/.config/sweep-agent/profile.toml",
-    )
-    for name in names:
-        field = FIELDS[name]
-        if name in _DERIVED:
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        default = f" (default: {field.default})" if field.default else ""
-        said = field.metadata["help"] + field.metadata["more"] + default
-        text = said.replace("%", "%%")
-        if name in LISTS:
-            parser.add_argument(
-                flag, action="append", metavar="LINE", help=f"{text}; may be repeated"
-            )
-        else:
-            parser.add_argument(flag, help=text)
-
-
-def options_of(args: argparse.Namespace, **derived: str) -> ArrayOptions:
-    """Defaults, then the profile, then the flags, then what the command finds out itself.
-
-    The extensions of this shell go along, because jobs do not inherit it; those that the options
-    name are loaded here as well, so that the sweeps are checked with what will run them.
-    """
-    here = {"extensions": "".join(os.environ.get(extensions.VARIABLE, "").split()) or None}
-    flags = {name: getattr(args, name, None) for name in FIELDS}
-    path = find_profile(args.profile, Path.cwd())
-    profile = read_profile(path) if path else {}
-    if not any(layer.get("server_data") for layer in (profile, flags)):
-        here["base_url"] = os.environ.get("WANDB_BASE_URL")  # where this shell's sweeps are made
-    options = parse_options(here, profile, flags, derived, where="the cluster options")
-    if options.extensions:
-        os.environ[extensions.VARIABLE] = options.extensions
-        extensions.load()
-    return _with_absolute_paths(options)
-
-
-def _with_absolute_paths(options: ArrayOptions) -> ArrayOptions:
-    """`~` and relative paths mean the submitter's; the script runs elsewhere. The interpreter is
-    the one that submits, unless a container or an activated environment brings its own.
-    """
-    changed: dict[str, object] = {}
-    for name in ("key_file", "server_data", "state_dir", "log", "points"):
-        value = getattr(options, name)
-        if value:
-            changed[name] = str(Path(value).expanduser().absolute())
-    if not options.python:
-        brings_its_own = options.container or any("activate" in line for line in options.setup)
-        changed["python"] = "python" if brings_its_own else sys.executable
-    return parse_options({name: getattr(options, name) for name in FIELDS}, changed)
-
-
 def run_submit(args: argparse.Namespace) -> int:
     if args.chain < 1:
         raise ConfigError([f"chain = {args.chain}: must be 1 or more"], where="the submission")
     project_dir = Path.cwd()
     options = options_of(args, project_dir=str(project_dir))
-    given = [word for word in args.sweeps if is_sweep_path(word)]
-    paths = [Path(word) for word in args.sweeps if not is_sweep_path(word)]
+    given = list(dict.fromkeys(word for word in args.sweeps if is_sweep_path(word)))
+    paths = each_once(Path(word) for word in args.sweeps if not is_sweep_path(word))
     check_files(paths)
     sweeps = {path: sweep_yaml.load(path) for path in paths}
     check_names(sweeps, os.environ, entity=args.entity, project=args.project)
@@ -183,6 +114,8 @@ def run_submit(args: argparse.Namespace) -> int:
     ordered = order_by_sharing(points)
     options, said = _fit(options, given, [sweeps[path] for path in ordered])
     lines = [f"  array  {said}"] if said else []
+    records = SweepRecords(Path(options.state_dir))
+    lines += _notes_on_earlier(records, sweeps, new_sweep=args.new_sweep)
     known = [*({} for _ in given), *sweeps.values()]
     modules = modules_needed(known, project_dir, serves=args.serve_in_job)
     starts = _agree(args, options, modules, given, ordered)
@@ -191,7 +124,6 @@ def run_submit(args: argparse.Namespace) -> int:
             print(array_script(part, [*given, *map(_placeholder, ordered)]), end="")
         print("\n".join([*lines, starts]), file=sys.stderr)
         return 0
-    records = SweepRecords(Path(options.state_dir))
     if not args.no_snapshot:
         code_dir = str(freeze(project_dir, Path(options.state_dir) / "snapshots")[0])
         options = dataclasses.replace(options, code_dir=code_dir)
@@ -215,6 +147,18 @@ def run_submit(args: argparse.Namespace) -> int:
     return 0
 
 
+def _notes_on_earlier(
+    records: SweepRecords, sweeps: Mapping[Path, Mapping[str, object]], *, new_sweep: bool
+) -> list[str]:
+    """What there is to say of files that were submitted before. ConfigError, without `new_sweep`,
+    while jobs work on one of them."""
+    wanted = {path: sweep_records.name_points(sweep) for path, sweep in sweeps.items()}
+    earlier = sweep_records.earlier_submissions(records.all(), wanted)
+    jobs = [job for record in earlier.values() for job in record.jobs]
+    alive = {task.job.partition("_")[0] for task in slurm.queue(jobs)}
+    return sweep_records.check_not_at_work(earlier, alive, new_sweep=new_sweep)
+
+
 def _create_and_send(
     args: argparse.Namespace,
     options: ArrayOptions,
@@ -234,7 +178,12 @@ def _create_and_send(
             sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
             created.append(sweep)
             files[sweep] = str(path.absolute())
-            records.save(SweepRecord(sweep, files[sweep], options.code_dir, created_at=time.time()))
+            points = sweep_records.name_points(sweep_yaml.load(path))
+            records.save(
+                SweepRecord(
+                    sweep, files[sweep], options.code_dir, created_at=time.time(), points=points
+                )
+            )
             lines.append(f"{path}: {sweep}  {link}".rstrip())
             if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
                 scheduler = scheduler_command(sweep, options)

@@ -13,9 +13,9 @@ from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit import node_checks
 from agent.cluster.submit.allocation import by_gpu_type
 from agent.cluster.submit.array import access_of
-from agent.cluster.submit.commands import add_option_arguments, options_of
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.node_checks import Check
+from agent.cluster.submit.option_flags import add_option_arguments, options_of
 from agent.cluster.submit.software import job_environment
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml

@@ -9,12 +9,12 @@ from pathlib import Path
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.snapshot import freeze
 from agent.cluster.submit.array import access_of
-from agent.cluster.submit.commands import add_option_arguments, add_unchecked, options_of
+from agent.cluster.submit.option_flags import add_option_arguments, add_unchecked, options_of
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
 from agent.cluster.submit.preflight import ask_here, check_arrays
 from agent.cluster.submit.software import modules_needed
-from agent.cluster.submit.submission import check_files
+from agent.cluster.submit.submission import check_files, each_once
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
 from agent.errors import ConfigError, ReportError, TrackingError
@@ -141,6 +141,8 @@ def run_fill(args: argparse.Namespace) -> int:
 
 
 def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
+    if not args.sweep:
+        args.sweeps = each_once(args.sweeps)
     check_files(args.sweeps)
     if len(args.sweep) > len(args.sweeps):
         raise ConfigError(

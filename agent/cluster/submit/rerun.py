@@ -18,7 +18,7 @@ from agent.cluster.snapshot import (
     read_manifest,
 )
 from agent.cluster.submit.array import access_of
-from agent.cluster.submit.commands import add_option_arguments, options_of
+from agent.cluster.submit.option_flags import add_option_arguments, options_of
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError
 from agent.tracking.paths import split_path

@@ -24,6 +24,11 @@ def is_sweep_path(word: str) -> bool:
     return _SWEEP.fullmatch(word) is not None and not word.endswith((".yaml", ".yml"))
 
 
+def each_once(paths: Iterable[Path]) -> list[Path]:
+    """The first name of each file: given twice, its points would run twice."""
+    return list({path.absolute(): path for path in reversed(list(paths))}.values())[::-1]
+
+
 def check_files(paths: Sequence[Path]) -> None:
     """ConfigError that names every problem of all sweep files."""
     problems = [f"{path}: {text}" for path in paths for text in sweep_yaml.check(path)[1]]

@@ -1,7 +1,6 @@
 """What `submit` finds out on the login node, before anything is created."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
 from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem
-from agent.cluster.submit.interruption import signals_wait
 from agent.cluster.submit.software import OF_AGENTS
 from agent.cluster.submit.submission import (
     check_data,
@@ -202,19 +200,6 @@ def test_a_sweep_whose_place_is_not_said_is_taken_back(tmp_path: Path) -> None:
     said = "wandb: View sweep at: http://h/me/study/sweeps/ab12\nwandb: Run: wandb agent study/ab12"
     (tmp_path / "wandb.py").write_text(WANDB_SWEEP.replace("TEXT", repr(said)))
     assert create_sweep(path, environment)[0] == "me/study/ab12"
-
-
-def test_a_signal_waits_until_what_is_being_created_is_known() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        before = signal.getsignal(number)
-        with signals_wait() as check:
-            check()
-            os.kill(os.getpid(), number)
-            with pytest.raises(KeyboardInterrupt):
-                check()
-            with pytest.raises(KeyboardInterrupt):  # a second one does not wait
-                os.kill(os.getpid(), number)
-        assert signal.getsignal(number) is before
 
 
 def test_each_type_of_gpu_gets_an_array_and_its_share_of_the_tasks() -> None:
