@@ -132,8 +132,11 @@ def _unread_parameters(sweep: Mapping[str, Any], config: SweepConfig) -> tuple[s
 
 
 def notes(path: Path) -> tuple[str, ...]:
-    """What W&B's cloud may refuse of a sweep that is valid here."""
-    return read_all(load(path))[0].notes
+    """What W&B's cloud may refuse of a sweep that is valid here; a search without an end."""
+    config = read_all(load(path))[0]
+    has_end = config.method == "grid" or config.run_cap is not None
+    end = () if has_end else ("without run_cap it runs until it is stopped, such as run_cap: 24",)
+    return (*config.notes, *end)
 
 
 def configs(sweep: Mapping[str, Any], *, where: str = "the sweep") -> list[RunConfig]:

@@ -49,6 +49,8 @@ MISTAKES = {
     "project": (["--project", "my study"], r"project = 'my study': must be one word"),
     "project in the file": (["SPACED"], r"project = 'my study': must be one word"),
     "entity": (["--entity", "me/you"], r"entity = 'me/you': must be one word"),
+    "no end": (["ENDLESS"], r"a random search without run_cap never ends; .* run_cap: 24, or"),
+    "no list": (["CAPPED", "--offline"], r"method = 'random': without a server only a grid"),
     "program": (["PROGRAM"], r"program = slurm_point\.py: no such file in "),
     "base": (["BASE"], r"no/such/base"),
     "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
@@ -64,6 +66,8 @@ MISTAKES = {
 }
 
 WRONG_TEXTS = {
+    "ENDLESS": ("method: grid", "method: random"),
+    "CAPPED": ("method: grid", "method: random\nrun_cap: 2"),
     "SPACED": ("project: refused", "project: my study"),
     "DATA": ("somebody/data", "no/such/file.jsonl"),
     "BASE": ("somebody/model", "no/such/base/model"),

@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agent.cluster import slurm, sweep_records
 from agent.cluster.options import ArrayOptions
 from agent.cluster.script import array_script
-from agent.cluster.snapshot import freeze
+from agent.cluster.snapshot import describe, freeze
 from agent.cluster.submit import preflight
 from agent.cluster.submit.allocation import by_gpu_type, fitting_array, total
 from agent.cluster.submit.array import (
@@ -31,7 +32,13 @@ from agent.cluster.submit.option_flags import (
     options_of,
 )
 from agent.cluster.submit.partitions import check_partitions
-from agent.cluster.submit.points import points_of, points_to_run, submit_points
+from agent.cluster.submit.points import (
+    check_ends,
+    check_lists,
+    points_of,
+    points_to_run,
+    submit_points,
+)
 from agent.cluster.submit.server_job import (
     check_server_options,
     start_server_job,
@@ -84,6 +91,11 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
         help="create a sweep again although jobs still work on the file's last one",
     )
     parser.add_argument(
+        "--endless",
+        action="store_true",
+        help="take a random or bayes search without run_cap, which runs until it is stopped",
+    )
+    parser.add_argument(
         "--serve-in-job",
         action="store_true",
         help="run the sweep server as a small CPU job; its data in --server-data",
@@ -102,17 +114,9 @@ def run_submit(args: argparse.Namespace) -> int:
         raise ConfigError([f"chain = {args.chain}: must be 1 or more"], where="the submission")
     project_dir = Path.cwd()
     options = options_of(args, project_dir=str(project_dir))
-    given = list(dict.fromkeys(word for word in args.sweeps if is_sweep_path(word)))
-    paths = each_once(Path(word) for word in args.sweeps if not is_sweep_path(word))
-    check_files(paths)
-    sweeps = {path: sweep_yaml.load(path) for path in paths}
-    check_names(sweeps, os.environ, entity=args.entity, project=args.project)
-    check_programs(sweeps, project_dir)
-    points = {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
-    if not args.unchecked:  # data may lie on compute nodes only
-        check_data(config for configs in points.values() for config in configs)
-    ordered = order_by_sharing(points)
-    options, said = _fit(options, given, [sweeps[path] for path in ordered])
+    given, sweeps = _read_sweeps(args, project_dir)
+    ordered = list(sweeps)
+    options, said = _fit(options, given, list(sweeps.values()))
     lines = [f"  array  {said}"] if said else []
     records = SweepRecords(Path(options.state_dir))
     lines += _notes_on_earlier(records, sweeps, new_sweep=args.new_sweep)
@@ -120,6 +124,8 @@ def run_submit(args: argparse.Namespace) -> int:
     modules = modules_needed(known, project_dir, serves=args.serve_in_job)
     starts = _agree(args, options, modules, given, ordered)
     if args.dry_run:
+        if not args.no_snapshot:
+            describe(project_dir)
         for part in by_gpu_type(options):
             print(array_script(part, [*given, *map(_placeholder, ordered)]), end="")
         print("\n".join([*lines, starts]), file=sys.stderr)
@@ -145,6 +151,28 @@ def run_submit(args: argparse.Namespace) -> int:
             raise
     tell([*lines, starts])
     return 0
+
+
+def _read_sweeps(
+    args: argparse.Namespace, project_dir: Path
+) -> tuple[list[str], dict[Path, dict[str, Any]]]:
+    """The sweeps that exist, and those of the files, in the order in which they will run.
+    ConfigError for any that would waste its tasks.
+    """
+    given = list(dict.fromkeys(word for word in args.sweeps if is_sweep_path(word)))
+    paths = each_once(Path(word) for word in args.sweeps if not is_sweep_path(word))
+    check_files(paths)
+    sweeps = {path: sweep_yaml.load(path) for path in paths}
+    check_names(sweeps, os.environ, entity=args.entity, project=args.project)
+    check_programs(sweeps, project_dir)
+    if args.offline:
+        check_lists(given, sweeps)
+    if not args.endless:
+        check_ends(sweeps)
+    points = {path: sweep_yaml.configs(sweep, where=str(path)) for path, sweep in sweeps.items()}
+    if not args.unchecked:  # data may lie on compute nodes only
+        check_data(config for configs in points.values() for config in configs)
+    return given, {path: sweeps[path] for path in order_by_sharing(points)}
 
 
 def _notes_on_earlier(
@@ -246,12 +274,6 @@ def _agree(
 
 def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str]:
     """All points of the grids as a list; what the tasks leave on disk is synced later."""
-    unknown = [sweep for sweep, file in files.items() if not file]
-    if unknown:
-        raise ConfigError(
-            [f"{sweep}: give its YAML instead, offline tasks need its grid" for sweep in unknown],
-            where="the submission",
-        )
     sweeps = {path: sweep_yaml.load(Path(file)) for path, file in files.items()}
     return submit_points(
         [

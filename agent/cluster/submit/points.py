@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agent.cluster.options import ArrayOptions
@@ -52,6 +52,33 @@ def points_to_run(sweep: Mapping[str, object]) -> int | None:
     if config.method == "grid":
         counts.append(grid_size(config.space))
     return min(counts, default=None)
+
+
+def check_ends(sweeps: Mapping[Path, Mapping[str, object]]) -> None:
+    """ConfigError for each search that would hold its tasks, requeued at every time limit, until
+    somebody stops it.
+    """
+    problems = [
+        f"{path}: a {sweep.get('method')} search without run_cap never ends; write into it how "
+        "many runs it is worth, such as run_cap: 24, or submit with --endless and end it by "
+        "`wandb sweep --stop SWEEP`"
+        for path, sweep in sweeps.items()
+        if points_to_run(sweep) is None
+    ]
+    if problems:
+        raise ConfigError(problems, where="the submission (nothing was created)")
+
+
+def check_lists(given: Iterable[str], sweeps: Mapping[Path, Mapping[str, object]]) -> None:
+    """ConfigError for sweeps whose points cannot be listed, as tasks without a server need them."""
+    problems = [f"{sweep}: give its YAML instead, offline tasks need its grid" for sweep in given]
+    problems += [
+        f"{path}: method = {sweep.get('method')!r}: without a server only a grid can run"
+        for path, sweep in sweeps.items()
+        if sweep.get("method") != "grid"
+    ]
+    if problems:
+        raise ConfigError(problems, where="the submission (nothing was created)")
 
 
 def points_of(sweep: dict[str, object], where: str) -> list[tuple[dict[str, object], RunConfig]]:
