@@ -1,7 +1,6 @@
 """submit, status, logs, plan and fill on a real Slurm, and no trace of the key anywhere."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,14 +190,19 @@ def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(
     done = stage.command("submit", str(path), "--offline", *words)
     job = job_in(done.stdout)
     stage.cluster.wait_for_end(job, timeout_s=120)
-    assert stage.runs(stage.sweep_of("offline")) == []
-    runs = [str(p) for p in (stage.directory / "outputs/cluster/wandb/wandb").glob("offline-*")]
-    subprocess.run(
-        [stage.python, "-m", "wandb", "sync", *runs],
-        env={**os.environ, **stage.server_environment},
-        check=True,
-        capture_output=True,
-    )
+    sweep = stage.sweep_of("offline")
+    assert stage.runs(sweep) == []
+
+    # -- what waits on the disk is not trained again, but sent
+    status = stage.command("status", sweep, *stage.access()).stdout
+    assert status.startswith(f"{sweep}  pending of 2: 2 not synced\n")
+    assert "nothing to run of 2" in stage.command("fill", str(path), *words).stdout
+    sync = status.rpartition("next: ")[2]
+    assert " wandb sync " in sync
+    stage.shell(sync.replace(" wandb ", f" {stage.python} -m wandb "))
+    status = stage.command("status", sweep, *stage.access()).stdout
+    assert " of 2: 2 done\n" in status
+    assert "report" in status.rpartition("next: ")[2]
     synced = stage.runs(stage.sweep_of("offline"))
     assert sorted(run.config["learning_rate"] for run in synced) == [0.001, 0.002]
     assert {run.state for run in synced} == {"finished"}

@@ -18,9 +18,7 @@ from agent.cluster.submit.submission import submit_script
 from agent.tracking.endpoint import ServerAccess
 
 # Options that are of one submission, or of reading the server as every command does.
-_NOT_AGAIN = frozenset(
-    [*ACCESS, *SERVER_ONLY, "project_dir", "code_dir", "points", "offline", "notify"]
-)
+_NOT_AGAIN = frozenset([*ACCESS, *SERVER_ONLY, "project_dir", "code_dir", "points", "notify"])
 _ONCE = ("begin", "deadline", "hold")  # of sbatch, the same
 
 
@@ -138,6 +136,9 @@ def flags_again(choices: Mapping[str, object], usual: ArrayOptions) -> str:
         value = choices.get(name, FIELDS[name].default)
         if name in _NOT_AGAIN or _as_words(value) == _as_words(getattr(usual, name)):
             continue
+        if name == "offline":
+            words += ["--offline"] if value else []
+            continue
         words += [f"--{name.replace('_', '-')} {shlex.quote(each)}" for each in _as_words(value)]
     return " ".join(words)
 
@@ -159,6 +160,12 @@ def server_words(options: ArrayOptions) -> str:
 def scheduler_command(sweep: str, options: ArrayOptions) -> str:
     """What proposes the points of a sweep that has a scheduler: one process beside the array."""
     return f"{server_words(options)}wandb sweep-scheduler {shlex.quote(sweep)}"
+
+
+def sync_command(options: ArrayOptions) -> str:
+    """With the server: the runs know their sweep, but not where it lives."""
+    runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
+    return f"{server_words(options)}wandb sync {runs}"
 
 
 def tell(lines: Sequence[str]) -> None:

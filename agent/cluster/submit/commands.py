@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from agent.cluster.submit.array import (
     jobs_of,
     scheduler_command,
     send_all,
-    server_words,
+    sync_command,
     tell,
     watching,
 )
@@ -231,7 +230,7 @@ def _create_and_send(
         for job in jobs:
             records.add_job(sweep, job, file=file, snapshot=options.code_dir, log=options.log)
     if args.offline:
-        lines.append(_sync_line(options))
+        lines.append(f"{'after':>7}  {sync_command(options)}")
     return lines
 
 
@@ -282,9 +281,3 @@ def _submit_offline(files: Mapping[str, str], options: ArrayOptions) -> list[str
         ],
         options,
     )
-
-
-def _sync_line(options: ArrayOptions) -> str:
-    """With the server: the runs know their sweep, but not where it lives."""
-    runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
-    return f"{'after':>7}  {server_words(options)}wandb sync {runs}"

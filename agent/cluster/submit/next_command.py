@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.cluster.options import ArrayOptions
-from agent.cluster.submit.array import command, server_words
+from agent.cluster.submit.array import command, server_words, sync_command
 from agent.cluster.submit.plan import PointState
 from agent.cluster.submit.status import SweepStatus, counts_of
 
@@ -22,6 +22,8 @@ class Ended:
 
 def next_command(ended: Sequence[Ended], options: ArrayOptions) -> str:
     """Brings back all that is left, of files and of sweeps without one; else the report."""
+    if any(each.status.offline for each in ended):  # what is left shows afterwards
+        return sync_command(options)
     commands = []
     for flags in dict.fromkeys(each.flags for each in ended):  # of each submission its own
         mine = [each for each in ended if each.flags == flags]

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.cluster.offline_runs import NOT_SYNCED
 from agent.config.run_config import RunConfig, digest
 from agent.results.outcome import Outcome
 from agent.tracking.reader import RunFacts
@@ -20,6 +21,7 @@ class PointState(enum.Enum):
     FINISHED = "finished"
     PRUNED = "pruned"
     DIVERGED = "diverged"  # a re-run would diverge again
+    UNSYNCED = NOT_SYNCED  # finished on a disk: `wandb sync` sends it
     RUNNING = "running"
     PARTIAL = "partial"  # crashed, preempted or stopped on the way: a re-run goes on from there
     FAILED = "failed"
@@ -33,6 +35,7 @@ class PointState(enum.Enum):
             PointState.FINISHED,
             PointState.PRUNED,
             PointState.DIVERGED,
+            PointState.UNSYNCED,
             PointState.RUNNING,
         )
 
@@ -64,7 +67,7 @@ def plan_points(
     """Every point with its state; of several runs of one point the one that got furthest counts."""
     known = [(run, config) for run in runs if (config := _config_of(run)) is not None]
     by_point = _furthest(known)
-    paid = (PointState.FINISHED, PointState.PRUNED, PointState.DIVERGED)
+    paid = _ORDER[: _ORDER.index(PointState.RUNNING)]
     trained = {training_name(config) for run, config in known if state_of(run) in paid}
     planned = []
     for values, config in points:
@@ -98,6 +101,8 @@ def _furthest(runs: Iterable[tuple[RunFacts, RunConfig]]) -> dict[str, RunFacts]
 
 def state_of(run: RunFacts) -> PointState:
     """What a run means for its grid point."""
+    if run.state == NOT_SYNCED:
+        return PointState.UNSYNCED
     return _OF_OUTCOME.get(run.outcome, PointState.PARTIAL)
 
 

@@ -3,12 +3,15 @@
 import argparse
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.cluster import slurm
+from agent.cluster.offline_runs import OfflineRun, offline_runs, with_offline
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.snapshot import freeze
-from agent.cluster.submit.array import access_of
+from agent.cluster.submit.array import access_of, sync_command
 from agent.cluster.submit.option_flags import add_option_arguments, add_unchecked, options_of
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
@@ -43,6 +46,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 def add_fill_arguments(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     add_option_arguments(parser)
+    parser.add_argument(
+        "--offline", action="store_const", const="1", help="compute nodes reach no server"
+    )
     parser.add_argument("--failed", action="store_true", help="run failed points again as well")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--no-snapshot", action="store_true", help="run the working tree itself")
@@ -69,6 +75,7 @@ def run_plan(args: argparse.Namespace) -> int:
         counts = Counter(point.state for point in plan.points)
         shown = ", ".join(f"{counts[state]} {state.value}" for state in PointState if counts[state])
         print(f"{plan.path}: {len(plan.points)} grid points: {shown}")
+        _say_unsynced(plan, options)
         if args.list:
             for point in plan.points:
                 name = point.config.display_name(sweep_yaml.swept_keys(plan.sweep))
@@ -112,6 +119,7 @@ def run_fill(args: argparse.Namespace) -> int:
         kinds = Counter(point.state.value for point in points)
         shown = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
         print(f"{plan.path}: {shown} to run of {len(plan.points)}")
+        _say_unsynced(plan, options)
     if args.dry_run or not any(points for _, points in wanted):
         return 0
     missing = [str(plan.path) for plan, points in wanted if points and not plan.sweep_path]
@@ -137,7 +145,15 @@ def run_fill(args: argparse.Namespace) -> int:
         for job in jobs:
             file = str(plan.path.absolute())
             records.add_job(plan.sweep_path, job, file=file, snapshot="", log=options.log)
+    if options.offline:
+        print(f"{'after':>7}  {sync_command(options)}")
     return 0
+
+
+def _say_unsynced(plan: FilePlan, options: ArrayOptions) -> None:
+    count = sum(point.state is PointState.UNSYNCED for point in plan.points)
+    if count:
+        print(f"  {count} run(s) wait on this disk for: {sync_command(options)}")
 
 
 def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
@@ -151,6 +167,7 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
         )
     reader = Reader(access_of(options))
     records = {r.file: r for r in SweepRecords(Path(options.state_dir)).all()}
+    offline = offline_runs(Path(options.state_dir), slurm.is_alive)
     plans = []
     for index, path in enumerate(args.sweeps):
         sweep = sweep_yaml.load(path)
@@ -158,7 +175,7 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
         given = args.sweep[index] if index < len(args.sweep) else ""
         sweep_path = given or (record.sweep if record else "")
         project = _project_of(args, sweep, sweep_path)
-        runs = reader.runs_of_project(project)
+        runs = with_offline(reader.runs_of_project(project), _of_project(offline, project))
         plans.append(
             FilePlan(
                 path, sweep_path, sweep, plan_points(points_of(sweep, str(path)), runs), project
@@ -167,7 +184,14 @@ def _plans(args: argparse.Namespace, options: ArrayOptions) -> list[FilePlan]:
     return plans
 
 
-def points_left(file: Path, sweep_path: str, reader: Reader) -> list[PointState] | None:
+def _of_project(offline: Iterable[OfflineRun], project: str) -> list[OfflineRun]:
+    """Of ENTITY/PROJECT, or of PROJECT for the login's own entity."""
+    return [run for run in offline if f"/{run.sweep}".rpartition("/")[0].endswith(f"/{project}")]
+
+
+def points_left(
+    file: Path, sweep_path: str, reader: Reader, offline: Iterable[OfflineRun]
+) -> list[PointState] | None:
     """The states of a file's points that `fill --failed` would run; None for a file whose points
     cannot be listed any more.
     """
@@ -175,7 +199,8 @@ def points_left(file: Path, sweep_path: str, reader: Reader) -> list[PointState]
         points = points_of(sweep_yaml.load(file), str(file))
     except ConfigError:
         return None
-    runs = reader.runs_of_project(sweep_path.rpartition("/")[0])
+    project = sweep_path.rpartition("/")[0]
+    runs = with_offline(reader.runs_of_project(project), _of_project(offline, project))
     return [point.state for point in to_fill(plan_points(points, runs), failed=True)]
 
 

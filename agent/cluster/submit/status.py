@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
+from agent.cluster.offline_runs import NOT_SYNCED
 from agent.cluster.submit.plan import one_per_point
 from agent.cluster.submit.task_stories import TaskStory
 from agent.results.columns import SCORE
@@ -32,6 +33,7 @@ class SweepStatus:
     listed: frozenset[str] | None = None  # the ids that `--where` picks; None for all
     method: str = "grid"
     missing_on: str = ""  # the server that does not have it
+    offline: int = 0  # runs that wait on a disk for `wandb sync`
     scheduler: str = ""  # the command that proposes its points, where they come from one
 
     @property
@@ -228,6 +230,8 @@ def _hours_line(report: Report) -> str:
 
 
 def _word(run: RunFacts) -> str:
+    if run.state == NOT_SYNCED:
+        return run.state
     if run.outcome.is_cut_off:
         return "cut off"  # crashed, killed, preempted: a re-run goes on
     return "done" if run.outcome.is_complete else run.outcome.value

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
+from agent.cluster.offline_runs import OfflineRun, offline_runs, with_offline
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit.array import access_of, flags_again, scheduler_command
 from agent.cluster.submit.disks import disk_problems
@@ -83,12 +84,6 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions) -> Report:
-    statuses = [_status_of(record.sweep, reader, options) for record in chosen]
-    if all(status.missing_on for status in statuses):
-        sweeps = ", ".join(status.sweep for status in statuses)
-        raise TrackingError(
-            f"{reader.server} has no sweep {sweeps}: another server has it, or none"
-        )
     jobs = list(dict.fromkeys(job for record in chosen for job in record.jobs))
     state_dir = Path(options.state_dir)
     job_records = JobRecords(state_dir)
@@ -97,6 +92,12 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
     except ClusterError as error:
         queued, slurm_problem = None, str(error)
     tasks, lives = _tasks(jobs, job_records, queued)
+    alive = {story.task for story in tasks if slurm_problem or not story.is_over}
+    offline = offline_runs(state_dir, alive.__contains__)
+    statuses = [_status_of(record.sweep, reader, offline, options) for record in chosen]
+    if all(status.missing_on for status in statuses):
+        sweeps = ", ".join(status.sweep for status in statuses)
+        raise TrackingError(f"{reader.server} has no {sweeps}: another server has it, or none")
     logs = [Path(found.log).parent for job in jobs if (found := job_records.find(job))]
     report = Report(
         statuses,
@@ -106,20 +107,24 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
         disk_problems=disk_problems(state_dir, logs),
         slurm_problem=slurm_problem,
     )
-    following = _next_command(chosen, statuses, reader, options) if report.is_over else ""
+    following = _next_command(chosen, statuses, reader, offline, options) if report.is_over else ""
     return replace(report, next_command=following)
 
 
-def _status_of(sweep: str, reader: Reader, options: ArrayOptions) -> SweepStatus:
+def _status_of(
+    sweep: str, reader: Reader, offline: Sequence[OfflineRun], options: ArrayOptions
+) -> SweepStatus:
     facts = reader.find_sweep(sweep)
     if facts is None:
         return SweepStatus(sweep, "not found", None, [], missing_on=reader.server)
+    mine = [run for run in offline if run.sweep == sweep]
     scheduler = scheduler_command(sweep, options) if facts.has_scheduler else ""
     return SweepStatus(
         sweep,
         facts.state,
         facts.expected,
-        facts.runs,
+        with_offline(facts.runs, mine),
+        offline=len(mine),
         method=facts.method,
         scheduler=scheduler,
     )
@@ -162,6 +167,7 @@ def _next_command(
     chosen: Sequence[SweepRecord],
     statuses: Sequence[SweepStatus],
     reader: Reader,
+    offline: Sequence[OfflineRun],
     options: ArrayOptions,
 ) -> str:
     """What is left of a file is `fill`'s to say, by all runs of the project: another sweep of the
@@ -174,7 +180,7 @@ def _next_command(
         if record.file and status.method == "grid" and not status.missing_on:
             left = []
             if may_have_left(status):
-                left = points_left(Path(record.file), record.sweep, reader)
+                left = points_left(Path(record.file), record.sweep, reader, offline)
         if not status.missing_on:
             job = jobs.find(record.jobs[-1]) if record.jobs else None
             choices = job.choices if job else None
