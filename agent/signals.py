@@ -3,9 +3,13 @@
 USR2 means preemption (save, mark the run, be requeued), SIGTERM and Ctrl-C mean stop. Handlers
 only set the flag; the loop looks at it between steps. Installed before the heavy imports, so that
 a signal in a worker's first seconds is not lost. (USR1 is not used: NCCL takes it.)
+
+Slurm's SIGTERM reaches every process of a job at once, in a cancellation as in a preemption or a
+requeue. Which it is the task's supervisor asks Slurm, and says USR2 a moment later.
 """
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,16 +24,26 @@ class Interruption(Enum):
     STOPPED = 143  # 128 + SIGTERM
 
 
+SUPERVISED = "SWEEP_AGENT_TASK"  # set where a supervisor watches over this run
+VERDICT_S = 1.0  # for the supervisor to learn what a SIGTERM means
+
+
 class Interrupted(Exception):
     """Raised at a safe place, after the state has been saved."""
 
     def __init__(self, kind: Interruption) -> None:
         super().__init__(kind.name.lower())
-        self.kind = kind
+        self._kind = kind
+
+    @property
+    def kind(self) -> Interruption:
+        """Preemption also where its word has come after the SIGTERM that this was raised for."""
+        return _requested if _requested is Interruption.PREEMPTED else self._kind
 
 
 _requested: Interruption | None = None
 _noticed_at = 0.0
+_was_terminated = False
 
 
 def install() -> None:
@@ -50,6 +64,9 @@ def seconds_since_notice() -> float:
 
 def check() -> None:
     """Raise Interrupted when a signal has come."""
+    if _was_terminated and SUPERVISED in os.environ:
+        while _requested is Interruption.STOPPED and seconds_since_notice() < VERDICT_S:
+            time.sleep(0.02)
     if _requested is not None:
         raise Interrupted(_requested)
 
@@ -60,10 +77,12 @@ def _on_preemption(_number: int, _frame: FrameType | None) -> None:
 
 
 def _on_stop(number: int, _frame: FrameType | None) -> None:
+    global _was_terminated
     if number == signal.SIGINT and _requested is Interruption.STOPPED:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt
     if _requested is None:
+        _was_terminated = number == signal.SIGTERM
         _note(Interruption.STOPPED)
 
 

@@ -38,6 +38,30 @@ def test_a_signal_sets_the_flag_and_the_exit_status_tells_why(
     assert run_python("-c", CODE.format(name=name), status=status).stdout.strip() == kind
 
 
+LATE = """
+import os, signal, threading
+from agent import signals
+signals.install()
+os.kill(os.getpid(), signal.SIGTERM)
+threading.Timer({after_s}, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+try:
+    signals.check()
+except signals.Interrupted as interrupted:
+    while interrupted.kind.name == "STOPPED":
+        {what}
+    print(interrupted.kind.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("after_s", "what"), [(0.2, "raise SystemExit('too early')"), (1.5, "pass")]
+)
+def test_what_slurms_sigterm_means_is_said_a_moment_later(after_s: float, what: str) -> None:
+    """Within a second no end has begun; while the state is saved it is not too late either."""
+    done = run_python("-c", LATE.format(after_s=after_s, what=what), SWEEP_AGENT_TASK="7_0")
+    assert done.stdout.strip() == "PREEMPTED"
+
+
 def test_without_a_signal_nothing_is_raised() -> None:
     from agent import signals
 

@@ -73,6 +73,13 @@ def preemption_by_cancelling(stage: Stage, project: str) -> Outcome:
     return preemption(stage, project, partition="cancel")
 
 
+def requeue(stage: Stage, project: str) -> Outcome:
+    """A person or the site has Slurm start the running task again."""
+    sweep, job = _begin(stage, project)
+    stage.cluster.run("scontrol", "requeue", f"{job}_0")
+    return _end(stage, project, sweep, job)
+
+
 def time_limit(stage: Stage, project: str) -> Outcome:
     """The limit of the first life is moved near. Slurm looks at its limits every half minute: the
     notice comes within that, and the kill later.

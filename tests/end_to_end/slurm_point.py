@@ -58,6 +58,9 @@ def main() -> int:
                 save()
                 state["notice_to_saved_s"] = time.time() - min(asked.values())
                 save()
+                until = min(asked.values()) + 1  # the supervisor's word of what a SIGTERM means
+                while signal.SIGUSR2 not in asked and time.time() < until:
+                    time.sleep(0.02)
                 if signal.SIGUSR2 in asked:
                     run.mark_preempting()
                     run.finish(exit_code=75)

@@ -23,7 +23,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     patience = ["--settle-s", "2", "--silence-s", "60", "--lease-s", "60"]
     place = tmp_path_factory.mktemp("stage")
     with (
-        running_cluster(tmp_path_factory.mktemp("slurm"), nodes=10) as cluster,
+        running_cluster(tmp_path_factory.mktemp("slurm"), nodes=11) as cluster,
         running_stage(place, cluster, *patience) as stage,
     ):
         stage.init_git()
@@ -37,6 +37,7 @@ class Faults:
         start = pool.submit
         self.limit = start(slurm_faults.time_limit, stage, "limit")
         self.requeue = start(slurm_faults.preemption, stage, "requeue")
+        self.requeued = start(slurm_faults.requeue, stage, "requeued")
         self.orphan = start(slurm_orphan.awaken, stage)
         self.cancel = start(slurm_faults.preemption_by_cancelling, stage, "cancel")
         self.missing = start(slurm_faults.missing_data, stage, "missing")
@@ -49,7 +50,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faults(stage: Stage) -> Iterator[Faults]:
-    with ThreadPoolExecutor(11) as pool:
+    with ThreadPoolExecutor(12) as pool:
         yield Faults(stage, pool)
 
 
@@ -70,6 +71,13 @@ def test_a_preempted_task_saves_is_requeued_by_the_cluster_and_goes_on(faults: F
     assert (outcome.attempts, outcome.restarts) == (2, 1)
     assert "the cluster requeues preempted jobs" in outcome.log
     assert outcome.notice_to_saved_s is not None
+
+
+def test_a_task_that_is_requeued_by_hand_saves_and_goes_on(faults: Faults) -> None:
+    outcome = faults.requeued.result()
+    check_resumed(outcome)
+    assert (outcome.attempts, outcome.restarts) == (2, 1)
+    assert "Slurm starts the task again" in outcome.log
 
 
 def test_where_the_cluster_cancels_the_task_requeues_itself_and_goes_on(faults: Faults) -> None:

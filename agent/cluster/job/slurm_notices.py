@@ -21,6 +21,7 @@ class Notice(enum.Enum):
 
     PREEMPTION = "preempted"  # another job wants the node; also when the reason is unknown
     TIME_LIMIT = "at its time limit"
+    REQUEUE = "requeued"  # by a person or the site, with scontrol
     STOP = "cancelled"
 
     @property
@@ -39,14 +40,22 @@ class Plan:
 
 
 def read_notice(
-    number: int, fields: Mapping[str, str], *, now: float, lead_s: float = 0.0
+    number: int,
+    fields: Mapping[str, str],
+    *,
+    now: float,
+    lead_s: float = 0.0,
+    restarts: int = 0,
 ) -> Notice:
     """`fields` are scontrol's for this job, empty when Slurm cannot be asked (a container).
 
-    `lead_s` is how long before the time limit the signal was asked for.
+    `lead_s` is how long before the time limit the signal was asked for, `restarts` how often the
+    job had been started again when this life of it began.
     """
     if number == signal.SIGINT:
         return Notice.STOP
+    if int(fields.get("Restarts") or 0) > restarts:  # counted as soon as the requeue is decided
+        return Notice.REQUEUE
     if timestamp(fields.get("PreemptTime", "")) is not None:
         return Notice.PREEMPTION
     start, end = timestamp(fields.get("StartTime", "")), timestamp(fields.get("EndTime", ""))
@@ -65,6 +74,8 @@ def plan_after_saving(
     """`preempt_mode` is the partition's, `can_requeue` the job's own Requeue flag."""
     if notice is Notice.STOP:
         return Plan(False, False, "nothing to come back for")
+    if notice is Notice.REQUEUE:
+        return Plan(False, False, "Slurm starts the task again")
     if restarts >= max_restarts:
         return Plan(False, False, f"restarted {restarts} times, the most allowed; not again")
     if notice is Notice.PREEMPTION and preempt_mode.upper() == "REQUEUE":

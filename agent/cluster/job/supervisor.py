@@ -188,7 +188,9 @@ class Supervisor:
             if number == signal.SIGUSR1:  # preemption or time limit: to a run both mean the same
                 worker.tell(signal.SIGUSR2, signalled)
         fields = slurm.job_fields(self._job, timeout_s=ANSWER_S) if self._job else {}
-        notice = read_notice(number, fields, now=time.time(), lead_s=self._lead_s)
+        notice = read_notice(
+            number, fields, now=time.time(), lead_s=self._lead_s, restarts=self._restarts
+        )
         self._say(f"{notice.value}; saving")
         patience_s = saving_time_s(fields, now=time.time(), lead_s=self._lead_s)
         notice, points = self._save(notice, signalled, began + patience_s)

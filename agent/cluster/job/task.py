@@ -40,6 +40,7 @@ from agent.config.shared_devices import AGENTS_PER_GPU
 from agent.config.warm_start import WARM_WORKER
 from agent.errors import NOT_INSTALLED, ClusterError, SweepAgentError, fault_of, one_line
 from agent.log_noise import outlive_a_full_log
+from agent.signals import SUPERVISED
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess
@@ -191,7 +192,7 @@ def _source(
 def task_facts(environment: Mapping[str, str]) -> dict[str, str]:
     """What every run records about where it ran and from which code; read by tracking."""
     facts = {
-        "SWEEP_AGENT_TASK": slurm.task_name(environment),
+        SUPERVISED: slurm.task_name(environment),
         "SWEEP_AGENT_NODE": _node(environment),
     }
     facts |= code_variables(Path.cwd())

@@ -47,6 +47,20 @@ def test_sigterm_at_the_limit_is_the_time_limit_and_before_it_a_cancel() -> None
     assert read_notice(signal.SIGTERM, RUNNING, now=START + 100) is Notice.STOP
 
 
+def test_a_restart_that_slurm_has_counted_beyond_the_own_is_a_requeue() -> None:
+    """`scontrol requeue`, a hold with it, or a site that drains a node: not a cancel."""
+    ending = {**RUNNING, "JobState": "COMPLETING", "EndTime": "Unknown", "Restarts": "3"}
+    found = read_notice(signal.SIGTERM, ending, now=START + 100, restarts=2)
+    assert found is Notice.REQUEUE
+    assert found.grid_point_signal is signal.SIGUSR2
+    cancelled = {**ending, "Restarts": "2"}
+    assert read_notice(signal.SIGTERM, cancelled, now=START + 100, restarts=2) is Notice.STOP
+    plan = plan_after_saving(
+        Notice.REQUEUE, preempt_mode="", can_requeue=True, restarts=50, max_restarts=50
+    )
+    assert (plan.requeue, plan.wait_for_kill) == (False, False)
+
+
 def test_without_slurms_word_nothing_is_given_up() -> None:
     """In a container without scontrol: a run marked preempting is continued, a stopped one not."""
     assert read_notice(signal.SIGTERM, {}, now=START) is Notice.PREEMPTION
