@@ -10,6 +10,7 @@ import json
 import os
 import re
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -242,10 +243,19 @@ class Run:
     ) -> None:
         if isinstance(error, Interrupted) and error.kind is Interruption.PREEMPTED:
             print(f"preempted: saved {seconds_since_notice():.1f} s after the notice", flush=True)
-        self.summarise({OWN_SECONDS: self._paid_s()})
-        if error is not None:
-            self._explain(error)
-        self._run.finish(exit_code=_exit_code(error))
+        try:
+            self.summarise({OWN_SECONDS: self._paid_s()})
+            if error is not None:
+                self._explain(error)
+            self._run.finish(exit_code=_exit_code(error))
+        except Exception as fault:  # the client raises many kinds
+            if not isinstance(error, Interrupted):
+                raise
+            # Slurm's SIGTERM reaches wandb's own process as well, which then ends first.
+            print(f"{error}: all is saved; W&B hears of it from the task ({first_line(fault)})")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(error.kind.value)  # the client's farewell would be a traceback
 
     def _explain(self, error: BaseException) -> None:
         if isinstance(error, Interrupted):

@@ -9,6 +9,7 @@ from agent.cluster.job.workload import Work
 from agent.cluster.processes import GridPointProcess
 from agent.errors import NOT_INSTALLED, Fault, TrackingError
 from agent.tracking.first_commands import FirstCommands, Newcomer
+from agent.tracking.login import Login
 from agent.tracking.patience import LIMIT_S
 from agent.tracking.run_states import RunState
 
@@ -50,17 +51,17 @@ class SweepSource:
         ask: Callable[[Newcomer], FirstCommands] | None = None,
         say: Callable[[str], None] = lambda _text: None,
         idle_limit_s: float | None = None,
-        server_problem: Callable[[], str] = lambda: "",
+        login: Callable[[], Login] = lambda: Login("", ""),
         site_limit_s: float = LIMIT_S,
     ) -> None:
         """With `ask` an agent is started when the server has work for it; without, it asks itself.
-        `idle_limit_s` is how long the task waits for a point before it leaves. `server_problem`
-        says why the server cannot be asked; empty while it answers.
+        `idle_limit_s` is how long the task waits for a point before it leaves. `login`
+        asks whether the server answers and knows the key.
         """
         self.failed: list[str] = []
         self.outcomes: dict[str, str] = {}
         self.is_site_at_fault = False
-        self._server_problem = server_problem
+        self._login = login
         self._site_limit_s = site_limit_s
         self._away_since: float | None = None  # the server
         self._sweeps = deque(sweeps)
@@ -194,14 +195,21 @@ class SweepSource:
     def _leave_for_site(self, reason: str) -> None:
         self.is_site_at_fault = True
         self.failed.append(reason)
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._sweeps.clear()
         self._cut_off.clear()
         self._unclear = []
 
     def _try_again_or_give_up(self, now: float) -> None:
-        problem = self._server_problem()
-        if problem:
-            self._wait_for_server(now, problem)
+        login = self._login()
+        if login.problem and login.is_reachable:  # a key that was revoked: no try changes it
+            self.failed.append(login.problem)
+            self._give_up()
+            return
+        if login.problem:
+            self._wait_for_server(now, login.problem)
             return
         self._away_since = None
         self._not_before = now + backoff_s(self._starts)

@@ -44,7 +44,7 @@ from agent.signals import SUPERVISED
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess
-from agent.tracking.login import check_login
+from agent.tracking.login import Login, check_login
 from agent.tracking.notices import post_notice, sweep_states
 from agent.tracking.patience import Patience, site_limit_s
 from agent.tracking.run_states import run_states
@@ -184,7 +184,7 @@ def _source(
         read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
         server_hands_out_crashed=hands_out_crashed,
         idle_limit_s=args.idle_limit_s,
-        server_problem=lambda: server_problem(args, os.environ),
+        login=lambda: login_of(args, os.environ),
         site_limit_s=site_limit_s(base_environment(args, os.environ)),
     )
 
@@ -250,14 +250,13 @@ def check_key(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
         raise ClusterError(login.problem)
 
 
-def server_problem(args: argparse.Namespace, environment: Mapping[str, str]) -> str:
-    """Why the server cannot be asked now; empty when it answers."""
+def login_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Login:
+    """Whether the server answers now and knows the key."""
     try:
         access = ServerAccess(args.base_url, args.server_data, args.key_file)
-        login = check_login(access.environment(environment), Path.home())
-    except ClusterError as error:
-        return str(error)
-    return "" if login.is_reachable else login.problem
+        return check_login(access.environment(environment), Path.home())
+    except ClusterError as error:  # its note is gone, as between two lives of its job
+        return Login("", "", str(error), is_reachable=False)
 
 
 def notify_at_end(args: argparse.Namespace, environment: Mapping[str, str], status: int) -> None:

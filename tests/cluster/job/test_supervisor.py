@@ -21,8 +21,11 @@ from agent.cluster.processes import GridPointProcess
 from agent.errors import ClusterError, Fault
 from agent.takeover import Term
 from agent.tracking.first_commands import FirstCommands
+from agent.tracking.login import Login
 from agent.tracking.run_states import RunState
 from tests.cluster.job.stage import AGENT, Stage, step_until
+
+AWAY = "http://s does not answer: Connection refused"
 
 
 @pytest.fixture
@@ -239,7 +242,7 @@ def test_a_server_that_stays_away_is_waited_for_as_long_as_stated(stage: Stage) 
         point_work=lambda claim: PointWork(claim, {}),
         read_states=lambda _sweep, _ids: {},
         server_hands_out_crashed=True,
-        server_problem=lambda: "http://s does not answer: Connection refused",
+        login=lambda: Login("http://s", "", AWAY, is_reachable=False),
         site_limit_s=300.0,
     )
     stage.runs = {"e/p/one": ()}
@@ -252,7 +255,24 @@ def test_a_server_that_stays_away_is_waited_for_as_long_as_stated(stage: Stage) 
     assert starts > 20
     assert 300 <= clock < 320
     assert source.is_site_at_fault
-    assert source.failed == ["e/p/one: http://s does not answer: Connection refused"]
+    assert source.failed == [f"e/p/one: {AWAY}"]
+
+
+def test_a_key_that_is_refused_is_not_tried_again(stage: Stage) -> None:
+    source = SweepSource(
+        ["e/p/one", "e/p/two"],
+        ClaimFile(stage.claims_path),
+        agent_work=stage.agent_work,
+        point_work=lambda claim: PointWork(claim, {}),
+        read_states=lambda _sweep, _ids: {},
+        server_hands_out_crashed=True,
+        login=lambda: Login("http://s", "k", "http://s refuses the key in k"),
+    )
+    stage.runs = {"e/p/one": ()}
+    source.ended(stage.agent_work("e/p/one"), 1, [], 0.0)
+    assert source.done
+    assert source.failed == ["http://s refuses the key in k"]
+    assert not source.is_site_at_fault
 
 
 @pytest.mark.parametrize(
