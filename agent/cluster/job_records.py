@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import files
+from agent.cluster import slurm
 
 SILENT_S = 90.0  # a live task writes its record every 20 s
 
@@ -29,7 +30,7 @@ class JobRecord:
     choices: Mapping[str, object] | None = None  # options that are no defaults; None: not recorded
 
     def log_of(self, task: int) -> Path:
-        return Path(self.log.replace("%A", self.job).replace("%a", str(task)))
+        return Path(slurm.log_path(self.log, self.job, task))
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,12 @@ def endings(job: str) -> dict[str, Ending]:
         return {}
 
 
+def log_path(pattern: str, job: str, task: int) -> str:
+    """The log of an array's task: %A and %a of its pattern, which may have a width, as in %3a."""
+    values = {"A": job, "a": str(task)}
+    return re.sub(r"%(\d*)([Aa])", lambda m: values[m[2]].zfill(int(m[1] or 0)), pattern)
+
+
 def task_ids(array: str) -> list[int]:
     """The ids of `0-7:2,9%4`; of a list that Slurm has cut off with `...`, those that it names."""
     found: list[int] = []

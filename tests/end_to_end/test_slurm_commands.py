@@ -65,14 +65,14 @@ def test_one_command_runs_two_sweeps_and_others_watch_read_and_fill_them(stage: 
     # -- widen the grid: only the new point is left, and fill runs it and nothing else
     stage.write_sweep("first", 2, steps=4, step_s=0.1)
     plan = stage.command("plan", str(files[0]), "--list", *common).stdout
-    assert "2 grid points: 1 finished, 1 new" in plan
+    assert "2 grid points: 1 done, 1 waiting" in plan
     fill = stage.command("fill", str(files[0]), *common).stdout
-    assert "1 new to run of 2" in fill
+    assert "1 waiting to run of 2" in fill
     filling = job_in(fill)
     assert f"\n{filling}_0 " in stage.command("status", *common).stdout
     stage.cluster.wait_for_end(filling, timeout_s=120)
     plan = stage.command("plan", str(files[0]), *common).stdout
-    assert "2 grid points: 2 finished" in plan
+    assert "2 grid points: 2 done" in plan
     assert {len(state["lives"]) for state in stage.states("first")} == {1}
 
     # -- no trace of the key
@@ -94,7 +94,7 @@ def test_a_watch_follows_the_sweeps_until_they_end(stage: Stage) -> None:
 
 def test_an_array_that_was_cancelled_while_it_waited_is_not_a_riddle(stage: Stage) -> None:
     path = stage.write_sweep("cancelled", 2, steps=1, step_s=0.1)
-    flags = [*stage.flags(array="0-1"), "--sbatch", "hold"]
+    flags = [*stage.flags(array="0-1", log="logs/%x-%j.log"), "--sbatch", "hold"]
     job = job_in(stage.command("submit", str(path), *flags).stdout)
     stage.cluster.run("scancel", job)
     stage.cluster.wait_for_end(job, timeout_s=30)
@@ -106,11 +106,15 @@ def test_an_array_that_was_cancelled_while_it_waited_is_not_a_riddle(stage: Stag
     # -- what it prints brings the points back, with what Slurm was asked for
     following = next(line for line in status.splitlines() if line.startswith("next: "))
     assert "--mem 500M" in following
-    filling = job_in(stage.shell(following.removeprefix("next: ")))
+    said = stage.shell(following.removeprefix("next: "))
+    filling = job_in(said)
+    log = next(line for line in said.splitlines() if "tail -f" in line).split()[-1]
+    assert log.endswith(f"logs/sweep-agents-{filling}_0.log")
     stage.cluster.wait_for_end(filling, timeout_s=120)
     status = stage.command("status", stage.sweep_of("cancelled"), *stage.access()).stdout
     assert "2 done" in status.splitlines()[0]
     assert f"\n{filling}_1 " in status
+    assert Path(log).is_file()
     assert "report" in status.rpartition("next: ")[2]
 
 

@@ -80,3 +80,5 @@ def test_status_and_plan_use_the_same_words() -> None:
         "invalid": 1,
         "cut off": 1,
     }
+    words = {PointState.FINISHED: "done", PointState.PARTIAL: "cut off", PointState.NEW: "waiting"}
+    assert {state: state.value for state in words} == words

@@ -90,7 +90,7 @@ def watching(sent: Sequence[Sent]) -> list[str]:
     """The commands that watch and end these jobs, as they can be typed here."""
     jobs = jobs_of(sent)
     first, options = sent[0].jobs[0], sent[0].options
-    log = options.log.replace("%A", first).replace("%a", str(slurm.task_ids(options.array)[0]))
+    log = slurm.log_path(options.log, first, slurm.task_ids(options.array)[0])
     shown = [
         *(("job", _words_of(each, len(sent) > 1)) for each in sent),
         ("watch", command("status --watch", options)),

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,9 @@ def _with_absolute_paths(options: ArrayOptions) -> ArrayOptions:
         value = getattr(options, name)
         if value:
             changed[name] = str(Path(value).expanduser().absolute())
+    # %j names a task by a number of its own, which nothing else here knows it by.
+    log = re.sub(r"%\d*[jJ]", "%A_%a", str(changed["log"]))
+    changed["log"] = log.replace("%x", options.job_name)
     if not options.python:
         brings_its_own = options.container or any("activate" in line for line in options.setup)
         changed["python"] = "python" if brings_its_own else sys.executable

@@ -16,17 +16,17 @@ from agent.tracking.reader import RunFacts
 
 
 class PointState(enum.Enum):
-    """From done to untouched."""
+    """From done to untouched, in the words of `status`."""
 
-    FINISHED = "finished"
+    FINISHED = "done"
     PRUNED = "pruned"
     DIVERGED = "diverged"  # a re-run would diverge again
     UNSYNCED = NOT_SYNCED  # finished on a disk: `wandb sync` sends it
     RUNNING = "running"
-    PARTIAL = "partial"  # crashed, preempted or stopped on the way: a re-run goes on from there
+    PARTIAL = "cut off"  # crashed, preempted or stopped on the way: a re-run goes on from there
     FAILED = "failed"
     REUSABLE = "reusable"  # never run, but a finished run paid for its training
-    NEW = "new"
+    NEW = "waiting"
 
     @property
     def is_settled(self) -> bool:

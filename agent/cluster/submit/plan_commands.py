@@ -74,12 +74,13 @@ def run_plan(args: argparse.Namespace) -> int:
     for plan in plans:
         counts = Counter(point.state for point in plan.points)
         shown = ", ".join(f"{counts[state]} {state.value}" for state in PointState if counts[state])
-        print(f"{plan.path}: {len(plan.points)} grid points: {shown}")
+        by = f"by all runs of {plan.project}"  # of whichever sweep: `status` counts each by itself
+        print(f"{plan.path}: {len(plan.points)} grid points: {shown}; {by}")
         _say_unsynced(plan, options)
         if args.list:
             for point in plan.points:
                 name = point.config.display_name(sweep_yaml.swept_keys(plan.sweep))
-                print(f"  {point.state.value:9} {point.run_id:10} {name}")
+                print(f"  {point.state.value:10} {point.run_id:10} {name}")
     for project in dict.fromkeys(plan.project for plan in plans):
         for line in _size_lines(project):
             print(line)

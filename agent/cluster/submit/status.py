@@ -135,7 +135,7 @@ def status_lines(report: Report) -> list[str]:
         lines.append(f"slurm: {report.slurm_problem}")
     elif report.is_over:
         lines.append("no tasks in the queue")
-    lines += _task_lines(report.tasks)
+    lines += _task_lines(report.tasks, with_tails=not is_all_done(report))
     lines.append(_hours_line(report))
     left_s = expected_seconds(report)
     if left_s is not None:
@@ -237,7 +237,13 @@ def _word(run: RunFacts) -> str:
     return "done" if run.outcome.is_complete else run.outcome.value
 
 
-def _task_lines(stories: Sequence[TaskStory]) -> list[str]:
+def is_all_done(report: Report) -> bool:
+    """Whether every point has an end that stands: then what a task failed with is history."""
+    words = {word for status in report.sweeps for word, n in counts_of(status).items() if n}
+    return bool(words) and words <= {"done", "pruned", "diverged"}
+
+
+def _task_lines(stories: Sequence[TaskStory], *, with_tails: bool) -> list[str]:
     if not stories:
         return []
     rows = [("task", "state", "node", "ran", "left", "ends", "restarts", "why")]
@@ -248,7 +254,7 @@ def _task_lines(stories: Sequence[TaskStory]) -> list[str]:
         rows.append((story.task, story.state, *cells))
     lines = table(rows)
     for story in stories:
-        if story.is_bad and story.has_started:
+        if with_tails and story.is_bad and story.has_started:
             lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
             lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]
     return lines

@@ -31,7 +31,7 @@ def test_plan_counts_for_each_task_and_refuses(
     _of_these_points([config(**whole), config(learning_rate=1e-4, **whole)], monkeypatch)
     assert main(["plan", "sweep.yaml"]) == 0
     said = capsys.readouterr().out
-    assert "sweep.yaml: 2 grid points: 2 new" in said
+    assert "sweep.yaml: 2 grid points: 2 waiting" in said
     assert said.count("0 of 4 validation answers max_new_tokens = 32") == 1
     _of_these_points([config()], monkeypatch)
     assert main(["plan", "sweep.yaml"]) == 2

@@ -105,6 +105,7 @@ def test_agents_get_the_gpus_that_torchrun_needs_or_the_submission_is_refused(
 
 
 def test_the_ids_of_an_array_count_once() -> None:
+    assert slurm.log_path("/l/%4A/%3a-%a.log", "12", 5) == "/l/0012/005-5.log"
     assert slurm.task_ids("0-6:2,4,9%2") == [0, 2, 4, 6, 9]
 
 

@@ -106,3 +106,12 @@ def test_a_sweep_of_another_server_hides_none_of_this_one() -> None:
     lines = status_lines(Report([missing, *report().sweeps]))
     assert lines[0] == "me/q/s2  not found on https://here: another server has it, or none"
     assert "me/p/s1  running of 5" in "\n".join(lines)
+
+
+def test_the_log_of_a_task_that_failed_is_shown_until_its_points_are_done() -> None:
+    failed = TaskStory("12_0", "FAILED", "n1", reason="its run failed", tail=("KeyError: 'x'",))
+    for state, is_shown in (("failed", True), ("finished", False)):
+        status = SweepStatus("me/p/s1", "FINISHED", 1, [RunFacts("a", "a", state, "s1")])
+        text = "\n".join(status_lines(Report([status], [failed])))
+        assert "12_0  FAILED  n1" in text
+        assert ("KeyError" in text) is is_shown
