@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from agent.tracking.early_ends import CHATTER
@@ -27,14 +28,15 @@ def end_of_log(log: Path, *, has_failed: bool) -> list[str]:
 
 def telling_lines(lines: Sequence[str], *, has_failed: bool, count: int = SHOWN) -> list[str]:
     """At most `count` lines: of a task that failed the end of its last traceback; else the last
-    lines that a program has printed, without its agent's and wandb's; else the last ones.
+    lines that a program has printed, without its agent's and wandb's; else the very last one.
     """
     own = [line.rstrip() for line in lines if not _is_chatter(line)]
     found = _last_traceback(own) if has_failed else []
     if found:
         first, rest = found[:1], found[1:]
         return found if len(found) <= count else [*first, "  …", *rest[-(count - 2) :]]
-    return [line for line in own if line.strip()][-count:] or [x.rstrip() for x in lines[-count:]]
+    said = [line for line, _ in groupby(own) if line.strip()]  # once what each run has repeated
+    return said[-count:] or [line.rstrip() for line in lines[-1:]]
 
 
 def _is_chatter(line: str) -> bool:

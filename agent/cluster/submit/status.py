@@ -9,6 +9,7 @@ from agent.cluster.offline_runs import NOT_SYNCED
 from agent.cluster.submit.plan import one_per_point
 from agent.cluster.submit.task_stories import TaskStory
 from agent.results.columns import SCORE
+from agent.results.outcome import Outcome
 from agent.results.query.picking import pick
 from agent.results.query.records import Record, record_of, record_of_row
 from agent.results.run_table import Row, run_values
@@ -19,6 +20,7 @@ _COLUMNS = ("run", "state", "f1", "job", "node", "log")
 
 
 REASON = "stopped/reason"
+_SILENT = "fell silent: its program was killed (out of memory, too), or its node died"
 RUNTIME = "_runtime"  # seconds, by W&B
 
 
@@ -284,11 +286,15 @@ def _run_lines(runs: Sequence[RunFacts]) -> list[str]:
 
 
 def _reason(run: RunFacts) -> str | None:
-    """Why it ended; None of a run that lives or ended well, whatever an earlier life has said."""
+    """Why it ended; None of a run that lives or ended well, whatever an earlier life has said, and
+    of one that was stopped or preempted.
+    """
     reason, outcome = run.summary.get(REASON), run.outcome
-    if not reason or outcome.is_complete or outcome.is_running or outcome.is_pruned:
+    if outcome.is_complete or outcome.is_running or outcome.is_pruned:
         return None
-    return str(reason)
+    if not reason and outcome is Outcome.CRASHED:
+        return _SILENT
+    return str(reason) if reason else None
 
 
 def job_of(config: Mapping[str, object]) -> str:

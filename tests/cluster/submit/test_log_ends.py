@@ -63,7 +63,8 @@ def test_without_a_traceback_the_last_words_of_the_program_are_shown() -> None:
     assert telling("wandb: ERROR the key is revoked\n" + NOISE) == [
         "wandb: ERROR the key is revoked"
     ]
-    assert telling(NOISE) == NOISE.splitlines()
+    assert telling(f"{word}\n{NOISE}{word}\n{NOISE}") == [word]
+    assert telling(NOISE) == NOISE.splitlines()[-1:]
     assert telling("") == []
 
 

@@ -115,3 +115,11 @@ def test_the_log_of_a_task_that_failed_is_shown_until_its_points_are_done() -> N
         text = "\n".join(status_lines(Report([status], [failed])))
         assert "12_0  FAILED  n1" in text
         assert ("KeyError" in text) is is_shown
+
+
+def test_a_run_that_could_not_say_why_it_ended_is_explained_by_its_silence() -> None:
+    runs = [RunFacts(state, state, state, "s1") for state in ("crashed", "preempted", "killed")]
+    lines = status_lines(Report([SweepStatus("me/p/s1", "RUNNING", 3, runs)]))
+    explained = [line.strip() for line in lines if "cut off: " in line]
+    assert len(explained) == 1
+    assert explained[0].startswith("crashed cut off: fell silent: its program was killed")
