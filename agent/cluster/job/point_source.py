@@ -28,6 +28,7 @@ class PointSource:
         point_work: Callable[[Claim], Work],
         is_alive: Callable[[str], bool],
     ) -> None:
+        self.left: list[str] = []  # a list ends
         self.failed: list[str] = []
         self.outcomes: dict[str, str] = {}
         self.is_site_at_fault = False

@@ -142,11 +142,13 @@ class Supervisor:
                 return self._let_go(number)
         failed = [label for worker in self._workers for label in worker.failed]
         verdict = verdict_on([worker.outcomes for worker in self._workers])
-        self._reason = f"gave up on {', '.join(failed)}" if failed else verdict
+        fault = f"gave up on {', '.join(failed)}" if failed else verdict
+        left = dict.fromkeys(words for worker in self._workers for words in worker.left)
+        self._reason = fault or ", ".join(left)
         self._say(self._reason or "all sweeps worked through")
         if any(worker.is_site_at_fault for worker in self._workers):
             return Fault.SITE.exit_status
-        return 1 if self._reason else 0
+        return 1 if fault else 0
 
     def _note_life(self) -> None:
         if self._life_log is not None:

@@ -59,6 +59,7 @@ class SweepSource:
         asks whether the server answers and knows the key.
         """
         self.failed: list[str] = []
+        self.left: list[str] = []
         self.outcomes: dict[str, str] = {}
         self.is_site_at_fault = False
         self._login = login
@@ -124,6 +125,9 @@ class SweepSource:
         self._fruitless += 1
         self._not_before = now
         if self._fruitless >= len(self._sweeps):
+            self.left += [
+                f"{sweep} had no grid point for {self._wait_s:g} s" for sweep in self._sweeps
+            ]
             self._sweeps.clear()
         else:
             self._sweeps.rotate(-1)

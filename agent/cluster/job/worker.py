@@ -28,6 +28,11 @@ class Source(Protocol):
         ...
 
     @property
+    def left(self) -> list[str]:
+        """Why it ended before its sweeps did, in words; nothing is wrong."""
+        ...
+
+    @property
     def is_site_at_fault(self) -> bool:
         """Whether something had to be given up because the site's fault lasted."""
         ...
@@ -103,6 +108,10 @@ class Worker:
     @property
     def is_site_at_fault(self) -> bool:
         return bool(self._gave_up) or self._source.is_site_at_fault
+
+    @property
+    def left(self) -> list[str]:
+        return self._source.left
 
     @property
     def outcomes(self) -> Mapping[str, str]:

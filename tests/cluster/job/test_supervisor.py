@@ -121,6 +121,8 @@ def test_a_task_without_a_grid_point_leaves_every_sweep_after_its_idle_limit(
     step_until(worker, lambda: worker.done, ahead_s=10)
     assert worker.failed == []
     assert sum("no grid point for" in line for line in stage.said) == len(sweeps)
+    assert stage.supervise(worker) == 0
+    assert "e/p/one had no grid point for 120 s" in stage.said[-1]
 
 
 def test_no_point_is_taken_while_the_shared_disk_takes_no_data(stage: Stage) -> None:
