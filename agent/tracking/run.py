@@ -76,6 +76,8 @@ class Run:
                 f"W&B does not open a run: {first_line(error)}; log in with `wandb login`, or set "
                 "WANDB_MODE=offline"
             ) from error
+        if self._run.resumed:
+            self._forget_last_end()
         self.is_online = not self._run.offline
         self.is_pruned = False
         self._next_step = self._run.starting_step  # `step` is 0 until a resumed run logs
@@ -87,6 +89,14 @@ class Run:
         self._run.define_metric("epoch")
         self._run.define_metric("train/*", step_metric="step")
         self._run.define_metric("validation/*", step_metric="epoch")
+
+    def _forget_last_end(self) -> None:
+        """What an earlier life said of its end is not true of this one's."""
+        names = list(self._run.summary.keys())  # the summary cannot be iterated over
+        for name in names:
+            if name.startswith("stopped/"):
+                del self._run.summary[name]
+        self._run.tags = tuple(set(self._run.tags or ()) - {"diverged", "invalid"})
 
     # ------------------------------------------------------------------ who it is
     @property

@@ -150,6 +150,11 @@ def test_a_stopped_run_ends_soon_and_tells_why(lab: Lab) -> None:
     run = lab.run("stopped")
     assert run.state in ("failed", "crashed", "killed")
     assert "stopped from outside" in run.summary["stopped/reason"]
+    again = lab.start("stopped", seed=1)
+    assert again.wait(180) == 0, lab.words("stopped")
+    run = lab.run("stopped")
+    assert run.state == "finished"
+    assert "stopped/reason" not in run.summary
 
 
 def test_data_that_cannot_be_used_ends_the_run_with_the_reason(lab: Lab, tmp_path: Path) -> None:
