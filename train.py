@@ -122,6 +122,7 @@ def follow(
     from agent.search.trials import Outrun, history_values, open_trial
     from agent.training import preflight
     from agent.training.evaluation_points import Training
+    from agent.training.facts import devices
     from agent.training.facts.hooks import Hooks
     from agent.training.work_ahead import Meanwhile
 
@@ -136,6 +137,9 @@ def follow(
     del base
     identity = validation.identity(training)
     device = hardware.training_values(training.device_facts)
+    if idle := devices.unused_gpu(config, training.device_facts):
+        print(f"warning: {idle}", flush=True)
+        tracked.tag("GPU not used")
     tracked.summarise({**identity, **training.facts(), **found.facts, **device})
 
     # ---------------------------------------------------------------- whom it competes with

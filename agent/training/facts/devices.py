@@ -48,6 +48,17 @@ def facts(config: RunConfig, store: Path) -> DeviceFacts:
     return found
 
 
+def unused_gpu(config: RunConfig, device: DeviceFacts) -> str:
+    """Why a run that was given a GPU does not use it; empty where it does, or need not."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    if device.type != "cpu" or config.device != "auto" or not given:
+        return ""
+    return (
+        f"GPU {given} is held and not used: PyTorch {version('torch')} finds no CUDA device, so "
+        "this run trains on the CPU; install a build for the driver, or say device: cpu to mean it"
+    )
+
+
 def may_have_gpu() -> bool:
     return any(any(Path("/dev").glob(pattern)) for pattern in _NODES)
 
