@@ -256,9 +256,10 @@ def _task_lines(stories: Sequence[TaskStory], *, with_tails: bool) -> list[str]:
         rows.append((story.task, story.state, *cells))
     lines = table(rows)
     for story in stories:
-        if with_tails and story.is_bad and story.has_started:
-            lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
-            lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]
+        if not (with_tails and story.is_bad and story.has_started) or story.tail is None:
+            continue
+        lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
+        lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]
     return lines
 
 

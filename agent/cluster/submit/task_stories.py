@@ -17,6 +17,7 @@ _REASONS = {
     f"{Fault.SITE.exit_status}:0": "the site was at fault for too long: disk, quota, permission or "
     "network",
 }
+TOGETHER_S = 60.0  # between the jobs of one submission
 UNASKED = "NO ANSWER"  # beside Slurm's own states: it could not be asked
 GOOD = ("COMPLETED", "RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "REQUEUED", UNASKED)
 
@@ -34,7 +35,7 @@ class TaskStory:
     restarts: int = 0
     reason: str = ""
     log: str = ""
-    tail: tuple[str, ...] = ()  # of the log, what says most about an end
+    tail: tuple[str, ...] | None = ()  # of the log, what says most about an end; None: history
     has_started: bool = True  # else there is no log to read
 
     @property
@@ -101,6 +102,24 @@ def with_logs(
             reason += "; it has left no log: cancelled before it started, or the log is gone"
         shown.append(replace(story, log=log, tail=tail, has_started=has_started, reason=reason))
     return shown
+
+
+def without_tails(
+    stories: Iterable[TaskStory], submissions: Iterable[Mapping[str, float]]
+) -> list[TaskStory]:
+    """The stories without the logs of jobs that another one has come after, `submissions` holding
+    when the jobs of each sweep were submitted: what they failed with is history.
+    """
+    old = {
+        job
+        for times in submissions
+        for job, at in times.items()
+        if at < max(times.values()) - TOGETHER_S
+    }
+    return [
+        replace(story, tail=None) if story.task.partition("_")[0] in old else story
+        for story in stories
+    ]
 
 
 def log_path(story: TaskStory, job: JobRecord | None) -> str:

@@ -29,7 +29,13 @@ from agent.cluster.submit.status import (
     picked,
     status_lines,
 )
-from agent.cluster.submit.task_stories import TaskStory, log_path, task_stories, with_logs
+from agent.cluster.submit.task_stories import (
+    TaskStory,
+    log_path,
+    task_stories,
+    with_logs,
+    without_tails,
+)
 from agent.cluster.sweep_records import SweepRecord, SweepRecords
 from agent.errors import ClusterError, TrackingError
 from agent.results.query.picking import add_where
@@ -54,17 +60,10 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_status(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
-    records = SweepRecords(Path(options.state_dir)).all()
-    chosen = _choose(records, args.sweeps)
-    if not chosen:
-        of_it = f" of {', '.join(args.sweeps)}" if args.sweeps else ""
-        raise ClusterError(
-            f"no sweep{of_it} was submitted from here ({options.state_dir}); name one: "
-            "sweep-agent status ENTITY/PROJECT/SWEEP"
-        )
     has_answered = False
     while True:
         try:
+            chosen = _choose(Path(options.state_dir), args.sweeps)
             report = picked(_report(Reader(access_of(options)), chosen, options), args.where)
         except (TrackingError, ClusterError) as error:
             if not (args.watch and has_answered):
@@ -92,6 +91,7 @@ def _report(reader: Reader, chosen: Sequence[SweepRecord], options: ArrayOptions
     except ClusterError as error:
         queued, slurm_problem = None, str(error)
     tasks, lives = _tasks(jobs, job_records, queued)
+    tasks = without_tails(tasks, [_submissions(record, job_records) for record in chosen])
     alive = {story.task for story in tasks if slurm_problem or not story.is_over}
     offline = offline_runs(state_dir, alive.__contains__)
     statuses = [_status_of(record.sweep, reader, offline, options) for record in chosen]
@@ -156,6 +156,11 @@ def _tasks(
     return stories, lives
 
 
+def _submissions(record: SweepRecord, jobs: JobRecords) -> dict[str, float]:
+    """When the jobs of a sweep were submitted."""
+    return {job: found.submitted_at for job in record.jobs if (found := jobs.find(job))}
+
+
 def _hours(jobs: Sequence[str], lives: Sequence[TaskLife], *, has_slurm: bool) -> Hours:
     accounted = slurm.accounted_gpu_hours(jobs) if has_slurm else None
     allocated = accounted if accounted else allocated_hours(lives, time.time()) if lives else None
@@ -189,10 +194,11 @@ def _next_command(
     return next_command(ended, options)
 
 
-def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:
-    """The records of the named sweeps and projects; a sweep from elsewhere has no jobs here."""
-    if not words:
-        return records
+def _choose(state_dir: Path, words: list[str]) -> list[SweepRecord]:
+    """The records of the named sweeps and projects; a sweep from elsewhere has no jobs here.
+    ClusterError when there is none.
+    """
+    records = SweepRecords(state_dir).all()
     known = {record.sweep: record for record in records}
     chosen: dict[str, SweepRecord] = {}
     for word in words:
@@ -200,7 +206,14 @@ def _choose(records: list[SweepRecord], words: list[str]) -> list[SweepRecord]:
             chosen[word] = known.get(word, SweepRecord(word))
         else:
             chosen |= {s: r for s, r in known.items() if s.startswith(f"{word}/")}
-    return list(chosen.values())
+    found = list(chosen.values()) if words else records
+    if not found:
+        of_it = f" of {', '.join(words)}" if words else ""
+        raise ClusterError(
+            f"no sweep{of_it} was submitted from here ({state_dir}); name one: "
+            "sweep-agent status ENTITY/PROJECT/SWEEP"
+        )
+    return found
 
 
 def add_logs_arguments(parser: argparse.ArgumentParser) -> None:

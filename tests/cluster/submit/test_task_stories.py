@@ -10,7 +10,7 @@ from agent.cluster.job.supervisor import verdict_on
 from agent.cluster.job_records import JobRecord, TaskLife, allocated_hours
 from agent.cluster.slurm import Ending, Task, parse_endings, parse_job
 from agent.cluster.submit.status import Report, status_lines
-from agent.cluster.submit.task_stories import task_stories, with_logs
+from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs, without_tails
 from agent.cluster.submit.watch_commands import part_of
 
 JOB = JobRecord("12", ("e/p/s",), (0, 1, 2, 3, 4, 5), "/logs/%A_%a.log", "x.sbatch", 1000.0)
@@ -181,3 +181,14 @@ def test_the_log_of_a_run_is_its_part_of_the_task_s(tmp_path: Path) -> None:
     found = [line.strip() for line in part_of(log, "aaaa1111")]
     assert [line for line in found if " " not in line] == ["zero", "one", "three"]
     assert part_of(log, "cccc3333") == []
+
+
+def test_what_a_task_failed_with_is_history_once_another_job_has_come_after_it() -> None:
+    stories = [
+        TaskStory(f"{job}_0", "FAILED", "n1", tail=(f"said by {job}",)) for job in (12, 13, 14, 15)
+    ]
+    times = [{"12": 1000.0, "13": 1002.0, "14": 5000.0}, {"15": 900.0}]
+    text = "\n".join(status_lines(Report([], without_tails(stories, times))))
+    assert [job for job in (12, 13, 14, 15) if f"said by {job}" in text] == [14, 15]
+    assert text.count("FAILED  n1") == 4
+    assert "12_0 ended" not in text
