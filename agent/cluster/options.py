@@ -141,10 +141,10 @@ class ArrayOptions:
     )
     state_dir: str = _option("claims, caches, W&B files; on shared storage", "outputs/cluster")
     notify: str = _option(
-        "URL that gets a POST (JSON) when the sweeps have ended",
+        "URL that gets a POST (JSON) when the sweeps have ended, or a 0600 file that holds it",
         "",
-        pattern=_URL,
-        like="https://hooks.example.org/…",
+        pattern=rf"{_URL}|~?/.+",
+        like="https://hooks.example.org/…, or /the/path/of/a/file that holds it",
     )
     # -- agents
     gpus_per_agent: str = _option(

@@ -4,7 +4,7 @@
 `python -m agent.cluster.script > slurm/agents.sbatch`.
 
 Scars that shaped it:
-- `exec`: bash loses signals that arrive back to back during `wait`, so nothing is trapped here;
+- `exec`: bash loses signals that arrive back to back during `wait`, so no signal is trapped here;
   the Python supervisor becomes the batch process and gets Slurm's signals itself.
 - `--export=NONE`: the submitter's environment, an exported API key included, would otherwise lie
   in the controller's state files.
@@ -125,17 +125,28 @@ def array_script(options: ArrayOptions, sweeps: Sequence[str] = ()) -> str:
 def setup_lines(options: ArrayOptions) -> str:
     """Modules, then the user's own lines, in the job's shell."""
     lines = "".join(f"{line}\n" for line in options.setup) or _EMPTY_SETUP
-    return f"{_SETUP_HEAD}{lines}"
+    return f"{_SETUP_HEAD}{lines}{_SETUP_END}"
 
 
+# One that fails or says `exit` would end the task COMPLETED, or without its reason; a signal is
+# left to do what it does.
 _SETUP_HEAD = """\
 set -eo pipefail
+set_up_ended() {
+  local status=$?
+  if [ "$status" -lt 128 ]; then
+    echo "$SLURM_JOB_NAME: a set-up line ended the shell with status $status" >&2
+    exit 78
+  fi
+}
+trap set_up_ended EXIT
 if [ -n "$MODULES" ]; then
   read -r -a modules <<<"$MODULES"
   module load "${modules[@]}"
 fi
 # Lines of your own, run before the interpreter:
 """
+_SETUP_END = "trap - EXIT\n"
 
 
 def directive(name: str, value: str) -> str:

@@ -2,9 +2,12 @@
 
 import contextlib
 import json
+import stat
 import urllib.request
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from agent.errors import ClusterError
 from agent.tracking.login import TIMEOUT_S
 from agent.tracking.paths import split_path
 from agent.tracking.question import ask
@@ -24,6 +27,27 @@ def sweep_states(sweeps: Iterable[str], environment: Mapping[str, str]) -> dict[
             found = ask(_QUESTION, variables, environment)
             states[path] = str(found["project"]["sweep"]["state"]).upper()
     return states
+
+
+def notice_url(given: str) -> str:
+    """The URL of --notify: given itself, or as a file that holds it, since its path is often a
+    secret. ClusterError when others can read the file or it holds no URL.
+    """
+    if not given.startswith("/"):
+        return given
+    path = Path(given)
+    try:
+        mode, words = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise ClusterError(f"notify = {path}: {reason}; write the URL into it") from None
+    if mode & 0o077:
+        raise ClusterError(
+            f"notify = {path}: can be read by others (mode {mode:04o}); run: chmod 600 {path}"
+        )
+    if len(words) != 1 or not words[0].startswith(("http://", "https://")):
+        raise ClusterError(f"notify = {path}: must hold one URL and nothing else")
+    return words[0]
 
 
 def post_notice(url: str, content: Mapping[str, object]) -> str:

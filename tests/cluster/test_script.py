@@ -76,10 +76,12 @@ def test_the_scripts_pass_shellcheck(path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_the_script_keeps_the_submitters_environment_out_and_traps_nothing() -> None:
+def test_the_script_keeps_the_submitters_environment_out_and_traps_no_signal() -> None:
     text = array_script(ArrayOptions())
     assert "#SBATCH --export=NONE\n" in text
-    assert "trap " not in text
+    set_up = text.index("\ntrap - EXIT\n")  # what the set-up lines have is gone before the task
+    assert "trap " not in text[set_up + len("\ntrap - EXIT\n") :]
+    assert text.count("trap ") == 2
     assert text.rstrip().splitlines()[-1].startswith("exec ")
 
 

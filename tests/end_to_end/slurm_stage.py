@@ -169,12 +169,13 @@ class Stage:
             more["WANDB_API_KEY"] = key_in_environment
         return self._run(call, more, first_in_path, check=check)
 
-    def start_command(self, *words: str) -> "subprocess.Popen[str]":
+    def start_command(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
         """`command` in a process group of its own, as a shell starts it, for the test to signal."""
+        more = {"WANDB_ENTITY": self.entity, **variables}
         return subprocess.Popen(
             [sys.executable, "-m", "agent.cli", *words],
             cwd=self.directory,
-            env={**os.environ, **self.cluster.environment, "WANDB_ENTITY": self.entity},
+            env={**os.environ, **self.cluster.environment, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

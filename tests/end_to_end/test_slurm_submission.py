@@ -6,9 +6,12 @@ import re
 import signal
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import wandb
@@ -205,33 +208,6 @@ def test_a_sweep_is_taken_back_when_slurm_refuses_after_all(stage: Stage) -> Non
     assert list((stage.directory / "outputs/cluster/sweeps").glob("*.json")) == []
 
 
-def test_a_submission_that_is_interrupted_takes_its_sweep_back(stage: Stage) -> None:
-    """The signal comes while `wandb sweep` runs and has made the sweep."""
-    path = stage.write_sweep("interrupted", 1, steps=1, step_s=0.1)
-    for count, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), start=1):
-        process = stage.start_command("submit", str(path), *stage.flags(array="0-0"))
-        has_made = partial(_has_sweeps, stage, "interrupted", count)
-        wait_until(has_made, timeout_s=60, what="the sweep on the server")
-        os.killpg(process.pid, number)
-        out, error = process.communicate(timeout=60)
-        assert process.returncode == 130, out + error
-        assert "interrupted: what was created is taken back" in error
-    states = {sweep.state.lower() for sweep in sweeps_of(stage, "interrupted")}
-    assert states == {"canceled"}
-    assert not list((stage.directory / "outputs/cluster/sweeps").glob("*__interrupted__*"))
-
-
-def _has_sweeps(stage: Stage, project: str, count: int) -> bool:
-    return len(sweeps_of(stage, project)) == count
-
-
-def sweeps_of(stage: Stage, project: str) -> "list[wandb.apis.public.Sweep]":
-    """Those of a project that may not exist yet."""
-    if project not in [each.name for each in stage.api().projects(stage.entity)]:
-        return []
-    return list(stage.api().project(project, stage.entity).sweeps())
-
-
 def test_a_study_with_a_space_in_its_path_runs_under_an_activated_environment(
     stage: Stage,
 ) -> None:
@@ -379,3 +355,101 @@ def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
     assert f" before  {path} was submitted as {stage.entity}/twice/" in again.stderr
     other = stage.write_sweep("twice", 2, steps=1, step_s=0.1)
     assert " before " not in stage.command("submit", str(other), *flags, "--dry-run").stderr
+
+
+WAITS_AT_ITS_END = """\
+import atexit, pathlib, sys, time
+def wait():
+    while sys.argv[1:2] == ["sweep"] and not pathlib.Path({gate!r}).exists():
+        time.sleep(0.05)
+atexit.register(wait)
+"""
+
+
+def test_a_submission_that_is_interrupted_takes_its_sweep_back(stage: Stage) -> None:
+    """The signal comes while `wandb sweep`, which waits for it here, has made the sweep."""
+    place = stage.directory.parent / "waiting"
+    place.mkdir()
+    gate = place / "gate"
+    (place / "sitecustomize.py").write_text(WAITS_AT_ITS_END.format(gate=str(gate)))
+    path = stage.write_sweep("interrupted", 1, steps=1, step_s=0.1)
+    for count, number in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), start=1):
+        gate.unlink(missing_ok=True)
+        flags = stage.flags(array="0-0")
+        process = stage.start_command("submit", str(path), *flags, PYTHONPATH=str(place))
+        has_made = partial(_has_sweeps, stage, "interrupted", count)
+        wait_until(has_made, timeout_s=60, what="the sweep on the server")
+        os.killpg(process.pid, number)
+        gate.touch()
+        out, error = process.communicate(timeout=60)
+        assert process.returncode == 130, f"{number}: {out}{error}"
+        assert "interrupted: what was created is taken back" in error
+    states = {sweep.state.lower() for sweep in sweeps_of(stage, "interrupted")}
+    assert states == {"canceled"}
+    assert not list((stage.directory / "outputs/cluster/sweeps").glob("*__interrupted__*"))
+
+
+def _has_sweeps(stage: Stage, project: str, count: int) -> bool:
+    return len(sweeps_of(stage, project)) == count
+
+
+def sweeps_of(stage: Stage, project: str) -> "list[wandb.apis.public.Sweep]":
+    """Those of a project that may not exist yet."""
+    if project not in [each.name for each in stage.api().projects(stage.entity)]:
+        return []
+    return list(stage.api().project(project, stage.entity).sweeps())
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """A chat service that takes a notice."""
+
+    received: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.received.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_url_of_the_notice_is_read_from_a_private_file_and_shown_nowhere(stage: Stage) -> None:
+    path = stage.write_sweep("noticed", 1, steps=1, step_s=0.1)
+    with HTTPServer(("127.0.0.1", 0), _Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/services/T1/SECRET"
+        words = ("submit", str(path), *stage.flags(array="0-0"), "--notify", url)
+        shown = stage.command(*words, "--dry-run")
+        assert not list((stage.directory / "outputs/cluster").glob("notify/*"))
+        done = stage.command(*words)
+        job = job_in(done.stdout)
+        script = stage.cluster.run("scontrol", "write", "batch_script", job, "-")
+        stage.cluster.wait_for_end(job, timeout_s=60)
+        server.shutdown()
+    assert _Hook.received == ["/services/T1/SECRET"]
+    (file,) = (stage.directory / "outputs/cluster/notify").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert f"NOTIFY='{file}'" in script
+    written = (stage.directory / "outputs/cluster").rglob("*")
+    texts = [p.read_text(errors="replace") for p in written if p.is_file() and p != file]
+    texts += [shown.stdout, shown.stderr, done.stdout, done.stderr, script, stage.log_of(job)]
+    assert not [text for text in texts if "SECRET" in text]
+
+
+@pytest.mark.parametrize(("line", "status"), [("exit 0", 0), ("false", 1), ("exec true", None)])
+def test_a_set_up_line_that_ends_the_shell_is_reported(
+    stage: Stage, line: str, status: int | None
+) -> None:
+    path = stage.write_sweep("unset", 1, steps=1, step_s=0.1)
+    words = ("submit", str(path), *stage.flags(array="0-0"), "--setup", line)
+    done = stage.command(*words, check=False)
+    assert done.returncode == 2
+    assert f"setup: {line} fails here: " in done.stderr
+    if status is None:  # nothing of the script is left to say it: submit's look is all there is
+        return
+    job = job_in(stage.command(*words, "--unchecked", "--new-sweep").stdout)
+    assert stage.cluster.wait_for_state(f"{job}_0", "FAILED", "COMPLETED") == "FAILED"
+    assert stage.cluster.fields_of(f"{job}_0")["ExitCode"] == "78:0"
+    assert f"a set-up line ended the shell with status {status}" in stage.log_of(job)

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import pytest
 
+from agent.errors import ClusterError
 from agent.tracking.login import check_login
-from agent.tracking.notices import post_notice, sweep_states
+from agent.tracking.notices import notice_url, post_notice, sweep_states
 
 GOOD, REVOKED = "local-" + "g" * 40, "local-" + "r" * 40
 
@@ -83,3 +84,22 @@ def test_the_end_is_posted_to_a_url_that_is_never_shown(url: str) -> None:
     said = post_notice("http://127.0.0.1:1/secret", {"sweeps": states})
     assert "nothing could be posted" in said
     assert "secret" not in said
+
+
+def test_the_url_of_the_notice_may_lie_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    assert notice_url("https://h/x") == "https://h/x"
+    assert notice_url("") == ""
+    path = tmp_path / "hook"
+    path.write_text("https://hooks.example.org/T1\n")
+    path.chmod(0o600)
+    assert notice_url(str(path)) == "https://hooks.example.org/T1"
+    path.chmod(0o644)
+    with pytest.raises(ClusterError, match=r"can be read by others \(mode 0644\); run: chmod 600"):
+        notice_url(str(path))
+    for text in ("T1", "https://h/a https://h/b"):
+        path.write_text(text)
+        path.chmod(0o600)
+        with pytest.raises(ClusterError, match="must hold one URL and nothing else"):
+            notice_url(str(path))
+    with pytest.raises(ClusterError, match="No such file or directory; write the URL into it"):
+        notice_url(str(tmp_path / "none"))

@@ -45,7 +45,7 @@ from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess
 from agent.tracking.login import Login, check_login
-from agent.tracking.notices import post_notice, sweep_states
+from agent.tracking.notices import notice_url, post_notice, sweep_states
 from agent.tracking.patience import Patience, site_limit_s
 from agent.tracking.run_states import run_states
 
@@ -68,7 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-restarts", type=int, default=50)
     parser.add_argument("--idle-limit-s", type=float, help="without a grid point; then it leaves")
     parser.add_argument(
-        "--notify", default="", help="URL that gets a POST when the sweeps have ended"
+        "--notify",
+        default="",
+        help="URL that gets a POST when the sweeps have ended, or a 0600 file that holds it",
     )
     return parser
 
@@ -268,7 +270,7 @@ def notify_at_end(args: argparse.Namespace, environment: Mapping[str, str], stat
     job = slurm.task_name(environment).partition("_")[0]
     marker = args.state.resolve() / "jobs" / f"{job}.notified"
     if files.create_exclusively(marker, json.dumps(states)):
-        _say(post_notice(args.notify, {"job": job, "sweeps": states, "status": status}))
+        _say(post_notice(notice_url(args.notify), {"job": job, "sweeps": states, "status": status}))
 
 
 def _node(environment: Mapping[str, str]) -> str:

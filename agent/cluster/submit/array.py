@@ -1,5 +1,7 @@
 """Sending the array job: the script written, submitted, recorded, and how to watch it said."""
 
+import dataclasses
+import hashlib
 import os
 import shlex
 import sys
@@ -44,8 +46,29 @@ def write_script(options: ArrayOptions, sweeps: Sequence[str]) -> Path:
     script = Path(options.state_dir) / "scripts" / f"{name}.sbatch"
     for directory in (script.parent, Path(options.log).parent):
         directory.mkdir(parents=True, exist_ok=True)
-    files.write_atomically(script, array_script(options, sweeps))
+    files.write_atomically(script, array_script(without_secret(options), sweeps))
     return script
+
+
+def without_secret(options: ArrayOptions) -> ArrayOptions:
+    """With the file that holds the URL of the notice in place of the URL: Slurm shows a script and
+    the words of a process to other users.
+    """
+    if not options.notify.startswith("http"):
+        return options
+    return dataclasses.replace(options, notify=str(_notice_file(options)))
+
+
+def _notice_file(options: ArrayOptions) -> Path:
+    name = hashlib.sha256(options.notify.encode()).hexdigest()[:16]
+    return Path(options.state_dir).absolute() / "notify" / name
+
+
+def _keep_secret(options: ArrayOptions) -> None:
+    if options.notify.startswith("http"):
+        path = _notice_file(options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomically(path, f"{options.notify}\n", mode=0o600)
 
 
 def send(
@@ -55,6 +78,7 @@ def send(
 
     `choices` are those of the submission, which may be of several arrays.
     """
+    _keep_secret(options)
     script = write_script(options, sweeps)
     records = JobRecords(Path(options.state_dir))
 

@@ -24,6 +24,7 @@ from agent.cluster.submit.array import (
     sync_command,
     tell,
     watching,
+    without_secret,
 )
 from agent.cluster.submit.option_flags import (
     add_option_arguments,
@@ -126,7 +127,7 @@ def run_submit(args: argparse.Namespace) -> int:
         if not args.no_snapshot:
             describe(project_dir)
         for part in by_gpu_type(options):
-            print(array_script(part, [*given, *map(_placeholder, ordered)]), end="")
+            print(array_script(without_secret(part), [*given, *map(_placeholder, ordered)]), end="")
         print("\n".join([*lines, starts]), file=sys.stderr)
         return 0
     if not args.no_snapshot:
@@ -215,6 +216,7 @@ def _create_and_send(
             if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
                 scheduler = scheduler_command(sweep, options)
                 lines.append(f"{'start':>7}  {scheduler}  # beside the array: proposes its points")
+        check_signals()  # from here on it is too late: Slurm has the job, and all is recorded
         if args.offline:
             jobs = _submit_offline(files, options)
         else:

@@ -87,6 +87,8 @@ def _with_absolute_paths(options: ArrayOptions) -> ArrayOptions:
     # %j names a task by a number of its own, which nothing else here knows it by.
     log = re.sub(r"%\d*[jJ]", "%A_%a", str(changed["log"]))
     changed["log"] = log.replace("%x", options.job_name)
+    if options.notify.startswith("~"):
+        changed["notify"] = str(Path(options.notify).expanduser())
     if not options.python:
         brings_its_own = options.container or any("activate" in line for line in options.setup)
         changed["python"] = "python" if brings_its_own else sys.executable

@@ -17,6 +17,7 @@ from agent.cluster.submit.software import job_environment, software_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.login import check_login
+from agent.tracking.notices import notice_url
 
 
 def ask_here(
@@ -45,6 +46,7 @@ def check(
     """
     key = key_problem(environment, home) if environment is not None else None
     problems = [text for text in (time_problem(options), gpus_problem(options), key) if text]
+    notice_url(options.notify)  # a file of it that cannot be used
     problems += _place_problems(options)
     problems += disk_problems(Path(options.state_dir), [Path(options.log).parent])
     if not unchecked:

@@ -33,6 +33,7 @@ OF_SERVER = ("starlette", "uvicorn", "graphql", "jinja2", "pydantic", "numpy", "
 _FIND = "import importlib.util as u, sys; "
 _FIND += "print('missing:', *(n for n in sys.argv[1:] if u.find_spec(n) is None))"
 _IMPORTS_US = re.compile(r"^\s*(?:from|import) agent\b", re.MULTILINE)
+_REACHED = "the end of the set-up lines"
 ASKING_S = 60.0
 
 
@@ -127,12 +128,15 @@ def _shell_problem(lines: list[str], name: str) -> str:
     if not lines:
         return ""
     clean = job_environment(os.environ)
-    done = _run(["bash", "-lc", "set -eo pipefail\n" + "\n".join(lines)], clean)
-    if done is not None and done.returncode == 0:
+    script = "\n".join(["set -eo pipefail", *lines, 'printf "\\n%s" "$0"'])
+    done = _run(["bash", "-lc", script, _REACHED], clean)
+    if done is not None and done.returncode == 0 and done.stdout.endswith(_REACHED):
         return ""
     said = " ".join((done.stderr or done.stdout).split())[-200:] if done else "no answer"
     if done is not None and not said:
         said = f"exit status {done.returncode}"
+    if done is not None and done.returncode == 0:
+        said = "a line ends the shell, so that no task would start"
     return f"{name}: {'; '.join(lines)} fails here: {said} (--unchecked: compute nodes have it)"
 
 

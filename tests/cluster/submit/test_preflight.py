@@ -90,6 +90,9 @@ def test_an_interpreter_is_tried_as_the_job_will_find_it(tmp_path: Path) -> None
 def test_setup_lines_that_fail_without_a_word_are_named_with_their_status(tmp_path: Path) -> None:
     said = refused(tmp_path, setup=["export A=1", "(exit 3)"])
     assert said.startswith("setup: export A=1; (exit 3) fails here: exit status 3")
+    for line in ("exit 0", "exec true"):
+        said = refused(tmp_path, setup=["echo hello", line])
+        assert f"; {line} fails here: a line ends the shell, so that no task would start" in said
     assert refused(tmp_path, modules="cuda/99").startswith("modules: module load cuda/99 fails")
 
 
