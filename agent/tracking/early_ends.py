@@ -24,6 +24,7 @@ CLOSING_S = 120.0  # for a wandb client to start, say it and end
 TAIL_BYTES = 4096
 TAKEN_FOR_DEAD = 76
 _LET_GO = (0, Fault.SITE.exit_status, Interruption.PREEMPTED.value, TAKEN_FOR_DEAD)
+_KILLED = "where nobody did, the host's memory ran out; ask for more with --mem"
 _CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 # Lines of a task's log that no program of a grid point has printed.
 CHATTER = re.compile(r"\[supervisor |wandb: |agent: |\t|.* - wandb\.wandb_agent - ")
@@ -55,6 +56,8 @@ class EarlyEnds:
         """A run has ended; `said` is why, where it could not even be started. True when nothing
         starts here.
         """
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            print(f"run {run_id} was killed from outside (SIGKILL): {_KILLED}", flush=True)
         if not is_own_end(code) or self._has_begun(run_id):
             self._has_any_begun = True
             self._in_a_row = 0

@@ -142,7 +142,9 @@ def test_a_cancelled_task_leaves_a_true_state_and_nothing_running(faults: Faults
 
 
 def test_the_point_of_a_killed_program_is_completed(faults: Faults) -> None:
-    check_resumed(faults.program.result())
+    outcome = faults.program.result()
+    check_resumed(outcome)
+    assert "was killed from outside (SIGKILL)" in outcome.log
 
 
 def test_the_point_of_a_killed_agent_is_completed_by_the_same_program(faults: Faults) -> None:
