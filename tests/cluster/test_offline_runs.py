@@ -6,7 +6,8 @@ from agent.cluster.offline_runs import offline_runs, with_offline
 from agent.cluster.point_queue import PointList
 from agent.cluster.submit.plan import PointState, plan_points, to_fill
 from agent.cluster.submit.point_commands import make_claim
-from agent.cluster.submit.status import Report, SweepStatus, counts_of, status_lines
+from agent.cluster.submit.status import Report, SweepStatus, counts_of
+from agent.cluster.submit.status_text import status_lines
 from agent.config.run_config import RunConfig
 from agent.tracking.reader import RunFacts
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.cluster.job.server_task import note_problem, take_snapshot
-from agent.cluster.submit.status import Report, status_lines
+from agent.cluster.submit.status import Report
+from agent.cluster.submit.status_text import status_lines
 from agent.errors import ServerError
 from agent.server import backups
 from agent.server.backups import back_up, check_is_whole, copy_into

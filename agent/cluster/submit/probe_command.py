@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.cluster.submit import probe
 from agent.cluster.submit.node_commands import distinct_looks
-from agent.cluster.submit.status import table
+from agent.cluster.submit.status_text import table
 from agent.cluster.submit.submission import check_files
 from agent.config import sweep_yaml
 from agent.errors import ClusterError, DataError

@@ -12,23 +12,17 @@ from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.job_records import JobRecords, TaskLife, allocated_hours
+from agent.cluster.log_ends import end_of_log
 from agent.cluster.offline_runs import OfflineRun, offline_runs, with_offline
 from agent.cluster.options import ACCESS, ArrayOptions
 from agent.cluster.submit.array import access_of, flags_again, scheduler_command
 from agent.cluster.submit.disks import disk_problems
-from agent.cluster.submit.log_ends import end_of_log
 from agent.cluster.submit.next_command import Ended, may_have_left, next_command
 from agent.cluster.submit.option_flags import add_option_arguments, options_of
 from agent.cluster.submit.plan import PointState
 from agent.cluster.submit.plan_commands import points_left
-from agent.cluster.submit.status import (
-    Hours,
-    Report,
-    SweepStatus,
-    as_json,
-    picked,
-    status_lines,
-)
+from agent.cluster.submit.status import Hours, Report, SweepStatus, picked
+from agent.cluster.submit.status_text import as_json, status_lines
 from agent.cluster.submit.task_stories import (
     TaskStory,
     log_path,

@@ -8,7 +8,8 @@ from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit.array import choices_of, flags_again
 from agent.cluster.submit.next_command import Ended, may_have_left, next_command
 from agent.cluster.submit.plan import PointState
-from agent.cluster.submit.status import Report, SweepStatus, status_lines
+from agent.cluster.submit.status import Report, SweepStatus
+from agent.cluster.submit.status_text import status_lines
 from agent.tracking.reader import RunFacts
 
 FAILED, PARTIAL, NEW = PointState.FAILED, PointState.PARTIAL, PointState.NEW

@@ -17,15 +17,8 @@ from agent.cluster.submit.node_checks import Check, judge_quota
 from agent.cluster.submit.node_commands import cache_variables, hub_names
 from agent.cluster.submit.probe import Measured
 from agent.cluster.submit.server_job import server_script
-from agent.cluster.submit.status import (
-    Hours,
-    Report,
-    SweepStatus,
-    counts_of,
-    job_of,
-    own_gpu_hours,
-    status_lines,
-)
+from agent.cluster.submit.status import Hours, Report, SweepStatus, counts_of, own_gpu_hours
+from agent.cluster.submit.status_text import job_of, status_lines
 from agent.cluster.submit.task_stories import TaskStory
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ServerError

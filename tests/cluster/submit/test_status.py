@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.cluster.submit.status import Report, SweepStatus, as_json, picked, status_lines
+from agent.cluster.submit.status import Report, SweepStatus, picked
+from agent.cluster.submit.status_text import as_json, status_lines
 from agent.cluster.submit.task_stories import TaskStory
 from agent.errors import ReportError
 from agent.tracking.reader import RunFacts

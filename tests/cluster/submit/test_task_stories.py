@@ -9,7 +9,8 @@ import pytest
 from agent.cluster.job.supervisor import verdict_on
 from agent.cluster.job_records import JobRecord, TaskLife, allocated_hours
 from agent.cluster.slurm import Ending, Task, parse_endings, parse_job
-from agent.cluster.submit.status import Report, status_lines
+from agent.cluster.submit.status import Report
+from agent.cluster.submit.status_text import status_lines
 from agent.cluster.submit.task_stories import TaskStory, task_stories, with_logs, without_tails
 from agent.cluster.submit.watch_commands import part_of
 

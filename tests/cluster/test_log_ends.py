@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from agent.cluster.submit.log_ends import end_of_log, telling_lines
+from agent.cluster.log_ends import end_of_log, telling_lines
 
 AGENT = """\
 [supervisor 2026-11-27T07:18:05.901] worker 0: run saexx5je of local/small/pv5o70n8
