@@ -55,6 +55,8 @@ MISTAKES = {
     "no end": (["ENDLESS"], r"a random search without run_cap never ends; .* run_cap: 24, or"),
     "no list": (["CAPPED", "--offline"], r"method = 'random': without a server only a grid"),
     "program": (["PROGRAM"], r"program = slurm_point\.py: no such file in "),
+    "command": (["PYTHN"], r"command: no program pythn3 here"),
+    "script": (["SCRIPT"], r"command: /no/such/point\.py: no such file"),
     "base": (["BASE"], r"no/such/base"),
     "time": (["--time", "00:03:00", "--lead-s", "180"], r"needs 360 s or more"),
     "python": (["--python", "/no/such/python"], r"python = /no/such/python: no such"),
@@ -71,6 +73,8 @@ MISTAKES = {
 WRONG_TEXTS = {
     "ENDLESS": ("method: grid", "method: random"),
     "CAPPED": ("method: grid", "method: random\nrun_cap: 2"),
+    "PYTHN": ('"${interpreter}", ', '"pythn3", '),
+    "SCRIPT": ('"${interpreter}", ', '"${interpreter}", "/no/such/point.py", '),
     "SPACED": ("project: refused", "project: my study"),
     "DATA": ("somebody/data", "no/such/file.jsonl"),
     "BASE": ("somebody/model", "no/such/base/model"),

@@ -45,7 +45,7 @@ from agent.cluster.submit.server_job import (
     wanted_by_server,
     write_server_script,
 )
-from agent.cluster.submit.software import modules_needed
+from agent.cluster.submit.software import Needed, what_is_needed
 from agent.cluster.submit.submission import (
     cancel_sweep,
     check_data,
@@ -114,15 +114,15 @@ def run_submit(args: argparse.Namespace) -> int:
         raise ConfigError([f"chain = {args.chain}: must be 1 or more"], where="the submission")
     project_dir = Path.cwd()
     options = options_of(args, project_dir=str(project_dir))
-    given, sweeps = _read_sweeps(args, project_dir)
+    given, sweeps = _read_sweeps(args, options)
     ordered = list(sweeps)
     options, said = _fit(options, given, list(sweeps.values()))
     lines = [f"  array  {said}"] if said else []
     records = SweepRecords(Path(options.state_dir))
     lines += _notes_on_earlier(records, sweeps, new_sweep=args.new_sweep)
     known = [*({} for _ in given), *sweeps.values()]
-    modules = modules_needed(known, project_dir, serves=args.serve_in_job)
-    starts = _agree(args, options, modules, given, ordered)
+    needed = what_is_needed(known, project_dir, serves=args.serve_in_job)
+    starts = _agree(args, options, needed, given, ordered)
     if args.dry_run:
         if not args.no_snapshot:
             describe(project_dir)
@@ -154,7 +154,7 @@ def run_submit(args: argparse.Namespace) -> int:
 
 
 def _read_sweeps(
-    args: argparse.Namespace, project_dir: Path
+    args: argparse.Namespace, options: ArrayOptions
 ) -> tuple[list[str], dict[Path, dict[str, Any]]]:
     """The sweeps that exist, and those of the files, in the order in which they will run.
     ConfigError for any that would waste its tasks.
@@ -164,7 +164,8 @@ def _read_sweeps(
     check_files(paths)
     sweeps = {path: sweep_yaml.load(path) for path in paths}
     check_names(sweeps, os.environ, entity=args.entity, project=args.project)
-    check_programs(sweeps, project_dir)
+    elsewhere = args.unchecked or bool(options.container)
+    check_programs(sweeps, Path(options.project_dir), elsewhere=elsewhere)
     if args.offline:
         check_lists(given, sweeps)
     if not args.endless:
@@ -255,13 +256,13 @@ def _fit(
 def _agree(
     args: argparse.Namespace,
     options: ArrayOptions,
-    modules: Sequence[str],
+    needed: Needed,
     given: Sequence[str],
     ordered: Sequence[Path],
 ) -> str:
     """What can fail is found before anything is created; when the job would start, in a line."""
     has_server = not (args.serve_in_job or args.offline)
-    preflight.ask_here(options, modules, with_key=has_server, unchecked=args.unchecked)
+    preflight.ask_here(options, needed, with_key=has_server, unchecked=args.unchecked)
     names = [*given, *map(_placeholder, ordered)]
     words = preflight.check_arrays(options, names, unchecked=args.unchecked)
     if args.serve_in_job:

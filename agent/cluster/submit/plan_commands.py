@@ -16,8 +16,8 @@ from agent.cluster.submit.option_flags import add_option_arguments, add_unchecke
 from agent.cluster.submit.plan import PlannedPoint, PointState, plan_points, to_fill
 from agent.cluster.submit.points import points_of, submit_points
 from agent.cluster.submit.preflight import ask_here, check_arrays
-from agent.cluster.submit.software import modules_needed
-from agent.cluster.submit.submission import check_files, each_once
+from agent.cluster.submit.software import what_is_needed
+from agent.cluster.submit.submission import check_files, check_programs, each_once
 from agent.cluster.sweep_records import SweepRecords
 from agent.config import sweep_yaml
 from agent.errors import ConfigError, ReportError, TrackingError
@@ -112,8 +112,10 @@ def run_fill(args: argparse.Namespace) -> int:
     options = options_of(args, project_dir=str(Path.cwd()))
     if not args.dry_run:
         check_files(args.sweeps)
-        modules = modules_needed(map(sweep_yaml.load, args.sweeps), Path.cwd())
-        ask_here(options, modules, with_key=not options.offline, unchecked=args.unchecked)
+        sweeps = {path: sweep_yaml.load(path) for path in args.sweeps}
+        check_programs(sweeps, Path.cwd(), elsewhere=args.unchecked or bool(options.container))
+        needed = what_is_needed(sweeps.values(), Path.cwd())
+        ask_here(options, needed, with_key=not options.offline, unchecked=args.unchecked)
     plans = _plans(args, options)
     wanted = [(plan, to_fill(plan.points, failed=args.failed)) for plan in plans]
     for plan, points in wanted:

@@ -60,6 +60,14 @@ def program_words(sweep: Mapping[str, object]) -> tuple[str, ...]:
     )
 
 
+def executable_in(words: Sequence[str]) -> str:
+    """What a command starts, behind `env NAME=VALUE`; empty where that cannot be told."""
+    rest = list(words)
+    if rest and Path(rest[0]).name == "env":
+        rest = [word for word in rest[1:] if "=" not in word]
+    return rest[0] if rest and not rest[0].startswith("-") else ""
+
+
 def make_claim(
     sweep_path: str,
     sweep: Mapping[str, object],

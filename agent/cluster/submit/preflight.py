@@ -13,33 +13,31 @@ from agent.cluster.submit.allocation import by_gpu_type, gpus_problem, time_prob
 from agent.cluster.submit.array import access_of, write_script
 from agent.cluster.submit.disks import disk_problems
 from agent.cluster.submit.partitions import Wanted, check_partitions
-from agent.cluster.submit.software import job_environment, software_problems
+from agent.cluster.submit.software import Needed, job_environment, software_problems
 from agent.cluster.submit.submission import clean_environment
 from agent.errors import ClusterError, ConfigError
 from agent.tracking.login import check_login
 from agent.tracking.notices import notice_url
 
 
-def ask_here(
-    options: ArrayOptions, modules: Sequence[str], *, with_key: bool, unchecked: bool
-) -> None:
+def ask_here(options: ArrayOptions, needed: Needed, *, with_key: bool, unchecked: bool) -> None:
     """What a task will need, looked at from this node; the key only where there is a server yet."""
     environment = None
     if with_key:
         environment = access_of(options).environment(job_environment(os.environ))
-    check(options, environment, modules, home=Path.home(), unchecked=unchecked)
+    check(options, environment, needed, home=Path.home(), unchecked=unchecked)
 
 
 def check(
     options: ArrayOptions,
     environment: Mapping[str, str] | None,
-    modules: Sequence[str],
+    needed: Needed,
     *,
     home: Path,
     unchecked: bool,
 ) -> None:
     """ConfigError with every problem of time limit, GPUs, places, interpreter, container and key,
-    and of `modules`, the Python packages that a task needs.
+    and of what a task needs to start.
 
     `environment` is what a task's agents will have, not this shell's; None where there is no server
     to ask. With `unchecked` nothing is tried that may exist on compute nodes only.
@@ -50,7 +48,7 @@ def check(
     problems += _place_problems(options)
     problems += disk_problems(Path(options.state_dir), [Path(options.log).parent])
     if not unchecked:
-        problems += software_problems(options, modules)
+        problems += software_problems(options, needed)
     if problems:
         raise ConfigError(problems, where="the submission (nothing was created)")
 

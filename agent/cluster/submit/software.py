@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.cluster.options import ArrayOptions
-from agent.cluster.submit.point_commands import program_words
+from agent.cluster.submit.point_commands import executable_in, program_words
 
 # The packages of the tasks themselves; more of what a program of this project imports, at its start
 # or hours later; and of the server. A test compares them with the code and with pyproject.toml.
@@ -32,21 +33,35 @@ OF_SERVER = ("starlette", "uvicorn", "graphql", "jinja2", "pydantic", "numpy", "
 # Looked for without importing any: that would take many seconds.
 _FIND = "import importlib.util as u, sys; "
 _FIND += "print('missing:', *(n for n in sys.argv[1:] if u.find_spec(n) is None))"
+_WHICH = "import os, shutil, sys; path = os.pathsep.join([os.path.dirname(sys.executable), "
+_WHICH += "os.environ.get('PATH', '')]); "
+_WHICH += "print('missing:', *(n for n in sys.argv[1:] if shutil.which(n, path=path) is None))"
 _IMPORTS_US = re.compile(r"^\s*(?:from|import) agent\b", re.MULTILINE)
 _REACHED = "the end of the set-up lines"
 ASKING_S = 60.0
 
 
-def modules_needed(
+@dataclass(frozen=True)
+class Needed:
+    """What tasks start, by name: Python packages, and programs other than the interpreter."""
+
+    modules: tuple[str, ...] = OF_AGENTS
+    programs: tuple[str, ...] = ()
+
+
+def what_is_needed(
     sweeps: Iterable[Mapping[str, object]], directory: Path, *, serves: bool = False
-) -> tuple[str, ...]:
-    """The packages that tasks of these sweeps need: all of the study's where the program, a file
-    of `directory`, is built on it. A sweep of which only the name is known, {}, runs train.py.
+) -> Needed:
+    """Of tasks of these sweeps. All packages of the study where a program, a file of `directory`,
+    is built on it. A sweep of which only the name is known, {}, runs train.py.
     """
-    words = {word for sweep in sweeps for word in program_words(sweep)}
-    ours = any(_is_ours(directory / word) for word in words if word.endswith(".py"))
-    return tuple(
-        dict.fromkeys([*OF_AGENTS, *(OF_PROGRAM if ours else ()), *(OF_SERVER if serves else ())])
+    commands = [program_words(sweep) for sweep in sweeps]
+    scripts = {word for words in commands for word in words if word.endswith(".py")}
+    ours = OF_PROGRAM if any(_is_ours(directory / script) for script in scripts) else ()
+    names = {executable_in(words) for words in commands} - {"", "python"}
+    return Needed(
+        tuple(dict.fromkeys([*OF_AGENTS, *ours, *(OF_SERVER if serves else ())])),
+        tuple(sorted(name for name in names if os.sep not in name)),
     )
 
 
@@ -62,19 +77,40 @@ def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in ("HOME", "PATH") if name in environment}
 
 
-def software_problems(options: ArrayOptions, modules: Sequence[str]) -> Iterator[str]:
-    """Why a task could not start its program: set-up lines, container, interpreter or one of its
-    `modules`, tried on this node as a task does.
+def software_problems(options: ArrayOptions, needed: Needed) -> Iterator[str]:
+    """Why a task could not start its program: set-up lines, container, interpreter, a package or a
+    program, tried on this node as a task does.
     """
     lines = [f"module load {options.modules}"] if options.modules else []
     lines += options.setup
-    shell = _shell_problem(lines, "setup" if options.setup else "modules")
-    if shell:
+    python = options.python or "python"
+    if shell := _shell_problem(lines, "setup" if options.setup else "modules"):
         yield shell
-    elif options.container:
-        yield from _container_problem(options, modules)
-    elif options.python:
-        yield from _python_problem(options.python, lines, modules)
+        return
+    if options.container:
+        problems = list(_container_problem(options, needed.modules))
+        start = [*options.container.split(), python]
+    else:
+        problems = list(_python_problem(python, lines, needed.modules))
+        start = _after(lines, python)
+    yield from problems
+    if needed.programs and not problems:
+        yield from _program_problems(start, needed.programs)
+
+
+def _after(lines: Sequence[str], python: str) -> list[str]:
+    """What starts the interpreter in a login shell that has run these lines."""
+    check = 'command -v "$0" >/dev/null || { echo "no such program" >&2; exit 1; }'
+    return ["bash", "-lc", "\n".join([*lines, check, '"$0" "$@"']), python]
+
+
+def _program_problems(start: Sequence[str], programs: Sequence[str]) -> Iterator[str]:
+    """Of those that an agent's `command` names, looked for where it looks: beside the interpreter,
+    then in PATH."""
+    done = _run([*start, "-c", _WHICH, *programs], job_environment(os.environ))
+    answer = done.stdout.strip().splitlines()[-1:] if done is not None else []
+    for name in answer[0].split()[1:] if answer and answer[0].startswith("missing:") else ():
+        yield f"command: no program {name} here (--unchecked: compute nodes have it)"
 
 
 def _container_problem(options: ArrayOptions, modules: Sequence[str]) -> Iterator[str]:
@@ -115,11 +151,7 @@ def _python_problem(python: str, lines: list[str], modules: Sequence[str]) -> It
         elif said := _missing([python], modules):
             yield f"python = {python}: {said}"
         return
-    script = "\n".join(
-        [*lines, 'command -v "$0" >/dev/null || { echo "no such program" >&2; exit 1; }']
-    )
-    shell = ["bash", "-lc", f'{script}\n"$0" "$@"', python]
-    if said := _missing(shell, modules, job_environment(os.environ)):
+    if said := _missing(_after(lines, python), modules, job_environment(os.environ)):
         yield f"python = {python}: {said} (--unchecked: compute nodes have it)"
 
 

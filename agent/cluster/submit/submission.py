@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.cluster import slurm
 from agent.cluster.submit.plan import training_name
+from agent.cluster.submit.point_commands import executable_in, program_words
 from agent.config import sweep_yaml
 from agent.config.run_config import RunConfig
 from agent.errors import ClusterError, ConfigError
@@ -59,16 +60,29 @@ def check_names(
         raise ConfigError(problems, where="the submission (nothing was created)")
 
 
-def check_programs(sweeps: Mapping[Path, Mapping[str, object]], project_dir: Path) -> None:
-    """ConfigError for each sweep whose agents would start a `program` that is not in the project:
-    each of its runs would fail.
+def check_programs(
+    sweeps: Mapping[Path, Mapping[str, object]], project_dir: Path, *, elsewhere: bool = False
+) -> None:
+    """ConfigError for each sweep whose agents would start a `program`, or a script that its
+    `command` names, that is not there: each of its runs would fail. With `elsewhere` absolute paths
+    are not looked at: a container or a compute node may have them.
     """
     problems = []
     for path, sweep in sweeps.items():
         program, command = sweep.get("program"), sweep.get("command", ["${program}"])
-        starts_it = isinstance(command, list) and "${program}" in command
-        if starts_it and isinstance(program, str) and not (project_dir / program).exists():
-            problems.append(f"{path}: program = {program}: no such file in {project_dir}")
+        named = [str(word) for word in command] if isinstance(command, list) else []
+        starts_it = "${program}" in named and isinstance(program, str)
+        wanted = {str(program): "program = "} if starts_it else {}
+        executable = executable_in(program_words(sweep))
+        for word in named:
+            is_script = word.endswith((".py", ".sh")) and word[0] != "-" and "=" not in word
+            if is_script or (word == executable and os.sep in word):
+                wanted[word] = "command: "
+        problems += [
+            f"{path}: {key}{word}: no such file in {project_dir}"
+            for word, key in wanted.items()
+            if not (elsewhere and Path(word).is_absolute()) and not (project_dir / word).exists()
+        ]
     if problems:
         raise ConfigError(problems, where=f"{len(sweeps)} sweep file(s)")
 

@@ -10,7 +10,7 @@ from agent.cluster import slurm
 from agent.cluster.options import ArrayOptions, parse_options
 from agent.cluster.submit import preflight
 from agent.cluster.submit.allocation import by_gpu_type, fitting_array, gpus_problem
-from agent.cluster.submit.software import OF_AGENTS
+from agent.cluster.submit.software import Needed
 from agent.cluster.submit.submission import (
     check_data,
     check_names,
@@ -31,13 +31,13 @@ def refused(tmp_path: Path, **values: object) -> str:
         {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     )
     with pytest.raises(ConfigError, match=r"^the submission \(nothing was created\): ") as caught:
-        preflight.check(options, None, OF_AGENTS, home=tmp_path, unchecked=False)
+        preflight.check(options, None, Needed(), home=tmp_path, unchecked=False)
     assert "\n" not in str(caught.value)
     return caught.value.problems[0]
 
 
 def check(**values: object) -> None:
-    preflight.check(parse_options(values), None, OF_AGENTS, home=Path(), unchecked=False)
+    preflight.check(parse_options(values), None, Needed(), home=Path(), unchecked=False)
 
 
 def test_a_submission_without_a_mistake_is_accepted_and_creates_nothing(tmp_path: Path) -> None:
@@ -142,9 +142,22 @@ def test_a_program_that_is_not_in_the_project_is_refused(tmp_path: Path) -> None
     sweep = {"program": "trian.py", "method": "grid"}
     with pytest.raises(ConfigError, match=r"s\.yaml: program = trian\.py: no such file in "):
         check_programs({Path("s.yaml"): sweep}, tmp_path)
-    check_programs({Path("s.yaml"): {**sweep, "command": ["python", "other.py"]}}, tmp_path)
     (tmp_path / "trian.py").touch()
     check_programs({Path("s.yaml"): sweep}, tmp_path)
+    started = {
+        "other.py": ["${env}", "python", "other.py", "${args}"],
+        "./start": ["./start", "${program}"],
+        "/no/such/python": ["${env}", "A=/b.py", "/no/such/python", "-m", "trian"],
+        "/no/such/x.py": ["python", "/no/such/x.py"],
+    }
+    for word, command in started.items():
+        named = {Path("s.yaml"): {**sweep, "command": command}}
+        with pytest.raises(ConfigError, match=rf"s\.yaml: command: {word}: no such file in "):
+            check_programs(named, tmp_path)
+        if word.startswith("/"):
+            check_programs(named, tmp_path, elsewhere=True)
+    right = ["python", "trian.py", "--out=x.py", "${args}"]
+    check_programs({Path("s.yaml"): {**sweep, "command": right}}, tmp_path)
 
 
 def test_data_and_bases_that_cannot_be_used_are_refused_once(tmp_path: Path) -> None:

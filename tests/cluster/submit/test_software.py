@@ -14,8 +14,9 @@ from agent.cluster.submit.software import (
     OF_AGENTS,
     OF_PROGRAM,
     OF_SERVER,
-    modules_needed,
+    Needed,
     software_problems,
+    what_is_needed,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -68,21 +69,42 @@ def test_every_package_that_a_program_imports_is_looked_for(start: str, known: s
 def test_what_is_needed_follows_from_the_program(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("import agent.cli\n")
     (tmp_path / "other.py").write_text("# import agent\nimport agents\n")
-    assert modules_needed([{}], tmp_path) == (*OF_AGENTS, *OF_PROGRAM)
-    assert modules_needed([{"program": "other.py"}], tmp_path) == OF_AGENTS
-    assert modules_needed([{"program": "gone.py"}], tmp_path) == OF_AGENTS
+    whole = Needed((*OF_AGENTS, *OF_PROGRAM))
+    assert what_is_needed([{}], tmp_path) == whole
+    assert what_is_needed([{"program": "other.py"}], tmp_path) == Needed()
+    assert what_is_needed([{"program": "gone.py"}], tmp_path) == Needed()
     other: dict[str, object] = {"program": "train.py", "command": ["python", "other.py"]}
-    assert modules_needed([other], tmp_path) == OF_AGENTS
+    assert what_is_needed([other], tmp_path) == Needed()
     named: dict[str, object] = {"command": ["python", "train.py", "${args}"]}
-    assert modules_needed([other, named], tmp_path) == (*OF_AGENTS, *OF_PROGRAM)
-    assert set(modules_needed([other], tmp_path, serves=True)) == {*OF_AGENTS, *OF_SERVER}
+    assert what_is_needed([other, named], tmp_path) == whole
+    served = what_is_needed([other], tmp_path, serves=True)
+    assert set(served.modules) == {*OF_AGENTS, *OF_SERVER}
+    started: list[dict[str, object]] = [
+        {"command": ["${env}", "A=b", "pythn3", "other.py"]},
+        {"command": ["accelerate", "launch", "other.py"]},
+        {"command": ["./start"]},
+        {"command": ["env", "-i", "rye"]},
+    ]
+    assert what_is_needed(started, tmp_path).programs == ("accelerate", "pythn3")
 
 
-def test_a_package_that_is_not_installed_is_named_whichever_it_is(tmp_path: Path) -> None:
-    options = parse_options({"python": sys.executable})
-    assert list(software_problems(options, [*OF_AGENTS, *OF_PROGRAM, *OF_SERVER])) == []
-    (said,) = software_problems(options, [*OF_PROGRAM, "no_such_package"])
-    assert "it has no module no_such_package: install the project's packages into it" in said
-    container = parse_options({"python": sys.executable, "container": "nice"})
-    (said,) = software_problems(container, [*OF_PROGRAM, "no_such_package"])
-    assert "it has no module no_such_package" in said
+def test_a_package_or_program_that_is_not_there_is_named_whichever_it_is() -> None:
+    everything = Needed((*OF_AGENTS, *OF_PROGRAM, *OF_SERVER), ("python3", "wandb", "bash"))
+    lacking = Needed(("no_such_package", *OF_PROGRAM))
+    for more in ({}, {"container": "nice"}, {"setup": ["export A=1"]}):
+        options = parse_options({"python": sys.executable, **more})
+        assert list(software_problems(options, everything)) == []
+        (said,) = software_problems(options, lacking)
+        assert "it has no module no_such_package: install the project's packages into it" in said
+        (said,) = software_problems(options, Needed(programs=("bash", "pythn3")))
+        assert said == "command: no program pythn3 here (--unchecked: compute nodes have it)"
+
+
+def test_a_program_that_the_set_up_lines_bring_is_found(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("#!/bin/sh\n")
+    (tmp_path / "mine").chmod(0o755)
+    needed = Needed(programs=("mine",))
+    setup = [f'export PATH="{tmp_path}:$PATH"']
+    options = parse_options({"python": sys.executable, "setup": setup})
+    assert list(software_problems(options, needed)) == []
+    assert len(list(software_problems(parse_options({"python": sys.executable}), needed))) == 1
