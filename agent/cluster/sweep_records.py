@@ -83,9 +83,7 @@ _OF_POINTS = ("method", "parameters", "program", "command")
 
 def name_points(sweep: Mapping[str, object]) -> str:
     """Names what the points of a sweep file run: two files with one name train the same."""
-    return digest_of(
-        {key: sweep.get(key) for key in ("method", "parameters", "program", "command")}
-    )
+    return digest_of({key: sweep.get(key) for key in _OF_POINTS})
 
 
 def earlier_submissions(

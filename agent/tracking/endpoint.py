@@ -16,6 +16,7 @@ from agent import server_note
 from agent.errors import ClusterError, ServerError
 from agent.server_note import ServerNote
 from agent.tracking.credentials import ENVIRONMENT_NAME, with_key
+from agent.tracking.login import Login, check_login
 
 NOTICE_TIMEOUT_S = 5.0
 LOOK_EVERY_S = 5.0
@@ -40,6 +41,23 @@ class ServerAccess:
             if self.key_file is None:
                 environment[ENVIRONMENT_NAME] = note.key
         return environment
+
+    def login(self, base: Mapping[str, str]) -> Login:
+        """Whether the server answers now and knows the key."""
+        try:
+            return check_login(self.environment(base), Path.home())
+        except ClusterError as error:  # its note is gone, as between two lives of its job
+            return Login("", "", str(error), is_reachable=False)
+
+    def check_key(self, base: Mapping[str, str]) -> None:
+        """ClusterError for a key that is missing or refused: an agent would be started six times.
+        A server that is not there (yet) is waited for instead.
+        """
+        if self.server_data is None:
+            self.environment(base)  # a key file that cannot be read; else the note has the key
+        login = self.login(base)
+        if login.problem and login.is_reachable:
+            raise ClusterError(login.problem)
 
     @property
     def hands_out_crashed(self) -> bool:

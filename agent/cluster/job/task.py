@@ -44,7 +44,6 @@ from agent.signals import SUPERVISED
 from agent.takeover import Term
 from agent.tracking.credentials import read_key
 from agent.tracking.endpoint import AddressWatch, ServerAccess
-from agent.tracking.login import Login, check_login
 from agent.tracking.notices import notice_url, post_notice, sweep_states
 from agent.tracking.patience import Patience, site_limit_s
 from agent.tracking.run_states import run_states
@@ -75,11 +74,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def access_of(args: argparse.Namespace) -> ServerAccess:
+    return ServerAccess(args.base_url, args.server_data, args.key_file)
+
+
 def build_workers(
     args: argparse.Namespace, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> list[Worker]:
     """One worker per slot. ClusterError when the key cannot be used."""
-    access = ServerAccess(args.base_url, args.server_data, args.key_file)
+    access = access_of(args)
     if access.key_file:
         read_key(access.key_file)  # a key file that is missing or open to others is refused at once
     state = args.state.resolve()
@@ -173,7 +176,7 @@ def _source(
             point_work=lambda claim: PointWork(claim, environment()),
             is_alive=lambda other: slurm.is_alive(other.rpartition("-")[0]),
         )
-    hands_out_crashed = ServerAccess(args.base_url, args.server_data).hands_out_crashed
+    hands_out_crashed = access_of(args).hands_out_crashed
     return SweepSource(
         args.sweeps,
         ClaimFile(args.state.resolve() / "tasks" / f"{name}.json"),
@@ -186,7 +189,7 @@ def _source(
         read_states=lambda sweep, run_ids: run_states(sweep, run_ids, environment()),
         server_hands_out_crashed=hands_out_crashed,
         idle_limit_s=args.idle_limit_s,
-        login=lambda: login_of(args, os.environ),
+        login=lambda: access_of(args).login(os.environ),
         site_limit_s=site_limit_s(base_environment(args, os.environ)),
     )
 
@@ -234,37 +237,9 @@ def begin_record(state: Path, environment: Mapping[str, str]) -> LifeLog | None:
     return LifeLog(JobRecords(state), life, _say)
 
 
-def check_key(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
-    """ClusterError for a key that is missing or refused: an agent would be started six times. A
-    server that is not there (yet) is waited for instead.
-    """
-    if args.offline:
-        return
-    access = ServerAccess(args.base_url, args.server_data, args.key_file)
-    try:
-        known = access.environment(environment)
-    except ClusterError:
-        if args.server_data:
-            return  # its note comes with the server
-        raise
-    login = check_login(known, Path.home())
-    if login.problem and login.is_reachable:
-        raise ClusterError(login.problem)
-
-
-def login_of(args: argparse.Namespace, environment: Mapping[str, str]) -> Login:
-    """Whether the server answers now and knows the key."""
-    try:
-        access = ServerAccess(args.base_url, args.server_data, args.key_file)
-        return check_login(access.environment(environment), Path.home())
-    except ClusterError as error:  # its note is gone, as between two lives of its job
-        return Login("", "", str(error), is_reachable=False)
-
-
 def notify_at_end(args: argparse.Namespace, environment: Mapping[str, str], status: int) -> None:
     """Tell the URL, once for all tasks, when no point of the sweeps is left."""
-    access = ServerAccess(args.base_url, args.server_data, args.key_file)
-    states = sweep_states(args.sweeps, access.environment(environment))
+    states = sweep_states(args.sweeps, access_of(args).environment(environment))
     if not args.sweeps or set(states) != set(args.sweeps) or "RUNNING" in states.values():
         return
     job = slurm.task_name(environment).partition("_")[0]
@@ -299,7 +274,8 @@ def main(words: Sequence[str] | None = None) -> int:
         life_log = begin_record(args.state.resolve(), environment)
         if int(restarts) > args.max_restarts:
             raise ClusterError(f"restarted {restarts} times, more than {args.max_restarts}")
-        check_key(args, environment)
+        if not args.offline:
+            access_of(args).check_key(environment)
         with warm_start(args, environment) as warm:
             known = {**environment, **warm}
             workers = patience.keep_trying(lambda: build_workers(args, known, _say))
