@@ -196,9 +196,16 @@ _OURS = frozenset(
         "dependency",
         "wait",
         "input",
-        "ntasks",
     ]
 )
+# A task is one program on one node: what more it held would idle.
+_OF_ONE_TASK = {
+    "nodes": r"1(-1)?",
+    "ntasks": "1",
+    "ntasks-per-node": "1",
+    "ntasks-per-gpu": "1",
+    "nodelist": r"[^,\[]+",  # every task would hold all of a list's nodes
+}
 
 
 def _problem_of(name: str, value: object) -> str | None:
@@ -230,11 +237,14 @@ def _sbatch_problem(word: object) -> str | None:
     key = found.group(1)
     if key in _OURS:
         return f"{key} is the script's own: it would break preemption, the logs or the key"
+    if key in _OF_ONE_TASK and not re.fullmatch(_OF_ONE_TASK[key], found.group(2) or ""):
+        return "a task is one program on one node, the rest would idle; --array asks for more tasks"
     own = {field.metadata["directive"]: name for name, field in FIELDS.items()}
     own.pop("")  # of options that are not sbatch directives
     if key in own:
         return f"give it as --{own[key].replace('_', '-')}"
-    if longer := sorted(name for name in (*_OURS, *own) if name.startswith(key)):
+    names = () if key in _OF_ONE_TASK else (*_OURS, *own, *_OF_ONE_TASK)
+    if longer := sorted(name for name in names if name.startswith(key)):
         return f"sbatch takes {key} for {' or '.join(longer)}; write the whole name of an option"
     return None
 

@@ -44,6 +44,11 @@ MISTAKES = {
     "short option": (["--sbatch", "part=main"], r"sbatch takes part for partition"),
     "constraint": (["--constraint", "h100"], r"features here: none"),
     "reservation": (["--reservation", "mine"], r"reservations here: none"),
+    "two nodes": (
+        ["--sbatch", "nodes=2"],
+        r"'nodes=2': a task is one program on one node",
+    ),
+    "two GPUs": (["--sbatch", "gpus=2"], r"sbatch = gpus=2: a task has 1"),
     "nodes": (["--sbatch", "nodelist=n99"], r"nodes here: n1, n2"),
     "array": (["--array", "7-0"], r"array"),
     "no time": (["--time", "0"], r"time = 0"),

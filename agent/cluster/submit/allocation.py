@@ -45,9 +45,17 @@ def agents_per_task(options: ArrayOptions) -> int:
 
 
 def gpus_problem(options: ArrayOptions) -> str | None:
-    """Why an agent could not have the GPUs that it is to start torchrun on."""
-    asked_elsewhere = any(word.startswith("gpus") for word in options.sbatch)
+    """Why an agent could not have the GPUs that it is to start torchrun on, or a task has more."""
     has, wanted = gpus_per_task(options), int(options.gpus_per_agent)
+    for word in options.sbatch:
+        name, _, value = word.partition("=")
+        count = re.search(r"(?:^|:)(\d+)$", value)
+        if name == "gpus" and count and int(count.group(1)) > has:
+            return (
+                f"sbatch = {word}: a task has {has} (gres = {options.gres}), the rest would idle, "
+                f"on another node perhaps; ask for --gres gpu:{value}"
+            )
+    asked_elsewhere = any(word.startswith("gpus") for word in options.sbatch)
     if has >= wanted or wanted == 1 or asked_elsewhere:
         return None
     return (

@@ -107,6 +107,20 @@ def test_agents_get_the_gpus_that_torchrun_needs_or_the_submission_is_refused(
     assert gpus_problem(ArrayOptions(gpus_per_agent="4", sbatch=("gpus-per-node=4",))) is None
 
 
+def test_what_would_idle_in_a_task_is_refused(tmp_path: Path) -> None:
+    for word in ("nodes=2", "nodes=1-4", "ntasks=2", "ntasks-per-node=4", "nodelist=n[1-2]"):
+        with pytest.raises(ConfigError, match="a task is one program on one node, the rest would"):
+            parse_options({"sbatch": [word]})
+    given = ["nodes=1", "ntasks=1", "nodelist=n1", "gpus=1", "gpus-per-node=4", "exclusive"]
+    assert gpus_problem(parse_options({"sbatch": given})) is None
+    for word in ("gpus=2", "gpus=a100:2"):
+        assert refused(tmp_path, sbatch=[word]) == (
+            f"sbatch = {word}: a task has 1 (gres = gpu:1), the rest would idle, on another node "
+            f"perhaps; ask for --gres gpu:{word.removeprefix('gpus=')}"
+        )
+    assert gpus_problem(ArrayOptions(gres="gpu:2", sbatch=("gpus=2",))) is None
+
+
 def test_the_ids_of_an_array_count_once() -> None:
     assert slurm.log_path("/l/%4A/%3a-%a.log", "12", 5) == "/l/0012/005-5.log"
     assert slurm.task_ids("0-6:2,4,9%2") == [0, 2, 4, 6, 9]
