@@ -181,6 +181,11 @@ def queue(jobs: Sequence[str]) -> list[Task]:
     return list(parse_queue(text))
 
 
+def at_work(jobs: Sequence[str]) -> set[str]:
+    """Those of these jobs that have a task which waits or runs."""
+    return {t.job.partition("_")[0] for t in queue(jobs) if t.state != "COMPLETING"}
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a task ended, or stands, by Slurm."""

@@ -342,6 +342,17 @@ def test_a_key_that_was_revoked_after_the_submission_ends_a_task_before_its_firs
     assert stage.runs(sweep) == []
 
 
+def test_a_sweep_without_a_point_left_gets_no_task(stage: Stage) -> None:
+    path = stage.write_sweep("over", 1, steps=1, step_s=0.1)
+    flags = stage.flags(array="0-3")
+    job = job_in(stage.command("submit", str(path), *flags).stdout)
+    stage.cluster.wait_for_end(job, timeout_s=90)
+    sweep = stage.sweep_of("over")
+    done = stage.command("submit", sweep, *flags, "--dry-run", check=False)
+    assert done.returncode == 2
+    assert f"every grid point of {sweep} has run; " in done.stderr
+
+
 def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
     stage: Stage,
 ) -> None:
@@ -355,6 +366,10 @@ def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
         assert done.returncode == 2
         assert f"{file}: job {job} still works on its points, as " in done.stderr
         assert f"`sweep-agent fill {file}` runs what is left" in done.stderr
+    done = stage.command("fill", str(path), *flags, check=False)
+    assert done.returncode == 2
+    assert f"{path}: job {job} still works on its points, as " in done.stderr
+    assert not (stage.directory / "outputs/cluster/points").exists()
     both = (str(path), "twice.yaml", "./twice.yaml")
     new = stage.command("submit", *both, *flags, "--new-sweep", "--sbatch", "hold").stdout
     assert len([line for line in new.splitlines() if "/sweeps/" in line]) == 1

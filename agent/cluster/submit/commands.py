@@ -184,8 +184,7 @@ def _notes_on_earlier(
     wanted = {path: sweep_records.name_points(sweep) for path, sweep in sweeps.items()}
     earlier = sweep_records.earlier_submissions(records.all(), wanted)
     jobs = [job for record in earlier.values() for job in record.jobs]
-    alive = {task.job.partition("_")[0] for task in slurm.queue(jobs)}
-    return sweep_records.check_not_at_work(earlier, alive, new_sweep=new_sweep)
+    return sweep_records.check_not_at_work(earlier, slurm.at_work(jobs), new_sweep=new_sweep)
 
 
 def _create_and_send(
@@ -249,7 +248,16 @@ def _fit(
     if given:
         reader = Reader(access_of(options))
         counts += [reader.points_left(sweep) for sweep in given]
-    array, said = fitting_array(options, total(counts))
+    points = total(counts)
+    if points == 0:
+        raise ConfigError(
+            [
+                f"every grid point of {', '.join(given)} has run; `sweep-agent fill --failed "
+                "SWEEP.yaml` runs those again that failed"
+            ],
+            where="the submission (nothing was created)",
+        )
+    array, said = fitting_array(options, points)
     return dataclasses.replace(options, array=array), said
 
 

@@ -50,6 +50,11 @@ def add_fill_arguments(parser: argparse.ArgumentParser) -> None:
         "--offline", action="store_const", const="1", help="compute nodes reach no server"
     )
     parser.add_argument("--failed", action="store_true", help="run failed points again as well")
+    parser.add_argument(
+        "--while-running",
+        action="store_true",
+        help="although jobs still work on these sweeps: what they have not begun may run twice",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--no-snapshot", action="store_true", help="run the working tree itself")
     add_unchecked(parser)
@@ -117,6 +122,9 @@ def run_fill(args: argparse.Namespace) -> int:
         needed = what_is_needed(sweeps.values(), Path.cwd())
         ask_here(options, needed, with_key=not options.offline, unchecked=args.unchecked)
     plans = _plans(args, options)
+    records = SweepRecords(Path(options.state_dir))
+    if not args.while_running:
+        _check_not_at_work(plans, records)
     wanted = [(plan, to_fill(plan.points, failed=args.failed)) for plan in plans]
     for plan, points in wanted:
         kinds = Counter(point.state.value for point in points)
@@ -143,7 +151,6 @@ def run_fill(args: argparse.Namespace) -> int:
         ],
         options,
     )
-    records = SweepRecords(Path(options.state_dir))
     for plan, _ in filled:
         for job in jobs:
             file = str(plan.path.absolute())
@@ -151,6 +158,20 @@ def run_fill(args: argparse.Namespace) -> int:
     if options.offline:
         print(f"{'after':>7}  {sync_command(options)}")
     return 0
+
+
+def _check_not_at_work(plans: Iterable[FilePlan], records: SweepRecords) -> None:
+    """ConfigError while jobs work on one of the sweeps: they would take the same points."""
+    problems = []
+    for plan in plans:
+        record = records.find(plan.sweep_path) if plan.sweep_path else None
+        if record and (jobs := slurm.at_work(record.jobs)):
+            problems.append(
+                f"{plan.path}: job {', '.join(sorted(jobs))} still works on its points, as "
+                f"{record.sweep}; fill what is left once it has ended, or give --while-running"
+            )
+    if problems:
+        raise ConfigError(problems, where="the points to fill (nothing was submitted)")
 
 
 def _say_unsynced(plan: FilePlan, options: ArrayOptions) -> None:
