@@ -56,7 +56,8 @@ def _state(taking: Taking | None, is_alive: Callable[[str], bool]) -> str:
     if taking is None:
         return "preempted"
     if taking.state == "running":
-        return "running" if is_alive(taking.task) else "crashed"
+        task = taking.task.partition("-")[0]  # without the number of its worker
+        return "running" if is_alive(task) else "crashed"
     return NOT_SYNCED if taking.state == "done" else taking.state
 
 

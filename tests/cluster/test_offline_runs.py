@@ -38,7 +38,7 @@ def leave(state_dir: Path) -> list[str]:
     for number, state in enumerate(STATES):
         if not state:
             continue
-        taken = points.take(f"12_{number}", lambda task: True)
+        taken = points.take(f"12_{number}-0", lambda task: True)
         assert taken is not None
         if state != "running":
             points.finish(taken.run_id, state)

@@ -203,6 +203,9 @@ def test_without_a_server_on_the_compute_nodes_runs_are_synced_into_their_sweep(
     assert "nothing to run of 2" in stage.command("fill", str(path), *words).stdout
     sync = status.rpartition("next: ")[2]
     assert " wandb sync " in sync
+    cut_off = stage.directory / "outputs/cluster/wandb/wandb/offline-run-20260101_000000-abcd1234"
+    cut_off.mkdir()
+    (cut_off / "run-abcd1234.wandb").write_bytes(b":W&B\xe1\xbe\x00")  # its header, and no more
     stage.shell(sync.replace(" wandb ", f" {stage.python} -m wandb "))
     status = stage.command("status", sweep, *stage.access()).stdout
     assert " of 2: 2 done\n" in status

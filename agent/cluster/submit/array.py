@@ -187,9 +187,11 @@ def scheduler_command(sweep: str, options: ArrayOptions) -> str:
 
 
 def sync_command(options: ArrayOptions) -> str:
-    """With the server: the runs know their sweep, but not where it lives."""
-    runs = f"{shlex.quote(options.state_dir)}/wandb/wandb/offline-run-*"
-    return f"{server_words(options)}wandb sync {runs}"
+    """With the server: the runs know their sweep, but not where it lives. One by one: a run that
+    was cut off cannot be read, and `wandb sync` sends none of those that it is given with it.
+    """
+    runs = f"{shlex.quote(options.state_dir)}/wandb/wandb -name 'offline-run-*' -prune"
+    return f"{server_words(options)}find {runs} -exec wandb sync {{}} ';'"
 
 
 def tell(lines: Sequence[str]) -> None:

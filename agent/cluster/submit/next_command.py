@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.cluster.offline_runs import NOT_SYNCED
 from agent.cluster.options import ArrayOptions
 from agent.cluster.submit.array import command, server_words, sync_command
 from agent.cluster.submit.plan import PointState
@@ -22,7 +23,7 @@ class Ended:
 
 def next_command(ended: Sequence[Ended], options: ArrayOptions) -> str:
     """Brings back all that is left, of files and of sweeps without one; else the report."""
-    if any(each.status.offline for each in ended):  # what is left shows afterwards
+    if any(NOT_SYNCED in counts_of(each.status) for each in ended):  # the rest shows afterwards
         return sync_command(options)
     commands = []
     for flags in dict.fromkeys(each.flags for each in ended):  # of each submission its own

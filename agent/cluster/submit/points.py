@@ -85,7 +85,10 @@ def points_of(sweep: dict[str, object], where: str) -> list[tuple[dict[str, obje
     """Every grid point as the file gives it, and resolved. ConfigError without a finite grid."""
     if sweep.get("method") != "grid":
         raise ConfigError(
-            [f"method = {sweep.get('method')!r}: only a grid has points that can be listed"],
+            [
+                f"method = {sweep.get('method')!r}: only a grid has points that can be listed; "
+                "`sweep-agent submit ENTITY/PROJECT/SWEEP` goes on with a search"
+            ],
             where=where,
         )
     values = list(sweep_yaml.grid_points(sweep))

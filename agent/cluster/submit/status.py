@@ -31,7 +31,6 @@ class SweepStatus:
     listed: frozenset[str] | None = None  # the ids that `--where` picks; None for all
     method: str = "grid"
     missing_on: str = ""  # the server that does not have it
-    offline: int = 0  # runs that wait on a disk for `wandb sync`
     scheduler: str = ""  # the command that proposes its points, where they come from one
 
     @property

@@ -87,7 +87,9 @@ def _task_lines(stories: Sequence[TaskStory], *, with_tails: bool) -> list[str]:
         rows.append((story.task, story.state, *cells))
     lines = table(rows)
     for story in stories:
-        if not (with_tails and story.is_bad and story.has_started) or story.tail is None:
+        # A task that was cancelled shows no tail; its log has the end of what was interrupted.
+        is_known = story.tail is None or story.reason.startswith("cancelled")
+        if is_known or not (with_tails and story.is_bad and story.has_started):
             continue
         lines.append(f"{story.task} ended {story.state}; {story.log or 'no log is known'}:")
         lines += [f"    {line}" for line in story.tail or ("(the log is empty or gone)",)]

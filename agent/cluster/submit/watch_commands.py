@@ -118,7 +118,6 @@ def _status_of(
         facts.state,
         facts.expected,
         with_offline(facts.runs, mine),
-        offline=len(mine),
         method=facts.method,
         scheduler=scheduler,
     )

@@ -95,6 +95,16 @@ def test_each_submission_has_its_own_flags() -> None:
     )
 
 
+def test_runs_that_wait_for_their_sync_come_first_and_one_that_was_cut_off_never_waits() -> None:
+    waits = Ended(sweep("a", "not synced", "failed"), "/p/a.yaml", [FAILED])
+    cut_off = Ended(sweep("b", "crashed"), "/p/b.yaml", [PARTIAL], "--offline")
+    assert shown(waits, cut_off) == (
+        "find outputs/cluster/wandb/wandb -name 'offline-run-*' -prune -exec wandb sync {} ';'"
+    )
+    assert shown(cut_off) == "sweep-agent fill /p/b.yaml --offline"
+    assert flags_again({"offline": "1"}, ArrayOptions()) == "--offline"
+
+
 def test_a_report_is_of_every_project() -> None:
     both = [Ended(sweep(name, "finished", "finished"), f"/p/{name}.yaml", []) for name in "ab"]
     assert shown(*both) == "sweep-agent report me/a me/b"
