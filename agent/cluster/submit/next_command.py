@@ -40,6 +40,8 @@ def next_command(ended: Sequence[Ended], options: ArrayOptions) -> str:
     if commands:
         schedulers = [f"{e.status.scheduler} & " for e in ended if e.status.lacks_points]
         return "".join(schedulers) + " && ".join(commands)
+    if any(counts_of(each.status)["running"] for each in ended):  # too early for a report
+        return command("status --watch", options)
     projects = dict.fromkeys(each.status.sweep.rpartition("/")[0] for each in ended)
     return f"{server_words(options)}sweep-agent report {' '.join(map(shlex.quote, projects))}"
 

@@ -78,7 +78,13 @@ class Report:
 
     @property
     def is_over(self) -> bool:
+        """No task of these sweeps will do any more."""
         return not self.slurm_problem and all(story.is_over for story in self.tasks)
+
+    @property
+    def stray(self) -> int:
+        """Runs that count as running although no task here is left to run them."""
+        return sum(counts_of(status)["running"] for status in self.sweeps) if self.is_over else 0
 
 
 def counts_of(status: SweepStatus) -> dict[str, int]:

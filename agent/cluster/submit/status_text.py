@@ -48,6 +48,11 @@ def status_lines(report: Report) -> list[str]:
             for status in report.sweeps
             if status.is_endless
         ]
+    if report.stray:
+        lines.append(
+            f"{report.stray} run(s) count as running, but no task here runs them: agents elsewhere "
+            "do, or they were killed and will count as crashed once the server misses them"
+        )
     if report.next_command:
         lines.append(f"next: {report.next_command}")
     return lines
@@ -148,6 +153,7 @@ def as_json(report: Report) -> dict[str, object]:
             "by_the_runs": own_gpu_hours(run for s in report.sweeps for run in s.runs),
         },
         "expected_seconds": expected_seconds(report),
+        "running_without_a_task": report.stray,
         "next": report.next_command,
         "server_notice": report.server_notice,
         "disk_problems": list(report.disk_problems),

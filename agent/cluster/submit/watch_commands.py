@@ -71,7 +71,7 @@ def run_status(args: argparse.Namespace) -> int:
         else:
             clear = "\033[H\033[J" if args.watch and sys.stdout.isatty() else ""
             print(clear + "\n".join(status_lines(report)), flush=True)
-        if not args.watch or report.is_over:
+        if not args.watch or (report.is_over and not report.stray):
             return 0
         time.sleep(WATCH_EVERY_S)
 

@@ -10,6 +10,7 @@ from agent.cluster.submit.next_command import Ended, may_have_left, next_command
 from agent.cluster.submit.plan import PointState
 from agent.cluster.submit.status import Report, SweepStatus
 from agent.cluster.submit.status_text import status_lines
+from agent.cluster.submit.task_stories import TaskStory
 from agent.tracking.reader import RunFacts
 
 FAILED, PARTIAL, NEW = PointState.FAILED, PointState.PARTIAL, PointState.NEW
@@ -103,6 +104,16 @@ def test_runs_that_wait_for_their_sync_come_first_and_one_that_was_cut_off_never
     )
     assert shown(cut_off) == "sweep-agent fill /p/b.yaml --offline"
     assert flags_again({"offline": "1"}, ArrayOptions()) == "--offline"
+
+
+def test_while_a_run_counts_as_running_it_is_too_early_for_a_report() -> None:
+    """It was killed, and the server has not missed it yet; or an agent elsewhere has it."""
+    status = sweep("a", "finished", "running")
+    assert shown(Ended(status, "/p/a.yaml", [])) == "sweep-agent status --watch"
+    found = Report([status], [TaskStory("12_0", "COMPLETED", "n1")])
+    assert found.stray == 1
+    assert "1 run(s) count as running, but no task here" in "\n".join(status_lines(found))
+    assert replace(found, tasks=[TaskStory("12_0", "RUNNING", "n1")]).stray == 0
 
 
 def test_a_report_is_of_every_project() -> None:
