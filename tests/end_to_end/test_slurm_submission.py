@@ -413,6 +413,32 @@ def test_a_submission_that_is_interrupted_takes_its_sweep_back(stage: Stage) -> 
     assert not list((stage.directory / "outputs/cluster/sweeps").glob("*__interrupted__*"))
 
 
+def test_a_signal_while_slurm_takes_the_job_loses_no_record(stage: Stage) -> None:
+    path = stage.write_sweep("late", 1, steps=1, step_s=0.1)
+    place = stage.directory.parent / "slow programs"
+    place.mkdir()
+    search = stage.cluster.environment["PATH"]
+    real = next(p for d in search.split(os.pathsep) if (p := Path(d) / "sbatch").exists())
+    (place / "sbatch").write_text(
+        f'#!/bin/sh\ncase "$*" in *--test-only*) exec {real} "$@";; esac\n'
+        f"touch '{place}/begun'\nwhile [ ! -e '{place}/gate' ]; do sleep 0.05; done\n"
+        f'exec {real} "$@"\n'
+    )
+    (place / "sbatch").chmod(0o755)
+    flags = [*stage.flags(array="0-0"), "--sbatch", "hold"]
+    words = ("submit", str(path), *flags)
+    process = stage.start_command(*words, PATH=f"{place}{os.pathsep}{search}")
+    wait_until((place / "begun").exists, timeout_s=60, what="sbatch")
+    os.killpg(process.pid, signal.SIGINT)
+    (place / "gate").touch()
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0, out + error
+    job = job_in(out)
+    (record,) = (stage.directory / "outputs/cluster/sweeps").glob("*__late__*.json")
+    assert json.loads(record.read_text())["jobs"] == [job]
+    stage.cluster.run("scancel", job)
+
+
 def _has_sweeps(stage: Stage, project: str, count: int) -> bool:
     return len(sweeps_of(stage, project)) == count
 

@@ -43,10 +43,12 @@ ASKING_S = 60.0
 
 @dataclass(frozen=True)
 class Needed:
-    """What tasks start, by name: Python packages, and programs other than the interpreter."""
+    """What tasks start, by name: Python packages, programs other than the interpreter, and other
+    interpreters, by their paths."""
 
     modules: tuple[str, ...] = OF_AGENTS
     programs: tuple[str, ...] = ()
+    interpreters: tuple[str, ...] = ()
 
 
 def what_is_needed(
@@ -62,6 +64,7 @@ def what_is_needed(
     return Needed(
         tuple(dict.fromkeys([*OF_AGENTS, *ours, *(OF_SERVER if serves else ())])),
         tuple(sorted(name for name in names if os.sep not in name)),
+        tuple(sorted(name for name in names if re.search(r"/python[\d.]*$", name))),
     )
 
 
@@ -96,6 +99,11 @@ def software_problems(options: ArrayOptions, needed: Needed) -> Iterator[str]:
     yield from problems
     if needed.programs and not problems:
         yield from _program_problems(start, needed.programs)
+    if not options.container:  # of the program's packages, wandb in any case
+        modules = [name for name in needed.modules if name not in ("agent", "yaml")]
+        for path in needed.interpreters:
+            if said := _missing([path], modules):
+                yield f"command: {path}: {said}"
 
 
 def _after(lines: Sequence[str], python: str) -> list[str]:

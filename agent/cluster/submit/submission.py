@@ -52,9 +52,9 @@ def check_names(
         place = _place(sweep, environment, entity=entity, project=project)
         problems += [
             f"{path}: {key} = {name!r}: must be one word of letters, digits, dots, dashes and "
-            "underscores"
+            "underscores, no longer than 128"
             for key, name in place.items()
-            if re.fullmatch(_NAME, name) is None
+            if re.fullmatch(_NAME, name) is None or len(name) > 128  # as wandb has it
         ]
     if problems:
         raise ConfigError(problems, where="the submission (nothing was created)")

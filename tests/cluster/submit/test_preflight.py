@@ -204,6 +204,8 @@ def test_a_name_that_a_path_cannot_hold_is_refused() -> None:
         check_names(sweeps, {"WANDB_PROJECT": "a/b"}, entity=None, project=None)
     with pytest.raises(ConfigError, match="entity = 'me:you': must be one word"):
         check_names({Path("s.yaml"): {}}, {}, entity="me:you", project=None)
+    with pytest.raises(ConfigError, match="no longer than 128"):
+        check_names(sweeps, {}, entity=None, project="a" * 129)
     check_names(sweeps, {"WANDB_PROJECT": "a/b"}, entity=None, project="right_1.0-ü")
 
 

@@ -100,6 +100,19 @@ def test_a_package_or_program_that_is_not_there_is_named_whichever_it_is() -> No
         assert said == "command: no program pythn3 here (--unchecked: compute nodes have it)"
 
 
+def test_another_interpreter_in_the_command_needs_the_packages_too(tmp_path: Path) -> None:
+    bare = tmp_path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E -I "$@"\n')
+    bare.chmod(0o755)
+    sweep: dict[str, object] = {"command": ["${env}", str(bare), "point.py"]}
+    needed = what_is_needed([sweep], tmp_path)
+    assert needed.interpreters == (str(bare),)
+    (said,) = software_problems(parse_options({"python": sys.executable}), needed)
+    assert said.startswith(f"command: {bare}: it has no module wandb: install ")
+    inside = parse_options({"python": sys.executable, "container": "nice"})
+    assert list(software_problems(inside, needed)) == []
+
+
 def test_a_program_that_the_set_up_lines_bring_is_found(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("#!/bin/sh\n")
     (tmp_path / "mine").chmod(0o755)
