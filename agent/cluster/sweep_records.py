@@ -100,28 +100,23 @@ def earlier_submissions(
     return found
 
 
-def check_not_at_work(
-    earlier: Mapping[Path, SweepRecord], alive: Collection[str], *, new_sweep: bool
-) -> list[str]:
-    """ConfigError when jobs that are `alive` still work on the points of a file; else a line for
-    each file whose points were submitted before.
+def notes_on_earlier(earlier: Mapping[Path, SweepRecord], alive: Collection[str]) -> list[str]:
+    """A line for each file whose points were submitted before, with what to type instead; `alive`
+    are the jobs that wait or run. It may be meant: other options, another pruner, a new seed.
     """
-    problems, notes = [], []
+    notes = []
     for path, record in earlier.items():
         jobs = [job for job in record.jobs if job in alive]
-        if jobs:
-            problems.append(
-                f"{path}: job {', '.join(jobs)} still works on its points, as {record.sweep}; "
-                f"`sweep-agent fill {path}` runs what is left of them in the end, `sweep-agent "
-                f"submit {record.sweep}` adds tasks now, --new-sweep trains all of them once more"
-            )
-        else:
-            notes.append(
-                f" before  {path} was submitted as {record.sweep}: all its points run again here; "
-                f"`sweep-agent fill {path}` runs what is left of them"
-            )
-    if problems and not new_sweep:
-        raise ConfigError(problems, where="the submission (nothing was created)")
+        state = f"job {', '.join(jobs)} still works on it" if jobs else "no job works on it"
+        instead = (
+            f"`sweep-agent submit {record.sweep}` adds tasks"
+            if jobs
+            else f"`sweep-agent fill {path}` runs what is left"
+        )
+        notes.append(
+            f" before  {path} was submitted as {record.sweep} ({state}): all its points run once "
+            f"more here; {instead}"
+        )
     return notes
 
 

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-
 from agent.cluster.submit.submission import each_once
 from agent.cluster.sweep_records import (
     SweepRecord,
     SweepRecords,
-    check_not_at_work,
     earlier_submissions,
     name_points,
+    notes_on_earlier,
 )
-from agent.errors import ConfigError
 
 SWEEP = {"method": "grid", "parameters": {"learning_rate": {"values": [1e-4, 2e-4]}}}
 
@@ -32,18 +29,21 @@ def test_points_are_known_by_what_they_run_not_by_their_file() -> None:
     assert earlier_submissions(records[1:], {a: name_points(other)}) == {}
 
 
-def test_a_file_whose_jobs_live_needs_a_word_to_be_submitted_again(tmp_path: Path) -> None:
+def test_a_file_that_was_submitted_before_is_named_with_what_to_type_instead(
+    tmp_path: Path,
+) -> None:
     records = SweepRecords(tmp_path)
     records.save(SweepRecord("e/p/s", points=name_points(SWEEP)))
     records.add_job("e/p/s", "7", file="", snapshot="", log="")
     records.add_job("e/p/s", "8", file="", snapshot="", log="")
     path = Path("a.yaml")
     earlier = earlier_submissions(records.all(), {path: name_points(SWEEP)})
-    with pytest.raises(ConfigError, match=r"a\.yaml: job 8 still works on its points, as e/p/s"):
-        check_not_at_work(earlier, ["8", "9"], new_sweep=False)
-    assert check_not_at_work(earlier, ["8"], new_sweep=True) == []
-    (line,) = check_not_at_work(earlier, [], new_sweep=False)
-    assert "a.yaml was submitted as e/p/s" in line
+    (line,) = notes_on_earlier(earlier, ["8", "9"])
+    assert "a.yaml was submitted as e/p/s (job 8 still works on it)" in line
+    assert "`sweep-agent submit e/p/s` adds tasks" in line
+    (line,) = notes_on_earlier(earlier, [])
+    assert "a.yaml was submitted as e/p/s (no job works on it)" in line
+    assert "`sweep-agent fill a.yaml`" in line
 
 
 def test_a_file_that_is_named_twice_is_taken_once() -> None:

@@ -83,8 +83,7 @@ def test_a_log_directory_that_fills_up_ends_no_run_and_is_told(stage: Stage) -> 
         text = stage.command("status", *stage.access()).stdout
         problem = f"the log directory {logs} takes no data (No space left on device)"
         assert f"disk: {problem}" in text
-        flags = [*stage.flags(log=log), "--new-sweep"]
-        refused = stage.command("submit", str(path), *flags, check=False)
+        refused = stage.command("submit", str(path), *stage.flags(log=log), check=False)
         assert (refused.returncode, problem in refused.stderr) == (2, True)
         assert wait_for_end(stage, job) == "COMPLETED"
         filling.join()

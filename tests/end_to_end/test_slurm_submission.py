@@ -353,7 +353,7 @@ def test_a_sweep_without_a_point_left_gets_no_task(stage: Stage) -> None:
     assert f"every grid point of {sweep} has run; " in done.stderr
 
 
-def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
+def test_points_that_jobs_still_work_on_are_named_and_filled_by_none_else(
     stage: Stage,
 ) -> None:
     path = stage.write_sweep("twice", 1, steps=1, step_s=0.1)
@@ -362,16 +362,15 @@ def test_points_that_jobs_still_work_on_are_not_trained_a_second_time_unasked(
     renamed = stage.directory / "renamed.yaml"
     renamed.write_text(f"name: other\n{path.read_text()}")
     for file in (path, renamed):
-        done = stage.command("submit", str(file), *flags, "--dry-run", check=False)
-        assert done.returncode == 2
-        assert f"{file}: job {job} still works on its points, as " in done.stderr
-        assert f"`sweep-agent fill {file}` runs what is left" in done.stderr
+        said = stage.command("submit", str(file), *flags, "--dry-run").stderr
+        assert f" before  {file} was submitted as {stage.entity}/twice/" in said
+        assert f"(job {job} still works on it)" in said
     done = stage.command("fill", str(path), *flags, check=False)
     assert done.returncode == 2
     assert f"{path}: job {job} still works on its points, as " in done.stderr
     assert not (stage.directory / "outputs/cluster/points").exists()
     both = (str(path), "twice.yaml", "./twice.yaml")
-    new = stage.command("submit", *both, *flags, "--new-sweep", "--sbatch", "hold").stdout
+    new = stage.command("submit", *both, *flags, "--sbatch", "hold").stdout
     assert len([line for line in new.splitlines() if "/sweeps/" in line]) == 1
     stage.cluster.run("scancel", job, job_in(new))
     stage.cluster.wait_for_end(job, job_in(new), timeout_s=20)
@@ -499,7 +498,7 @@ def test_a_set_up_line_that_ends_the_shell_is_reported(
     assert f"setup: {line} fails here: " in done.stderr
     if status is None:  # nothing of the script is left to say it: submit's look is all there is
         return
-    job = job_in(stage.command(*words, "--unchecked", "--new-sweep").stdout)
+    job = job_in(stage.command(*words, "--unchecked").stdout)
     assert stage.cluster.wait_for_state(f"{job}_0", "FAILED", "COMPLETED") == "FAILED"
     assert stage.cluster.fields_of(f"{job}_0")["ExitCode"] == "78:0"
     assert f"a set-up line ended the shell with status {status}" in stage.log_of(job)

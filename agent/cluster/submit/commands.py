@@ -86,11 +86,6 @@ def add_submit_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-new-code", action="store_true", help="let a sweep go on with other code"
     )
     parser.add_argument(
-        "--new-sweep",
-        action="store_true",
-        help="create a sweep again although jobs still work on the file's last one",
-    )
-    parser.add_argument(
         "--endless",
         action="store_true",
         help="take a random or bayes search without run_cap, which runs until it is stopped",
@@ -119,7 +114,7 @@ def run_submit(args: argparse.Namespace) -> int:
     options, said = _fit(options, given, list(sweeps.values()))
     lines = [f"  array  {said}"] if said else []
     records = SweepRecords(Path(options.state_dir))
-    lines += _notes_on_earlier(records, sweeps, new_sweep=args.new_sweep)
+    lines += _notes_on_earlier(records, sweeps)
     known = [*({} for _ in given), *sweeps.values()]
     needed = what_is_needed(known, project_dir, serves=args.serve_in_job)
     starts = _agree(args, options, needed, given, ordered)
@@ -177,14 +172,13 @@ def _read_sweeps(
 
 
 def _notes_on_earlier(
-    records: SweepRecords, sweeps: Mapping[Path, Mapping[str, object]], *, new_sweep: bool
+    records: SweepRecords, sweeps: Mapping[Path, Mapping[str, object]]
 ) -> list[str]:
-    """What there is to say of files that were submitted before. ConfigError, without `new_sweep`,
-    while jobs work on one of them."""
+    """What there is to say of files that were submitted before."""
     wanted = {path: sweep_records.name_points(sweep) for path, sweep in sweeps.items()}
     earlier = sweep_records.earlier_submissions(records.all(), wanted)
     jobs = [job for record in earlier.values() for job in record.jobs]
-    return sweep_records.check_not_at_work(earlier, slurm.at_work(jobs), new_sweep=new_sweep)
+    return sweep_records.notes_on_earlier(earlier, slurm.at_work(jobs))
 
 
 def _create_and_send(
