@@ -9,7 +9,9 @@ Scars that shaped it:
 - `--export=NONE`: the submitter's environment, an exported API key included, would otherwise lie
   in the controller's state files.
 - `--signal=B:`: without B only srun steps get the signal, and there are none.
-- a login shell (`-l`), which is what brings `module` along when the environment is not exported.
+- no login shell (`-l`): with `--export=NONE` Slurm has loaded the login environment already, and a
+  second time can take longer than the rest of a task's start. What Slurm cannot pass on are shell
+  functions, such as `module`: the profile is read again where modules or set-up lines need them.
 - `--open-mode=append`: a requeued task must not erase the log of its first life.
 """
 
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 from agent.cluster.options import FIELDS, ArrayOptions
 
 _HEAD = """\
-#!/bin/bash -l
+#!/bin/bash
 # One `wandb agent --forward-signals` per task of an array job:
 #
 #   sbatch --array=0-7 slurm/agents.sbatch ENTITY/PROJECT/SWEEP [MORE SWEEPS]
@@ -131,6 +133,17 @@ def setup_lines(options: ArrayOptions) -> str:
 # One that fails or says `exit` would end the task COMPLETED, or without its reason; a signal is
 # left to do what it does.
 _SETUP_HEAD = """\
+own_lines=$(sed '1,/^# Lines of your own/d; /^trap - EXIT/,$d' "$0" | grep -v '^ *#')
+if [ -n "$MODULES$own_lines" ] || [ -z "${SLURM_GET_USER_ENV:-}" ]; then
+  # as a login shell does: for functions, such as conda's and `module`
+  for profile in /etc/profile ~/.bash_profile ~/.bash_login ~/.profile; do
+    if [ -r "$profile" ]; then
+      # shellcheck source=/dev/null
+      . "$profile"
+      if [ "$profile" != /etc/profile ]; then break; fi
+    fi
+  done
+fi
 set -eo pipefail
 set_up_ended() {
   local status=$?

@@ -5,6 +5,7 @@ python tests/cluster/test_script.py writes the golden files anew.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -81,8 +82,33 @@ def test_the_script_keeps_the_submitters_environment_out_and_traps_no_signal() -
     assert "#SBATCH --export=NONE\n" in text
     set_up = text.index("\ntrap - EXIT\n")  # what the set-up lines have is gone before the task
     assert "trap " not in text[set_up + len("\ntrap - EXIT\n") :]
-    assert text.count("trap ") == 2
+    assert len([line for line in text.splitlines() if line.startswith("trap ")]) == 2
     assert text.rstrip().splitlines()[-1].startswith("exec ")
+
+
+@pytest.mark.parametrize(
+    ("values", "own", "is_read"),
+    [
+        ({}, "", False),
+        ({"modules": "cuda"}, "", True),
+        ({"setup": ["conda activate study"]}, "", True),
+        ({}, "  conda activate study\n", True),  # written into the script by hand
+    ],
+)
+def test_the_login_profile_is_read_again_where_its_functions_are_needed(
+    tmp_path: Path, values: dict[str, object], own: str, is_read: bool
+) -> None:
+    text = array_script(parse_options(values)).split("set -eo pipefail\n")
+    text[1] = text[1].replace("# conda activate", f"{own}# conda activate")
+    script = tmp_path / "script"
+    script.write_text(f"{text[0]}exit\n{text[1]}")
+    (tmp_path / ".profile").write_text("echo read\n")
+    known = {"HOME": str(tmp_path), "PATH": os.defpath}
+    for environment, expected in ((known | {"SLURM_GET_USER_ENV": "1"}, is_read), (known, True)):
+        done = subprocess.run(
+            ["bash", str(script)], env=environment, capture_output=True, text=True, check=True
+        )
+        assert (done.stdout == "read\n") == expected, done.stderr
 
 
 def test_every_option_reaches_the_script() -> None:

@@ -91,7 +91,7 @@ def measured(
 def of_nothing(stage: Stage, tasks: int) -> float:
     """Seconds that a task holds which only starts and ends, all of them together at once."""
     script = stage.directory / "nothing.sbatch"
-    script.write_text("#!/bin/bash -l\n#SBATCH --export=NONE\ntrue\n")
+    script.write_text("#!/bin/bash\n#SBATCH --export=NONE\ntrue\n")
     words = [f"--array=0-{tasks - 1}", "--gres=gpu:1", "--mem=500M", "--output=/dev/null"]
     job = stage.cluster.sbatch(*words, str(script), directory=stage.directory)
     stage.cluster.wait_for_end(job, timeout_s=600)

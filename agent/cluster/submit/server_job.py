@@ -25,7 +25,7 @@ START_TIMEOUT_S = 300.0
 _MEMORY = "2G"
 
 _SCRIPT = """\
-#!/bin/bash -l
+#!/bin/bash
 #SBATCH --job-name={name}-server
 #SBATCH --cpus-per-task=1
 #SBATCH --mem={mem}
