@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ END_TIMEOUT_S = 900
 # Smaller than the demo's, so that many of them fit into one proof: about half a minute each.
 SMALL = {"learning_rate": 0.002, "epochs": 12, "log_every_steps": 5, "batch_size": 8}
 SMALL |= {"test_fraction": 0.6, "eval_examples": 32}
+LONG = SMALL | {"epochs": 48}  # outlasts Slurm's next look at its limits
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,11 @@ def write_demo_sweep(stage: Stage, name: str, project: str, **values: object) ->
     return path
 
 
-def one_training(stage: Stage, project: str, fault: str, seed: int) -> Outcome:
+def one_training(
+    stage: Stage, project: str, fault: str, seed: int, *, length: Mapping[str, object] = SMALL
+) -> Outcome:
     """A training of one grid point, hit by `fault` at a random moment; no fault for 'none'."""
-    sweep = create_demo_sweep(stage, "full_lora", project, **SMALL)
+    sweep = create_demo_sweep(stage, "full_lora", project, **length)
     jobs = start(stage, sweep, fault)
     store = stage.directory / "outputs" / f"store-{project}"
     with watched_programs(stage, project) as watch:

@@ -11,7 +11,7 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from tests.end_to_end import slurm_faults, slurm_full_disk
 from tests.end_to_end.slurm_cluster import missing_programs
 from tests.end_to_end.slurm_demo import whole_demo
 from tests.end_to_end.slurm_stage import Stage, running_cluster, running_stage
-from tests.end_to_end.slurm_training import Outcome, one_training, prepare_project
+from tests.end_to_end.slurm_training import LONG, SMALL, Outcome, one_training, prepare_project
 
 T = TypeVar("T")
 # Those that wait longest for Slurm first.
@@ -57,8 +57,10 @@ def main(share: float = 1.0) -> dict[str, object]:
 
 
 def prove(stage: Stage, share: float) -> dict[str, object]:
-    undisturbed = one_training(stage, "undisturbed", "none", 0)
-    show(undisturbed)
+    undisturbed = {
+        fault: show(one_training(stage, f"undisturbed-{fault}", "none", 0, length=length_of(fault)))
+        for fault in ("any", "limit")
+    }
     wanted = [
         (fault, number)
         for fault, count in COUNTS.items()
@@ -74,7 +76,7 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
 
     def hurt(fault: str, name: str, number: int) -> Outcome | tuple[str, float]:
         if fault != "scancel":
-            return show(one_training(stage, name, fault, number + 1))
+            return show(one_training(stage, name, fault, number + 1, length=length_of(fault)))
         cancelled, seconds = slurm_faults.cancellation(stage, name)
         return show((cancelled.run_state, seconds))
 
@@ -85,7 +87,9 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
     cancelled = [each for each in seen if isinstance(each, tuple)]
     errors = [each for each in seen if isinstance(each, str)]
     figures: dict[str, object] = {
-        fault: figures_of([o for o in outcomes if o.fault == fault], undisturbed)
+        fault: figures_of(
+            [o for o in outcomes if o.fault == fault], undisturbed.get(fault, undisturbed["any"])
+        )
         for fault in COUNTS
         if fault != "scancel"
     }
@@ -106,7 +110,7 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
     figures["errors"] = errors
     figures["passed"] = (
         not errors
-        and all(is_sound(o, undisturbed) for o in outcomes)
+        and all(is_sound(o, undisturbed.get(o.fault, undisturbed["any"])) for o in outcomes)
         and all(disk.is_sound for disk in disks.values())
         and (
             all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in cancelled)
@@ -115,6 +119,11 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         )
     )
     return figures
+
+
+def length_of(fault: str) -> Mapping[str, object]:
+    """What a training must last for to be hit by it."""
+    return LONG if fault == "limit" else SMALL
 
 
 def prove_disks(stage: Stage, share: float) -> dict[str, slurm_full_disk.Drought]:
