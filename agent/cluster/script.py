@@ -80,7 +80,8 @@ if ! command -v "$program" >/dev/null; then
 fi
 START='
 import importlib, importlib.util, os, sys
-missing = [n for n in ("agent", "wandb", "yaml") if importlib.util.find_spec(n) is None]
+found = {n: importlib.util.find_spec(n) for n in ("agent", "wandb", "yaml")}
+missing = [n for n, spec in found.items() if spec is None or not spec.origin] # a folder wandb/
 if missing:
     job, node, names = os.environ.get("SLURM_JOB_NAME"), os.uname().nodename, ", ".join(missing)
     print(f"{job}: {sys.executable} on {node} is not the environment of the project: "

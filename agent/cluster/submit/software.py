@@ -32,7 +32,9 @@ OF_PROGRAM = (
 OF_SERVER = ("starlette", "uvicorn", "graphql", "jinja2", "pydantic", "numpy", "scipy", "optuna")
 # Looked for without importing any: that would take many seconds.
 _FIND = "import importlib.util as u, sys; "
-_FIND += "print('missing:', *(n for n in sys.argv[1:] if u.find_spec(n) is None))"
+_FIND += "found = {n: u.find_spec(n) for n in sys.argv[1:]}; "
+# A folder of that name is found, too, as wandb makes one in a project: it has no origin.
+_FIND += "print('missing:', *(n for n, spec in found.items() if spec is None or not spec.origin))"
 _WHICH = "import os, shutil, sys; path = os.pathsep.join([os.path.dirname(sys.executable), "
 _WHICH += "os.environ.get('PATH', '')]); "
 _WHICH += "print('missing:', *(n for n in sys.argv[1:] if shutil.which(n, path=path) is None))"

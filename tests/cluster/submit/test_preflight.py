@@ -26,7 +26,8 @@ POINT = {"model_variant": "Full LoRA", "learning_rate": 1e-4, "dataset": "somebo
 
 def refused(tmp_path: Path, **values: object) -> str:
     """The one line of a submission that is wrong in one way."""
-    given = {"log": tmp_path / "logs/%A_%a.log", "state_dir": tmp_path / "state", **values}
+    places = {"log": tmp_path / "logs/%A_%a.log", "state_dir": tmp_path / "state"}
+    given = {**places, "python": sys.executable, **values}
     options = parse_options(
         {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
     )
@@ -37,7 +38,8 @@ def refused(tmp_path: Path, **values: object) -> str:
 
 
 def check(**values: object) -> None:
-    preflight.check(parse_options(values), None, Needed(), home=Path(), unchecked=False)
+    options = parse_options({"python": sys.executable, **values})
+    preflight.check(options, None, Needed(), home=Path(), unchecked=False)
 
 
 def test_a_submission_without_a_mistake_is_accepted_and_creates_nothing(tmp_path: Path) -> None:

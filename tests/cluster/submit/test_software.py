@@ -100,6 +100,17 @@ def test_a_package_or_program_that_is_not_there_is_named_whichever_it_is() -> No
         assert said == "command: no program pythn3 here (--unchecked: compute nodes have it)"
 
 
+def test_a_folder_with_the_name_of_a_package_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wandb leaves one in a project; an interpreter finds it where the package is missing."""
+    (tmp_path / "no_such_package").mkdir()
+    monkeypatch.chdir(tmp_path)
+    options = parse_options({"python": sys.executable})
+    (said,) = software_problems(options, Needed(("wandb", "no_such_package")))
+    assert "it has no module no_such_package:" in said
+
+
 def test_another_interpreter_in_the_command_needs_the_packages_too(tmp_path: Path) -> None:
     bare = tmp_path / "python3"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E -I "$@"\n')
