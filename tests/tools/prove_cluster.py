@@ -1,6 +1,7 @@
 """The full counts of the cluster's claims; `make prove` calls `main`.
 
     python -m tests.tools.prove_cluster [SHARE]
+    python -m tests.prove cluster.limit cluster.demo      some of its parts
 
 SHARE of 0.2 runs a fifth of the counts. Needs Slurm (apt install slurmctld slurmd slurm-client
 munge); returns {"skipped": reason} where it is not installed.
@@ -11,7 +12,7 @@ import math
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -34,14 +35,15 @@ COUNTS = {
     "agent": 2,
     "scancel": 3,
 }
+PARTS = (*COUNTS, "disks", "demo")
 REQUEUED = ("node", "orphan", "requeue", "cancel", "limit")
 AT_ONCE = 3  # trainings share the machine's cores, but wait for Slurm much of the time
 MOST_SAVING_S, MOST_CANCELLING_S, MOST_WAITING = 2.0, 30.0, 0.03
 MOST_RETURNING_S = 10.0  # from a task's start after a requeue to that of its own run
 
 
-def main(share: float = 1.0) -> dict[str, object]:
-    """Figures by name; `passed` says whether every claim held."""
+def main(names: Sequence[str] = PARTS, share: float = 1.0) -> dict[str, object]:
+    """Figures by part; `passed` says of each whether its claim held."""
     missing = missing_programs()
     if missing:
         return {"skipped": f"no Slurm here: {', '.join(missing)} not installed"}
@@ -53,19 +55,40 @@ def main(share: float = 1.0) -> dict[str, object]:
             running_stage(directory / "stage", cluster, *patience) as stage,
         ):
             prepare_project(stage)
-            return prove(stage, share)
+            return prove(stage, names, share)
 
 
-def prove(stage: Stage, share: float) -> dict[str, object]:
-    undisturbed = {
-        fault: show(one_training(stage, f"undisturbed-{fault}", "none", 0, length=length_of(fault)))
-        for fault in ("any", "limit")
-    }
-    wanted = [
-        (fault, number)
-        for fault, count in COUNTS.items()
-        for number in range(max(math.ceil(count * share), 1))
-    ]
+def prove(stage: Stage, names: Sequence[str], share: float) -> dict[str, object]:
+    figures = prove_faults(stage, [fault for fault in COUNTS if fault in names], share)
+    if "disks" in names:
+        disks = prove_disks(stage, share) if slurm_full_disk.can_mount() else {}
+        figures["disks"] = {place: disk.figures for place, disk in disks.items()}
+        figures["full_disks"] = {
+            "full_s": slurm_full_disk.FULL_S,
+            "places": len(disks),
+            "points": sum(disk.points for disk in disks.values()),
+            "trained": sum(disk.trained for disk in disks.values()),
+            "charged": sum(disk.most_attempts > 1 for disk in disks.values()),
+            "passed": all(disk.is_sound for disk in disks.values()),
+        }
+    if "demo" in names:
+        demo = show(whole_demo(stage))
+        all_ended = (demo["points"], demo["states"]) == (15, {"finished": 15})
+        passed = all_ended and float(str(demo["waiting_share"])) < MOST_WAITING
+        figures["demo"] = {**demo, "passed": passed}
+    return figures
+
+
+def prove_faults(stage: Stage, faults: Sequence[str], share: float) -> dict[str, object]:
+    def train(name: str, fault: str, seed: int, *, hit: bool) -> Outcome:
+        length = LONG if fault == "limit" else SMALL  # a limit is noticed within half a minute
+        return show(one_training(stage, name, fault if hit else "none", seed, length=length))
+
+    def hurt(fault: str, name: str, number: int) -> Outcome | tuple[str, float]:
+        if fault != "scancel":
+            return train(name, fault, number + 1, hit=True)
+        cancelled, seconds = slurm_faults.cancellation(stage, name)
+        return show((cancelled.run_state, seconds))
 
     def suffer(what: tuple[str, int]) -> Outcome | tuple[str, float] | str:
         fault, number = what
@@ -74,56 +97,43 @@ def prove(stage: Stage, share: float) -> dict[str, object]:
         except Exception as error:  # the others still count, and this one is reported as failed
             return show(f"{fault}-{number}: {type(error).__name__}: {error}")
 
-    def hurt(fault: str, name: str, number: int) -> Outcome | tuple[str, float]:
-        if fault != "scancel":
-            return show(one_training(stage, name, fault, number + 1, length=length_of(fault)))
-        cancelled, seconds = slurm_faults.cancellation(stage, name)
-        return show((cancelled.run_state, seconds))
-
+    short = next((fault for fault in faults if fault not in ("limit", "scancel")), "")
+    undisturbed = {
+        fault: train(f"undisturbed-{fault}", fault, 0, hit=False)
+        for fault in (short, "limit")
+        if fault in faults
+    }
+    wanted = [
+        (fault, number)
+        for fault in faults
+        for number in range(max(math.ceil(COUNTS[fault] * share), 1))
+    ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        seen = list(pool.map(suffer, wanted))
-    disks = prove_disks(stage, share) if slurm_full_disk.can_mount() else {}
-    outcomes = [each for each in seen if isinstance(each, Outcome)]
-    cancelled = [each for each in seen if isinstance(each, tuple)]
-    errors = [each for each in seen if isinstance(each, str)]
-    figures: dict[str, object] = {
-        fault: figures_of(
-            [o for o in outcomes if o.fault == fault], undisturbed.get(fault, undisturbed["any"])
-        )
-        for fault in COUNTS
-        if fault != "scancel"
-    }
-    figures["scancel"] = {
-        "of": len(cancelled),
-        "slowest_s": round(max((s for _, s in cancelled), default=0.0), 1),
-        "run_states": dict(Counter(state for state, _ in cancelled)),
-    }
-    figures["demo"] = demo = show(whole_demo(stage))
-    figures["disks"] = {place: disk.figures for place, disk in disks.items()}
-    figures["full_disks"] = {
-        "full_s": slurm_full_disk.FULL_S,
-        "places": len(disks),
-        "points": sum(disk.points for disk in disks.values()),
-        "trained": sum(disk.trained for disk in disks.values()),
-        "charged": sum(disk.most_attempts > 1 for disk in disks.values()),
-    }
-    figures["errors"] = errors
-    figures["passed"] = (
-        not errors
-        and all(is_sound(o, undisturbed.get(o.fault, undisturbed["any"])) for o in outcomes)
-        and all(disk.is_sound for disk in disks.values())
-        and (
-            all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in cancelled)
-            and (demo["points"], demo["states"]) == (15, {"finished": 15})
-            and float(str(demo["waiting_share"])) < MOST_WAITING
-        )
-    )
+        seen = list(zip(wanted, pool.map(suffer, wanted), strict=True))
+    figures: dict[str, object] = {}
+    for fault in faults:
+        mine = [each for (of, _), each in seen if of == fault]
+        errors = [each for each in mine if isinstance(each, str)]
+        if fault == "scancel":
+            figures[fault] = cancelling_figures([e for e in mine if isinstance(e, tuple)], errors)
+        else:
+            alone = undisturbed.get(fault) or undisturbed[short]
+            rows = [each for each in mine if isinstance(each, Outcome)]
+            figures[fault] = figures_of(rows, alone, errors)
     return figures
 
 
-def length_of(fault: str) -> Mapping[str, object]:
-    """What a training must last for to be hit by it."""
-    return LONG if fault == "limit" else SMALL
+def cancelling_figures(
+    seen: Sequence[tuple[str, float]], errors: Sequence[str]
+) -> dict[str, object]:
+    is_sound = all(s < MOST_CANCELLING_S and state in ("failed", "killed") for state, s in seen)
+    return {
+        "of": len(seen),
+        "slowest_s": round(max((s for _, s in seen), default=0.0), 1),
+        "run_states": dict(Counter(state for state, _ in seen)),
+        "errors": list(errors),
+        "passed": is_sound and not errors,
+    }
 
 
 def prove_disks(stage: Stage, share: float) -> dict[str, slurm_full_disk.Drought]:
@@ -144,8 +154,9 @@ def show(seen: T) -> T:
     return seen
 
 
-def figures_of(outcomes: Iterable[Outcome], undisturbed: Outcome) -> dict[str, object]:
-    rows = list(outcomes)
+def figures_of(
+    rows: Sequence[Outcome], undisturbed: Outcome, errors: Sequence[str]
+) -> dict[str, object]:
     saved = [seconds for row in rows for seconds in row.saved_s]
     return {
         "of": len(rows),
@@ -161,6 +172,8 @@ def figures_of(outcomes: Iterable[Outcome], undisturbed: Outcome) -> dict[str, o
         "slowest_own_run_back_s": slowest(row.back_s for row in rows),
         "slowest_first_new_step_s": slowest(row.first_step_s for row in rows),
         "complaints_in_logs": sum(len(row.complaints) for row in rows),
+        "errors": list(errors),
+        "passed": not errors and all(is_sound(row, undisturbed) for row in rows),
     }
 
 
@@ -185,4 +198,4 @@ def is_sound(outcome: Outcome, undisturbed: Outcome) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0), indent=1))
+    print(json.dumps(main(share=float(sys.argv[1]) if len(sys.argv) > 1 else 1.0), indent=1))
