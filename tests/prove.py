@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ def main(words: Sequence[str]) -> int:
             print(f"{word} failed", file=sys.stderr)
             failed.append(word)
             continue
+        for what in not_passed(figures):
+            print(f"{word}: {what} did not pass", file=sys.stderr)
+            failed.append(word)
         # Read now, not at the beginning: another part may have been proven side by side.
         results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         origin = {
@@ -63,6 +66,13 @@ def main(words: Sequence[str]) -> int:
         files.write_json(RESULTS, results)
         proofs_table.write_into_readme()
     return 1 if failed else 0
+
+
+def not_passed(figures: Mapping[str, Any]) -> list[str]:
+    """The claims that say of themselves that they did not hold; "all" for those of a whole part."""
+    found = [name for name, value in figures.items() if isinstance(value, dict)]
+    claims = {"all": figures} | {name: figures[name] for name in found}
+    return [name for name, claim in claims.items() if claim.get("passed") is False]
 
 
 def describe_machine() -> str:
