@@ -17,24 +17,31 @@ def read_key(path: Path) -> str:
     """The key in `path`. ClusterError when others can read the file or it holds no key."""
     if path.is_dir():
         raise ClusterError(f"key file {path}: is a directory; name the file that holds the key")
+    return read_private_word(path, f"key file {path}", "key", written="the W&B API key")
+
+
+def read_private_word(path: Path, subject: str, noun: str, *, written: str) -> str:
+    """The one word in a file with a secret. ClusterError, about `subject`, when others can read the
+    file or it holds not one `noun`; `written` is what belongs into it.
+    """
     try:
-        check_private(path)
-        text = path.read_text(encoding="utf-8").strip()
+        check_private(path, subject)
+        words = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text"
-        raise ClusterError(f"key file {path}: {reason}; write the W&B API key into it") from None
-    words = text.split()
+        start = subject.removesuffix(":")
+        raise ClusterError(f"{start}: {reason}; write {written} into it") from None
     if len(words) != 1:
-        raise ClusterError(f"key file {path} must hold one key and nothing else")
+        raise ClusterError(f"{subject} must hold one {noun} and nothing else")
     return words[0]
 
 
-def check_private(path: Path) -> None:
-    """ClusterError when others can read a file with a key. OSError when there is none."""
+def check_private(path: Path, subject: str) -> None:
+    """ClusterError when others can read a file with a secret. OSError when there is none."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ClusterError(
-            f"key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
+            f"{subject} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
         )
 
 

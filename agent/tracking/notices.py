@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import stat
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.errors import ClusterError
+from agent.tracking.credentials import read_private_word
 from agent.tracking.login import TIMEOUT_S
 from agent.tracking.paths import split_path
 from agent.tracking.question import ask
@@ -35,19 +35,11 @@ def notice_url(given: str) -> str:
     """
     if not given.startswith("/"):
         return given
-    path = Path(given)
-    try:
-        mode, words = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not text"
-        raise ClusterError(f"notify = {path}: {reason}; write the URL into it") from None
-    if mode & 0o077:
-        raise ClusterError(
-            f"notify = {path}: can be read by others (mode {mode:04o}); run: chmod 600 {path}"
-        )
-    if len(words) != 1 or not words[0].startswith(("http://", "https://")):
-        raise ClusterError(f"notify = {path}: must hold one URL and nothing else")
-    return words[0]
+    subject = f"notify = {given}:"
+    url = read_private_word(Path(given), subject, "URL", written="the URL")
+    if not url.startswith(("http://", "https://")):
+        raise ClusterError(f"{subject} must hold one URL and nothing else")
+    return url
 
 
 def post_notice(url: str, content: Mapping[str, object]) -> str:
