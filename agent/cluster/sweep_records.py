@@ -93,9 +93,8 @@ def earlier_submissions(
     found = {}
     for record in records:
         for path, points in wanted.items():
-            if (record.points or points) == points and (
-                record.points or record.file == str(path.absolute())
-            ):
+            by_file = record.file == str(path.absolute())  # all that older records have
+            if record.points == points if record.points else by_file:
                 found[path] = record
     return found
 

@@ -5,6 +5,7 @@ pays it only where there is work: the others hear `exit` and leave. Sent are the
 as wandb's agent sends, so the agent that this one becomes goes on under the same id.
 """
 
+import contextlib
 import json
 import socket
 import time
@@ -56,15 +57,12 @@ class FirstCommands:
         return cls(**json.loads(text))
 
 
-def hand_back(agent_id: str, environment: Mapping[str, str]) -> bool:
-    """Say that the agent has ended before its first run began; whether a server took note. W&B's
-    own knows no such word, and any forgets the agent after its lease.
+def hand_back(agent_id: str, environment: Mapping[str, str]) -> None:
+    """Say that the agent has ended before its first run began. Where a server does not take note,
+    as W&B's own does not, the point is free after its lease.
     """
-    try:
+    with contextlib.suppress(OSError, ValueError):
         ask(_LEAVE, {"id": agent_id}, environment)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 class Newcomer:

@@ -154,7 +154,7 @@ class SweepSource:
         """An agent for the first sweep. None when it has no work, and is left or asked again."""
         self._starts += 1
         first = self._first_commands(sweep)
-        if first is None or not (first.is_exit or first.commands == []):
+        if first is None or (first.commands and not first.is_exit):
             self._newcomers.pop(sweep, None)
             self._waiting_since = None
             return self._agent_work(sweep, first)
@@ -166,8 +166,8 @@ class SweepSource:
         self._starts = 0
         self._not_before = now + ASK_EVERY_S
         self._waiting_since = now if self._waiting_since is None else self._waiting_since
-        if now - self._waiting_since > self.idle_limit_s():
-            limit_s = self.idle_limit_s()
+        limit_s = self.idle_limit_s()
+        if now - self._waiting_since > limit_s:
             self._say(f"{sweep} has had no grid point for {limit_s:g} s; leaving it")
             self.idle(now)
         return None

@@ -137,7 +137,7 @@ def run_submit(args: argparse.Namespace) -> int:
             if args.serve_in_job:
                 job = start_server_job(options, check_signals)
                 lines.append(f" server  job {job}; end it after the sweeps: scancel {job}")
-            lines += _create_and_send(args, options, given, ordered, records, check_signals)
+            lines += _create_and_send(args, options, given, sweeps, records, check_signals)
         except BaseException as error:
             if job:
                 slurm.call(["scancel", job])
@@ -185,7 +185,7 @@ def _create_and_send(
     args: argparse.Namespace,
     options: ArrayOptions,
     given: Sequence[str],
-    ordered: Sequence[Path],
+    sweeps: Mapping[Path, Mapping[str, object]],
     records: SweepRecords,
     check_signals: Callable[[], None],
 ) -> list[str]:
@@ -195,19 +195,19 @@ def _create_and_send(
     environment = access_of(options).environment(os.environ)
     files, created, lines = dict.fromkeys(given, ""), [], []
     try:
-        for path in ordered:
+        for path, content in sweeps.items():
             check_signals()
             sweep, link = create_sweep(path, environment, entity=args.entity, project=args.project)
             created.append(sweep)
             files[sweep] = str(path.absolute())
-            points = sweep_records.name_points(sweep_yaml.load(path))
+            points = sweep_records.name_points(content)
             records.save(
                 SweepRecord(
                     sweep, files[sweep], options.code_dir, created_at=time.time(), points=points
                 )
             )
             lines.append(f"{path}: {sweep}  {link}".rstrip())
-            if sweep_yaml.load(path).get("scheduler"):  # no point comes without it
+            if content.get("scheduler"):  # no point comes without it
                 scheduler = scheduler_command(sweep, options)
                 lines.append(f"{'start':>7}  {scheduler}  # beside the array: proposes its points")
         check_signals()  # from here on it is too late: Slurm has the job, and all is recorded
