@@ -139,7 +139,7 @@ def main() -> None:
             leave(NOT_INSTALLED)
 
     # A number there, read at every turn: as a property it is asked anew each time.
-    wandb.wandb_agent.Agent.POLL_INTERVAL = property(  # type: ignore[assignment]  # as above
+    wandb.wandb_agent.Agent.POLL_INTERVAL = property(  # type: ignore[assignment]  # a property on purpose
         lambda agent: seconds_to_wait(agent, note_end)
     )
     say_what_cannot_start(note_end)

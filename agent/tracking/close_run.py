@@ -40,9 +40,7 @@ def _fail(reason: str, status: int) -> int:
     import wandb
 
     settings = wandb.Settings(console="off", x_disable_stats=True)
-    run = wandb.init(
-        job_type="training", config=dict(origin_values()), resume="allow", settings=settings
-    )
+    run = wandb.init(job_type="training", config=origin_values(), resume="allow", settings=settings)
     run.summary.update({"stopped/reason": reason})
     run.finish(exit_code=status if status > 0 else 1)
     return 0

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from agent.errors import NOT_INSTALLED, Fault, TrackingError
 from agent.signals import Interruption
+from agent.takeover import TAKEN_OVER
 from agent.tracking.paths import split_path
 from agent.tracking.run_states import state_of
 
 IN_A_ROW = 2
 CLOSING_S = 120.0  # for a wandb client to start, say it and end
 TAIL_BYTES = 4096
-TAKEN_FOR_DEAD = 76
-_LET_GO = (0, Fault.SITE.exit_status, Interruption.PREEMPTED.value, TAKEN_FOR_DEAD)
+_LET_GO = (0, Fault.SITE.exit_status, Interruption.PREEMPTED.value, TAKEN_OVER)
 _KILLED = "where nobody did, the host's memory ran out; ask for more with --mem"
 _CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 # Lines of a task's log that no program of a grid point has printed.
@@ -97,7 +97,7 @@ class EarlyEnds:
 
 
 def _log_tail() -> str:
-    """The end of the file that this process and its runs print to; empty where it is no file."""
+    """The end of the file that this process and its runs print to; empty when there is none."""
     try:
         path = Path("/proc/self/fd/2").readlink()
         with path.open("rb") as file:

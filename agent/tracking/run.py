@@ -312,7 +312,7 @@ def end_unopened(error: Exception) -> None:
         run = wandb.init(
             job_type="training",
             name="invalid config",
-            config=dict(origin_values()),
+            config=origin_values(),
             resume="allow",
             tags=tags,
         )

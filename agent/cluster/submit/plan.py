@@ -83,7 +83,7 @@ def plan_points(
 
 def one_per_point(runs: Iterable[RunFacts]) -> list[RunFacts]:
     """Of several runs of one point the one that got furthest, as `plan_points` takes it; and all
-    runs that are no grid point of ours.
+    runs that are not grid points of ours.
     """
     known = [(run, _config_of(run)) for run in runs]
     points = _furthest([(run, config) for run, config in known if config is not None])
@@ -125,6 +125,6 @@ def training_name(config: RunConfig) -> str:
 
 
 def _config_of(run: RunFacts) -> RunConfig | None:
-    """The resolved config of a run; None for a run that is no grid point of ours."""
+    """The resolved config of a run; None for a run that is not a grid point of ours."""
     known = {name: value for name, value in run.config.items() if name in RunConfig.model_fields}
     return RunConfig.violations(known)[1]

@@ -36,7 +36,7 @@ class TaskStory:
     reason: str = ""
     log: str = ""
     tail: tuple[str, ...] | None = ()  # of the log, what says most about an end; None: history
-    has_started: bool = True  # else there is no log to read
+    has_started: bool = True  # a task that never ran has no log
 
     @property
     def is_over(self) -> bool:
